@@ -1,0 +1,66 @@
+#!lua
+-- configure: create a room or change its settings, if it is still at the version the caller saw.
+-- KEYS: config state
+-- ARGV: expected last spent_serial spent_us hold_us {field value}...
+--   expected      version the room must have; 0: must not exist; *: whatever it has
+--   last          serials given out so far, at least (kept by instances across a loss of data; else 0)
+--   spent_serial  with spent_us: tickets up to this serial, issued up to this time, had their turn before a loss; else 0
+--   hold_us       how long to admit nobody after creation, so that visitors come back in order; else 0
+--   field value   settings to write; none: only raise the marks
+-- Replies: ok conflict missing broken
+--   ok version
+--   conflict version   the room has another version (0: does not exist)
+--   missing            no such room, and no full settings to make one
+--   broken field       a value is not of its kind
+-- Cost: O(fields)
+local config_key, state_key = unpack(KEYS)
+
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local function int(n) return string.format('%.0f', n) end
+
+local numeric = {'capacity', 'admit_per_second', 'session_seconds', 'sliding', 'claim_seconds', 'abandon_seconds',
+  'ticket_seconds', 'max_waiting'}
+local given = {}
+for i = 6, #ARGV, 2 do given[ARGV[i]] = ARGV[i + 1] end
+for _, field in ipairs(numeric) do
+  local n = given[field] and tonumber(given[field]) or 0
+  if given[field] and not (n and n >= 0 and n < 2 ^ 53) then return {'broken', field} end
+end
+
+local stored = redis.call('HMGET', config_key, 'version', 'ticket_seconds', 'tickets_after_us', 'longest_session_seconds')
+local version = tonumber(stored[1]) or 0
+local marks = redis.call('HMGET', state_key, 'last', 'spent_serial', 'spent_us', 'turn_serial', 'turn_us')
+local expected = ARGV[1]
+if expected ~= '*' and tonumber(expected) ~= version then return {'conflict', version} end
+if version == 0 then
+  for _, field in ipairs(numeric) do
+    if not given[field] then return {'missing'} end
+  end
+  if not given.state then return {'missing'} end
+end
+
+local function raise(field, stored_value, value)
+  if value > (tonumber(stored_value) or 0) then redis.call('HSET', state_key, field, int(value)) end
+end
+raise('last', marks[1], tonumber(ARGV[2]))
+raise('spent_serial', marks[2], tonumber(ARGV[3]))
+raise('spent_us', marks[3], tonumber(ARGV[4]))
+raise('turn_serial', marks[4], tonumber(ARGV[3]))
+raise('turn_us', marks[5], tonumber(ARGV[4]))
+if version == 0 and tonumber(ARGV[5]) > 0 then
+  redis.call('HSET', state_key, 'hold_until_us', int(now + tonumber(ARGV[5])))
+end
+if #ARGV == 5 then return {'ok', version} end
+
+-- Marks of used turns were swept by the old ticket_seconds: tickets that had died by it must not live again.
+local tickets_after, old_ticket = tonumber(stored[3]) or 0, tonumber(stored[2])
+if old_ticket and given.ticket_seconds and tonumber(given.ticket_seconds) > old_ticket then
+  tickets_after = math.max(tickets_after, math.floor(now - old_ticket * 1000000))
+end
+-- Revocations are kept as long as the longest pass ever given could live.
+local longest = math.max(tonumber(stored[4]) or 0, tonumber(given.session_seconds or 0), tonumber(given.claim_seconds or 0))
+for field, value in pairs(given) do redis.call('HSET', config_key, field, value) end
+redis.call('HSET', config_key, 'version', version + 1, 'schema', '1', 'tickets_after_us', int(tickets_after),
+  'longest_session_seconds', string.format('%.6f', longest))
+return {'ok', version + 1}

@@ -1,0 +1,81 @@
+#!lua flags=allow-oom
+-- expire: the leader takes out who went silent, who never claimed and whose session is over, and sweeps old marks.
+-- KEYS: config state wait seen active offered used revoked
+-- ARGV: term most
+--   term       the leader's; an older one than the room has seen does nothing
+--   most       entries to move at most, up to 500
+-- Replies: ok missing broken stale
+--   ok now_us more abandoned no_show finished swept
+--     more is 1 when the call stopped at `most`
+--   missing            no such room
+--   broken field       the room's settings cannot be read
+--   stale term         a newer leader has acted
+-- Cost: O(most log(waiting))
+local config_key, state_key, wait_key, seen_key, active_key, offered_key, used_key, revoked_key = unpack(KEYS)
+
+-- shared: prelude
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local function int(n) return string.format('%.0f', n) end
+local function settings(names)
+  local values, found = redis.call('HMGET', config_key, 'state', unpack(names)), {}
+  if not values[1] then return nil, {'missing'} end
+  for i, name in ipairs(names) do
+    found[name] = tonumber(values[i + 1])
+    if not found[name] then return nil, {'broken', name} end
+  end
+  found.state = values[1]
+  return found
+end
+-- end
+
+local set, fault = settings({'abandon_seconds', 'ticket_seconds', 'longest_session_seconds'})
+if not set then return fault end
+local seen_term = tonumber(redis.call('HGET', state_key, 'term') or 0)
+local term, budget = tonumber(ARGV[1]), math.min(tonumber(ARGV[2]), 500)
+if term < seen_term then return {'stale', seen_term} end
+redis.call('ZCARD', wait_key) redis.call('ZCARD', active_key)
+redis.call('ZCARD', offered_key) redis.call('ZCARD', revoked_key)
+
+-- Members of `key` scored below `before`, oldest first, within what is left of the budget.
+local function due(key, before)
+  if budget <= 0 then return {} end
+  local found = redis.call('ZRANGE', key, '-inf', '(' .. int(before), 'BYSCORE', 'LIMIT', 0, budget)
+  budget = budget - #found
+  return found
+end
+
+local ended = due(active_key, now + 1)
+local no_show, finished, turns = 0, 0, {}
+if #ended > 0 then
+  local offered = redis.call('ZMSCORE', offered_key, unpack(ended))
+  for i, visitor in ipairs(ended) do
+    -- A no-show never saw the turn: its ticket still holds, so it is not marked as used.
+    if offered[i] then
+      no_show = no_show + 1
+    else
+      finished = finished + 1
+      turns[#turns + 1], turns[#turns + 2] = int(now), visitor
+    end
+  end
+  if #turns > 0 then redis.call('ZADD', used_key, unpack(turns)) end
+  redis.call('ZREM', active_key, unpack(ended))
+  redis.call('ZREM', offered_key, unpack(ended))
+  redis.call('HINCRBY', state_key, 'no_show', no_show)
+  redis.call('HINCRBY', state_key, 'finished', finished)
+end
+
+local abandoned = due(seen_key, now - set.abandon_seconds * 1000000)
+if #abandoned > 0 then
+  redis.call('ZREM', wait_key, unpack(abandoned))
+  redis.call('ZREM', seen_key, unpack(abandoned))
+  redis.call('HINCRBY', state_key, 'abandoned', #abandoned)
+end
+
+local spent = due(used_key, now - set.ticket_seconds * 1000000)
+if #spent > 0 then redis.call('ZREM', used_key, unpack(spent)) end
+local harmless = due(revoked_key, now - set.longest_session_seconds * 1000000)
+if #harmless > 0 then redis.call('ZREM', revoked_key, unpack(harmless)) end
+
+redis.call('HSET', state_key, 'term', int(term))
+return {'ok', now, budget <= 0 and 1 or 0, #abandoned, no_show, finished, #spent + #harmless}

@@ -1,0 +1,36 @@
+#!lua flags=allow-oom
+-- lease: acquire, renew or resign the leadership of the schedulers.
+-- KEYS: lease
+-- ARGV: action owner ttl_us
+--   action     hold (acquire when free, renew when it is mine) or resign
+-- Replies: acquired renewed held resigned
+--   acquired term      it was free: mine from now on, under a new term
+--   renewed term       it was mine: the same term, for another ttl
+--   held term          somebody else holds it
+--   resigned term      it is free now (or was not mine)
+-- Cost: O(1)
+local lease_key = unpack(KEYS)
+
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local function int(n) return string.format('%.0f', n) end
+
+local action, owner, ttl = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local held = redis.call('HMGET', lease_key, 'owner', 'until_us', 'term', 'ttl_us')
+local term, until_us, held_ttl = tonumber(held[3]) or 0, tonumber(held[2]) or 0, tonumber(held[4]) or 0
+-- A lease that ends later than it can have been given for dates from before the clock was set back.
+local alive = until_us > now and until_us - now <= held_ttl
+local mine = held[1] == owner
+
+if action == 'resign' then
+  if mine then redis.call('HSET', lease_key, 'until_us', '0') end
+  return {'resigned', term}
+end
+if alive and not mine then return {'held', term} end
+local outcome = 'renewed'
+if not alive then
+  -- Terms grow with the clock, so that they go on growing when the lease itself is lost.
+  outcome, term = 'acquired', math.max(term + 1, math.floor(now / 1000))
+end
+redis.call('HSET', lease_key, 'owner', owner, 'until_us', int(now + ttl), 'term', int(term), 'ttl_us', int(ttl))
+return {outcome, term}

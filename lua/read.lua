@@ -1,0 +1,27 @@
+#!lua flags=no-writes
+-- read: the whole of a room at one instant: settings, counts, marks, and who was revoked since the last reading.
+-- KEYS: config state wait active offered revoked
+-- ARGV: since_us
+--   since_us   revocations from this time on are listed, at most 5,000, oldest first
+-- Replies: ok missing
+--   ok now_us waiting occupancy offered {config field value}... {state field value}... {visitor revoked_us}... {expires_us}...
+--     four nested lists; the last holds up to 17 evenly spaced expiries of the active set, first to last
+--   missing            no such room
+-- Cost: O(fields + log(active))
+local config_key, state_key, wait_key, active_key, offered_key, revoked_key = unpack(KEYS)
+
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local now_text = string.format('%.0f', now)
+
+local config = redis.call('HGETALL', config_key)
+if #config == 0 then return {'missing'} end
+local occupancy = redis.call('ZCOUNT', active_key, '(' .. now_text, '+inf')
+local size, ends = redis.call('ZCARD', active_key), {}
+for step = 0, (occupancy > 0) and 16 or -1 do
+  local at = size - occupancy + math.floor(step * (occupancy - 1) / 16 + 0.5)
+  ends[#ends + 1] = tonumber(redis.call('ZRANGE', active_key, at, at, 'WITHSCORES')[2])
+end
+return {'ok', now, redis.call('ZCARD', wait_key), occupancy, redis.call('ZCARD', offered_key), config,
+  redis.call('HGETALL', state_key),
+  redis.call('ZRANGE', revoked_key, ARGV[1], '+inf', 'BYSCORE', 'LIMIT', 0, 5000, 'WITHSCORES'), ends}

@@ -1,0 +1,68 @@
+"""Everything waitroom raises on purpose.
+
+WaitroomError
+├── SettingsError      a setting is missing or wrong; names it and its value
+├── RoomUnknown        no room of that name
+├── RoomBroken         the room's keys in Redis are not what they should be
+├── VersionConflict    somebody else changed the room first
+├── TermStale          a newer leader has acted; this one's term is over
+├── EmbeddedError      the embedded server cannot start or was lost
+├── CheckFailed        `waitroom check` found Redis unfit
+└── Unavailable        Redis did not answer in time or refused
+    ├── Full           Redis is out of memory: nobody new fits
+    └── Overloaded     this instance's backlog is full
+"""
+
+from __future__ import annotations
+
+
+class WaitroomError(Exception):
+    """Base of every error that waitroom raises on purpose."""
+
+
+class SettingsError(WaitroomError):
+    """One or more settings are missing or wrong; the message lists them all by name and value."""
+
+
+class RoomUnknown(WaitroomError):
+    """No room of that name exists."""
+
+
+class RoomBroken(WaitroomError):
+    """A room's keys in Redis hold something else than they should."""
+
+
+class VersionConflict(WaitroomError):
+    """The room was changed by somebody else since it was read.
+
+    `version` is the version it has now.
+    """
+
+    def __init__(self, room: str, version: int) -> None:
+        super().__init__(f"room {room!r} is at version {version} now; read it again and repeat the change")
+        self.room = room
+        self.version = version
+
+
+class TermStale(WaitroomError):
+    """A newer leader has acted on the room; what carries the older term does nothing."""
+
+
+class EmbeddedError(WaitroomError):
+    """The embedded server cannot start, or stopped on its own; the message says why and what to do."""
+
+
+class CheckFailed(WaitroomError):
+    """Redis is not fit to hold a queue; the message says why."""
+
+
+class Unavailable(WaitroomError):
+    """Redis did not answer in time or refused; nothing is known about what it did."""
+
+
+class Full(Unavailable):
+    """Redis is out of memory: nobody new fits, those inside are safe."""
+
+
+class Overloaded(Unavailable):
+    """This instance's backlog is full; nothing was sent to Redis."""

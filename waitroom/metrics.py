@@ -1,0 +1,56 @@
+"""What an instance measures of itself. What is true of a room is read from Redis when it is asked for.
+
+With more than one worker, prometheus-client's multiprocess mode adds the workers up; `serve` sets its folder.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from prometheus_client import Counter, Gauge, Histogram
+
+#: Bucket borders for script calls, in seconds.
+_CALL_SECONDS: Final = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
+
+#: Bucket borders for waits, in seconds: from one second to six hours.
+_WAIT_SECONDS: Final = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14_400, 21_600)
+
+BATCH_SIZE: Final = Histogram(
+    "waitroom_batch_size", "Visitors per script call.", ["script"], buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+)
+SCRIPT_SECONDS: Final = Histogram(
+    "waitroom_script_seconds", "Time from sending a script call to its reply.", ["script"], buckets=_CALL_SECONDS
+)
+SCRIPT_FAILURES: Final = Counter(
+    "waitroom_script_failures_total", "Script calls that failed, by kind of failure.", ["script", "failure"]
+)
+WAIT_SECONDS: Final = Histogram(
+    "waitroom_wait_seconds", "Time from arrival to admission, taken at admission.", ["room"], buckets=_WAIT_SECONDS
+)
+ETA_ERROR_SECONDS: Final = Histogram(
+    "waitroom_eta_error_seconds",
+    "How much later (negative: earlier) than told at arrival a visitor was admitted.",
+    ["room"],
+    buckets=(-600, -300, -120, -60, -30, -10, -5, -2, 0, 2, 5, 10, 30, 60, 120, 300, 600),
+)
+ETA_WITHIN: Final = Counter(
+    "waitroom_eta_within_total", "Estimates whose low and high bound held (yes) or did not (no).", ["room", "within"]
+)
+LEADER: Final = Gauge("waitroom_leader", "1 on the instance whose scheduler acts.", multiprocess_mode="livesum")
+TICK_SECONDS: Final = Histogram(
+    "waitroom_tick_seconds", "Duration of one round of the leader's scheduler.", buckets=_CALL_SECONDS
+)
+TICK_FAILURES: Final = Counter(
+    "waitroom_tick_failures_total", "Rooms that a round of the scheduler could not serve.", ["task"]
+)
+OVERLOADED: Final = Counter(
+    "waitroom_overloaded_total", "Requests turned away because this instance's backlog was full."
+)
+GATE: Final = Counter("waitroom_gate_total", "Answers of the gate by status code.", ["room", "status"])
+OPEN_PASSES: Final = Counter(
+    "waitroom_open_passes_total", "Passes given without Redis because the room's when_down is open.", ["room"]
+)
+SKEW_SECONDS: Final = Gauge(
+    "waitroom_clock_skew_seconds", "How far this machine's clock is ahead of Redis.", multiprocess_mode="livemax"
+)
+RECOVERED: Final = Counter("waitroom_recovered_total", "Rooms re-created after their data were lost.", ["room"])

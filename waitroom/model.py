@@ -1,0 +1,171 @@
+"""The words of the waiting room as types. Nothing here does I/O."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final, NewType
+
+#: A visitor's id: 128 random bits, made by the server, as 22 characters of base64url.
+Visitor = NewType("Visitor", str)
+
+#: What a room may be called. No character of it means anything to Redis, a URL, a cookie or a shell.
+ROOM_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}\Z")
+
+
+class Outcome(StrEnum):
+    """The first word of a script's reply."""
+
+    OK = "ok"
+    MISSING = "missing"
+    BROKEN = "broken"
+    STALE = "stale"
+    CONFLICT = "conflict"
+    ACQUIRED = "acquired"
+    RENEWED = "renewed"
+    HELD = "held"
+    RESIGNED = "resigned"
+
+
+class Standing(StrEnum):
+    """Where one visitor stands, as a script says it."""
+
+    WAITING = "waiting"
+    OFFERED = "offered"
+    ADMITTED = "admitted"
+    LEFT = "left"
+    USED = "used"
+    EXPIRED = "expired"
+    FULL = "full"
+    CLOSED = "closed"
+    MUST_WAIT = "must_wait"
+    UNKNOWN = "unknown"
+
+
+class RoomState(StrEnum):
+    """What a room does with those who come."""
+
+    OPEN = "open"
+    PAUSED = "paused"  # nobody is admitted, places are kept
+    CLOSED = "closed"  # nobody may enter
+    BYPASS = "bypass"  # everybody passes
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """Signed proof of a place. Times are Redis time in µs since the epoch."""
+
+    visitor: Visitor
+    serial: int
+    issued_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """Signed proof of admission. `expires` is in seconds since the epoch, Redis time.
+
+    An `offer` has not been claimed yet: it lives for `claim_seconds`, and the next contact starts the session.
+    """
+
+    visitor: Visitor
+    expires: float
+    offer: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One visitor's standing. `rank` counts from 1 (0 when not waiting); `expires_us` is 0 unless admitted."""
+
+    standing: Standing
+    now_us: int
+    visitor: Visitor
+    serial: int = 0
+    rank: int = 0
+    expires_us: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What has happened in a room since its data began. Each only grows.
+
+    entered + restored = waiting + active + left + finished + no_show + abandoned, always.
+    """
+
+    entered: int = 0
+    restored: int = 0
+    admitted: int = 0
+    claimed: int = 0
+    left: int = 0
+    finished: int = 0
+    no_show: int = 0
+    abandoned: int = 0
+    refused_full: int = 0
+    refused_closed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """What instances remember of a room, so that a loss of its data harms nobody.
+
+    `last`: the highest serial given out. `turn_serial`, `turn_us`: the highest serial ever admitted, and when the
+    last admission was. Tickets up to that serial, issued up to then, have had their turn.
+    """
+
+    last: int = 0
+    turn_serial: int = 0
+    turn_us: int = 0
+
+    def merged(self, other: Marks) -> Marks:
+        """The higher of both, field by field."""
+        return Marks(
+            max(self.last, other.last),
+            max(self.turn_serial, other.turn_serial),
+            max(self.turn_us, other.turn_us),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A room at one instant. Times are Redis time in µs since the epoch.
+
+    `settings` are the raw texts that Redis holds. `releases_us` are up to 17 evenly spaced expiries of the active
+    set, first to last. `pace_admitted` admissions happened in `pace_us` µs of demand, both fading.
+    """
+
+    now_us: int
+    waiting: int
+    occupancy: int
+    offered: int
+    version: int
+    schema: str
+    settings: dict[str, str]
+    counts: Counts
+    marks: Marks
+    hold_until_us: int
+    pace_admitted: float
+    pace_us: float
+    releases_us: tuple[int, ...] = ()
+    revoked: dict[Visitor, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What one `admit` call did: the serials admitted, in order, and what is left."""
+
+    now_us: int
+    waiting: int
+    occupancy: int
+    more: bool
+    serials: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Expiry:
+    """What one `expire` call took out."""
+
+    more: bool
+    abandoned: int
+    no_show: int
+    finished: int
+    swept: int

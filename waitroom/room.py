@@ -1,0 +1,166 @@
+"""One room as this instance knows it: settings and counts of a second ago, and the batches that go to Redis.
+
+Nothing here that another instance could not rebuild from Redis, save the marks: they are what lets the instances
+re-create a room whose data were lost without letting anybody in twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, TypeVar
+
+from waitroom.batching import Batcher
+from waitroom.errors import RoomUnknown
+from waitroom.eta import Eta, Pace, pace_of
+from waitroom.model import Admission, Marks, Pass, Place, Reading, Standing, Ticket, Visitor
+from waitroom.settings import RoomSettings
+from waitroom.store import Store
+
+Result = TypeVar("Result")
+
+#: Sliding sessions to lengthen that are remembered between two flushes at most.
+_MOST_USES: Final = 50_000
+
+
+class Room:
+    """A room on this instance. `recover` re-creates it in Redis, or raises RoomUnknown when it was deleted."""
+
+    def __init__(
+        self,
+        name: str,
+        store: Store,
+        *,
+        settings: RoomSettings,
+        reading: Reading,
+        most_waiting: int,
+        recover: Callable[[Room], Awaitable[None]],
+    ) -> None:
+        self.name = name
+        self.settings = settings
+        self.reading = reading
+        self.marks = reading.marks
+        self.pace: Pace = pace_of(reading, settings)
+        self.revoked: dict[Visitor, int] = dict(reading.revoked)
+        self._store = store
+        self._recover = recover
+        self._uses: dict[Visitor, Pass] = {}
+
+        def batcher(run: Callable[[Sequence[Any]], Awaitable[Sequence[Any]]]) -> Batcher[Any, Any]:
+            return Batcher(run, most_waiting=most_waiting)
+
+        self._enter: Batcher[tuple[Visitor, Ticket | None], Place] = batcher(self._run_enter)
+        self._pass_through: Batcher[tuple[Visitor, Ticket | None], Place] = batcher(self._run_pass_through)
+        self._status: Batcher[Ticket, Place] = batcher(self._run_status)
+        self._leave: Batcher[Visitor, Standing] = batcher(self._run_leave)
+        self._extend: Batcher[Pass, Place] = batcher(self._run_extend)
+
+    # What visitors do. Each raises Unavailable (Full, Overloaded), RoomUnknown or RoomBroken.
+
+    def enter(self, fresh: Visitor, ticket: Ticket | None) -> Awaitable[Place]:
+        """A place for an arrival, at the end of the queue or where the ticket says."""
+        return self._enter.submit((fresh, ticket))
+
+    def pass_through(self, fresh: Visitor) -> Awaitable[Place]:
+        """An offer at once, if nobody waits and there is room; else MUST_WAIT."""
+        return self._pass_through.submit((fresh, None))
+
+    def status(self, ticket: Ticket) -> Awaitable[Place]:
+        """Where the ticket's holder stands; claims what was offered to them."""
+        return self._status.submit(ticket)
+
+    def leave(self, visitor: Visitor) -> Awaitable[Standing]:
+        """Say goodbye."""
+        return self._leave.submit(visitor)
+
+    def extend(self, proof: Pass) -> Awaitable[Place]:
+        """Claim an offer, lengthen a sliding session, or just see whether the pass still has its place."""
+        return self._extend.submit(proof)
+
+    def note_use(self, proof: Pass) -> None:
+        """Lengthen this visitor's sliding session with the next `flush_uses`."""
+        if self.settings.sliding and len(self._uses) < _MOST_USES:
+            self._uses[proof.visitor] = proof
+
+    async def flush_uses(self) -> None:
+        """Send what `note_use` has gathered."""
+        uses, self._uses = list(self._uses.values()), {}
+        for start in range(0, len(uses), 512):
+            await self._again_if_lost(self._store.extend, uses[start : start + 512])
+
+    def is_revoked(self, visitor: Visitor) -> bool:
+        """Whether the visitor's pass outlives their place."""
+        return visitor in self.revoked
+
+    def eta(self, rank: int) -> Eta | None:
+        """When the visitor at `rank` will be admitted, as far as anybody can say."""
+        return self.pace.eta(rank)
+
+    @property
+    def backlog(self) -> int:
+        """Requests that wait for Redis."""
+        return sum(batcher.backlog for batcher in self._batchers())
+
+    # What the instance learns.
+
+    def renew(self, reading: Reading, settings: RoomSettings) -> None:
+        """Take over a newer reading."""
+        self.reading, self.settings = reading, settings
+        self.marks = self.marks.merged(reading.marks)
+        self.pace = pace_of(reading, settings)
+        self.revoked.update(reading.revoked)
+        longest_us = float(reading.settings.get("longest_session_seconds", settings.session_seconds)) * 1_000_000
+        over = reading.now_us - longest_us
+        if self.revoked and next(iter(self.revoked.values())) < over:
+            self.revoked = {visitor: when for visitor, when in self.revoked.items() if when >= over}
+
+    def note_admission(self, admission: Admission) -> None:
+        """Remember whose turn has come, in case the data are lost before the next reading."""
+        if admission.serials:
+            self.marks = self.marks.merged(Marks(0, max(admission.serials), admission.now_us))
+
+    async def read(self) -> Reading:
+        """A fresh reading from Redis; raises RoomUnknown, RoomBroken, Unavailable."""
+        return await self._store.read(self.name, since_us=max(self.revoked.values(), default=0))
+
+    async def close(self) -> None:
+        """Answer everybody who still waits for Redis."""
+        for batcher in self._batchers():
+            await batcher.close()
+
+    def _batchers(self) -> tuple[Batcher[Any, Any], ...]:
+        return (self._enter, self._pass_through, self._status, self._leave, self._extend)
+
+    # How a batch becomes a call.
+
+    async def _again_if_lost(
+        self, call: Callable[[str, Sequence[Any]], Awaitable[list[Result]]], items: Sequence[Any]
+    ) -> list[Result]:
+        try:
+            return await call(self.name, items)
+        except RoomUnknown:
+            await self._recover(self)
+            return await call(self.name, items)
+
+    async def _run_enter(self, arrivals: Sequence[tuple[Visitor, Ticket | None]]) -> list[Place]:
+        places = await self._again_if_lost(self._store.enter, arrivals)
+        offered = [place.serial for place in places if place.standing is Standing.OFFERED]
+        known = Marks(
+            max(place.serial for place in places), max(offered, default=0), places[0].now_us if offered else 0
+        )
+        self.marks = self.marks.merged(known)
+        return places
+
+    async def _run_pass_through(self, arrivals: Sequence[tuple[Visitor, Ticket | None]]) -> list[Place]:
+        async def direct(room: str, items: Sequence[tuple[Visitor, Ticket | None]]) -> list[Place]:
+            return await self._store.enter(room, items, direct=True)
+
+        return await self._again_if_lost(direct, arrivals)
+
+    async def _run_status(self, tickets: Sequence[Ticket]) -> list[Place]:
+        return await self._again_if_lost(self._store.status, tickets)
+
+    async def _run_leave(self, visitors: Sequence[Visitor]) -> list[Standing]:
+        return await self._again_if_lost(self._store.leave, visitors)
+
+    async def _run_extend(self, passes: Sequence[Pass]) -> list[Place]:
+        return await self._again_if_lost(self._store.extend, passes)

@@ -1,0 +1,191 @@
+"""All rooms of this instance: created from the settings, read anew once a second, re-created after a loss of data.
+
+Redis holds the truth. A room that is gone there without having been deleted was lost: it is made again from what this
+instance last knew of it, with marks that keep used turns used, and admits nobody until its visitors had time to come
+back in their old order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Iterator, Mapping
+from typing import Final
+
+from waitroom import metrics
+from waitroom.errors import RoomBroken, RoomUnknown, SettingsError, Unavailable, VersionConflict
+from waitroom.model import Reading
+from waitroom.room import Room
+from waitroom.settings import RoomSettings, fields_of, settings_of
+from waitroom.store import SCHEMA, Store
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between two readings of a room.
+READING_SECONDS: Final = 1.0
+
+#: Seconds beyond the longest poll for which a re-created room admits nobody: jitter, and a slow network.
+_HOLD_MARGIN_SECONDS: Final = 5.0
+
+
+class Rooms:
+    """The rooms by name. `faults` says which rooms cannot be served right now, and why."""
+
+    def __init__(self, store: Store, seeds: Mapping[str, RoomSettings], *, most_waiting: int = 20_000) -> None:
+        self.faults: dict[str, str] = {}
+        self.reachable = False
+        self._store = store
+        self._seeds = seeds
+        self._most_waiting = most_waiting
+        self._rooms: dict[str, Room] = {}
+        self._seeded = False
+
+    def __iter__(self) -> Iterator[Room]:
+        return iter(list(self._rooms.values()))
+
+    def get(self, name: str) -> Room:
+        """The room of that name; raises RoomUnknown."""
+        try:
+            return self._rooms[name]
+        except KeyError:
+            raise RoomUnknown(f"no room {name!r}") from None
+
+    async def refresh(self) -> None:
+        """Create what is to be created, learn of rooms made and deleted, read every room anew.
+
+        Raises Unavailable; a room that cannot be read goes to `faults` and harms no other.
+        """
+        self.reachable = False
+        if not self._seeded:
+            await self._seed()
+        listed = await self._store.registered()
+        for name in [name for name in self._rooms if listed.get(name) is False]:
+            self._forget(name)
+        for name, live in listed.items():
+            if live and name not in self._rooms:
+                await self._guarded(name, self.adopt(name))
+        await asyncio.gather(*(self._guarded(room.name, self._renew(room)) for room in self))
+        metrics.SKEW_SECONDS.set(self._store.clock.skew_seconds())
+        self.reachable = True
+
+    async def run(self) -> None:
+        """Refresh once a second for ever; outages are logged once and waited out."""
+        down = False
+        while True:
+            try:
+                await self.refresh()
+                if down:
+                    logger.info("redis is back")
+                down = False
+            except Unavailable as error:
+                if not down:
+                    logger.error("redis is down: %s", error)
+                down = True
+            except Exception:
+                # Whatever it is, the instance must go on reading: a loop that ends is worse than a loud log.
+                logger.exception("reading the rooms failed")
+            await asyncio.sleep(READING_SECONDS)
+
+    async def create(self, name: str, settings: RoomSettings, *, expected: int | None = None) -> int:
+        """Create or replace a room; returns its version. Raises VersionConflict."""
+        await self._store.register(name, live=True)
+        version = await self._store.configure(name, fields_of(settings), expected=expected)
+        await self.adopt(name)
+        return version
+
+    async def delete(self, name: str) -> bool:
+        """Remove a room with everybody in it; False when there was none."""
+        existed = await self._store.delete(name)
+        self._forget(name)
+        return existed
+
+    async def adopt(self, name: str) -> Room:
+        """Read a room from Redis and serve it from now on; raises RoomUnknown, RoomBroken."""
+        known = self._rooms.get(name)
+        if known is not None:
+            await self._renew(known)
+            return known
+        reading = await self._store.read(name)
+        self._rooms[name] = Room(
+            name,
+            self._store,
+            settings=_settings_in(name, reading),
+            reading=reading,
+            most_waiting=self._most_waiting,
+            recover=self.recover,
+        )
+        self.faults.pop(name, None)
+        return self._rooms[name]
+
+    async def recover(self, room: Room) -> None:
+        """Make a lost room again; raises RoomUnknown when it was deleted on purpose."""
+        if (await self._store.registered()).get(room.name) is False:
+            self._forget(room.name)
+            raise RoomUnknown(f"no room {room.name!r}")
+        hold = room.settings.longest_poll_seconds + _HOLD_MARGIN_SECONDS
+        try:
+            await self._store.configure(
+                room.name, fields_of(room.settings), expected=0, marks=room.marks, hold_seconds=hold
+            )
+            logger.error("room %s: its data were lost; re-created, admits nobody for %.0f s", room.name, hold)
+            metrics.RECOVERED.labels(room.name).inc()
+        except VersionConflict:
+            await self._add_marks(room)
+        await self._store.register(room.name, live=True)
+
+    async def close(self) -> None:
+        """Answer everybody who still waits for Redis."""
+        for room in self:
+            await room.close()
+
+    async def _seed(self) -> None:
+        listed = await self._store.registered()
+        for name, settings in self._seeds.items():
+            if listed.get(name) is False:
+                logger.warning(
+                    "room %s was deleted live and is not made again; PUT it or take it out of the file", name
+                )
+                continue
+            try:
+                await self._store.register(name, live=True)
+                await self._store.configure(name, fields_of(settings), expected=0)
+                logger.info("room %s created", name)
+            except VersionConflict:
+                logger.info("room %s exists: what Redis holds counts, not the file", name)
+        self._seeded = True
+
+    async def _renew(self, room: Room) -> None:
+        try:
+            reading = await room.read()
+        except RoomUnknown:
+            await self.recover(room)
+            reading = await room.read()
+        if reading.marks.turn_serial < room.marks.turn_serial or reading.marks.last < room.marks.last:
+            await self._add_marks(room)
+        room.renew(reading, _settings_in(room.name, reading))
+        self.faults.pop(room.name, None)
+        await room.flush_uses()
+
+    async def _add_marks(self, room: Room) -> None:
+        """Another instance re-created the room: add what this one knows of used turns."""
+        await self._store.configure(room.name, {}, expected=None, marks=room.marks)
+
+    async def _guarded(self, name: str, work: Awaitable[object]) -> None:
+        try:
+            await work
+        except RoomUnknown:
+            pass
+        except (RoomBroken, SettingsError) as error:
+            if self.faults.get(name) != str(error):
+                logger.error("room %s is degraded: %s", name, error)
+            self.faults[name] = str(error)
+
+    def _forget(self, name: str) -> None:
+        self._rooms.pop(name, None)
+        self.faults.pop(name, None)
+
+
+def _settings_in(name: str, reading: Reading) -> RoomSettings:
+    if reading.schema != SCHEMA:
+        raise RoomBroken(f"room {name!r}: schema {reading.schema!r} is not {SCHEMA!r}; another version wrote it")
+    return settings_of(reading.settings)

@@ -1,0 +1,306 @@
+"""Every setting, declared once: name, kind, bounds, default, meaning.
+
+The declarations feed the TOML file, the environment (`WAITROOM_` and the name in capitals), the command line, the
+admin API and the README's tables. All faults are reported together, by name and value.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tomllib
+import unicodedata
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from waitroom import keyring
+from waitroom.errors import SettingsError
+from waitroom.model import ROOM_NAME
+
+ENVIRONMENT_PREFIX: Final = "WAITROOM_"
+
+#: Seconds that a client may be told to stay away at most; clients poll in time for a claim and for the place.
+LONGEST_POLL_SECONDS: Final = 30.0
+
+_ORIGIN = re.compile(r"https?://[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[1-9][0-9]{0,4})?\Z", re.ASCII)
+
+Seconds = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class RoomSettings(BaseModel):
+    """What an operator decides about one room."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    capacity: int = Field(100, ge=0, le=10_000_000, description="most visitors inside at once; 0 = unlimited")
+    admit_per_second: Seconds = Field(
+        0.0, ge=0, le=1_000_000, description="most admissions per second; 0 = unlimited, else 0.001 or more"
+    )
+    session_seconds: Seconds = Field(300.0, ge=0.1, le=604_800, description="how long an admitted visitor may stay")
+    sliding: bool = Field(False, description="whether each request lengthens the session again")
+    claim_seconds: Seconds = Field(
+        60.0, ge=0.1, le=3600, description="how long an admitted visitor may take to show up"
+    )
+    abandon_seconds: Seconds = Field(
+        120.0, ge=0.1, le=86_400, description="silence after which a waiting visitor stops counting"
+    )
+    ticket_seconds: Seconds = Field(
+        3600.0,
+        ge=0.1,
+        le=604_800,
+        description="how long a ticket gives the place back; at least abandon_seconds",
+    )
+    max_waiting: int = Field(1_000_000, ge=1, le=10_000_000, description="most visitors in the wait queue")
+    state: Literal["open", "paused", "closed", "bypass"] = Field(
+        "open",
+        description="`open`; `paused`: nobody is admitted, places are kept; `closed`: nobody may enter; "
+        "`bypass`: everybody passes",
+    )
+    message: str = Field("", max_length=500, description="a line of plain text for those who wait")
+    return_origins: list[str] = Field(
+        default_factory=list,
+        max_length=20,
+        description="other origins, as `https://host`, that visitors may be sent back to",
+    )
+    when_down: Literal["static", "closed", "open"] = Field(
+        "static",
+        description="the gate while Redis is down: `static`: passes already given stay good; `closed`: nobody; "
+        "`open`: short passes at the room's rate, counted",
+    )
+
+    @field_validator("admit_per_second")
+    @classmethod
+    def _rate(cls, value: float) -> float:
+        if 0 < value < 0.001:
+            raise ValueError("must be 0 (unlimited) or at least 0.001")
+        return value
+
+    @field_validator("message")
+    @classmethod
+    def _plain_line(cls, value: str) -> str:
+        # Zl and Zp are the Unicode line ends; Cf holds the direction overrides that can disguise a text.
+        if any(unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") for c in value):
+            raise ValueError("must be one line of plain text without control or direction characters")
+        return value
+
+    @field_validator("return_origins")
+    @classmethod
+    def _origins(cls, value: list[str]) -> list[str]:
+        for origin in value:
+            if not _ORIGIN.match(origin):
+                raise ValueError(f"{origin!r} is not an origin like https://shop.example or http://10.0.0.1:8080")
+        return value
+
+    @model_validator(mode="after")
+    def _tickets_outlive_silence(self) -> RoomSettings:
+        if self.ticket_seconds < self.abandon_seconds:
+            raise ValueError(
+                f"ticket_seconds {self.ticket_seconds:g} must be at least abandon_seconds {self.abandon_seconds:g}"
+            )
+        return self
+
+    @property
+    def longest_poll_seconds(self) -> float:
+        """How long a client may stay away without missing its offer or losing its place."""
+        return min(LONGEST_POLL_SECONDS, self.claim_seconds / 2, self.abandon_seconds / 3)
+
+
+class ServerSettings(BaseModel):
+    """What an operator decides about the instances."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=False)
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8000, ge=0, le=65_535, description="port to listen on; 0 = any free one")
+    workers: int = Field(1, ge=1, le=64, description="server processes on this machine")
+    redis_url: str = Field("", description="the Redis or Valkey to use; empty = an embedded server is started")
+    data_dir: str = Field("waitroom-data", description="folder of the embedded server's data and of generated keys")
+    production: bool = Field(False, description="refuse to start with a missing or weak `admin_key` or `signing_keys`")
+    admin_key: str = Field(
+        "", repr=False, description="bearer key of the admin API; made and kept in `data_dir` if empty"
+    )
+    signing_keys: list[str] = Field(
+        default_factory=list,
+        repr=False,
+        description="`id:secret` of each signing key, the first signs; made and kept in `data_dir` if empty",
+    )
+    public_url: str = Field(
+        "",
+        description="address at which visitors see the site; under https cookies are `Secure` and `__Host-`",
+    )
+    tick_seconds: float = Field(0.1, ge=0.01, le=5, description="time between two rounds of the scheduler")
+    lease_seconds: float = Field(3.0, ge=0.2, le=60, description="how long a dead leader holds up the others")
+    redis_timeout_seconds: float = Field(0.4, ge=0.05, le=10, description="longest wait for an answer of Redis")
+    max_backlog: int = Field(20_000, ge=1, le=1_000_000, description="requests that may wait for Redis per instance")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
+    rooms: dict[str, RoomSettings] = Field(
+        default_factory=dict, description="rooms to create if they do not exist yet, by name"
+    )
+
+    @field_validator("public_url")
+    @classmethod
+    def _public_origin(cls, value: str) -> str:
+        if value and not _ORIGIN.match(value):
+            raise ValueError("must be an origin like https://shop.example, in lower case, without a path")
+        return value
+
+    @field_validator("rooms")
+    @classmethod
+    def _names(cls, value: dict[str, RoomSettings]) -> dict[str, RoomSettings]:
+        for name in value:
+            if not ROOM_NAME.match(name):
+                raise ValueError(f"{name!r} is not a room name: 1-64 of a-z, 0-9, _ and -, a letter or digit first")
+        return value
+
+    @property
+    def secure(self) -> bool:
+        """Whether visitors come by https."""
+        return self.public_url.startswith("https://")
+
+
+#: Settings whose value is never shown, also not when it is wrong.
+_SECRET: Final = {"admin_key", "signing_keys", "redis_url"}
+
+
+def faults_of(error: ValidationError, *, prefix: str = "") -> list[str]:
+    """One line for each fault: the setting's name, what is wrong, and its value (unless it is a secret)."""
+    lines = []
+    for fault in error.errors(include_url=False):
+        name = prefix + ".".join(str(part) for part in fault["loc"])
+        message = fault["msg"].removeprefix("Value error, ")
+        if fault["type"] == "extra_forbidden":
+            message = "no such setting"
+        shown = ""
+        if fault["loc"] and fault["loc"][0] not in _SECRET and not isinstance(fault["input"], dict):
+            shown = f", got {_short(fault['input'])}"
+        lines.append(f"{name}: {message}{shown}" if name else message)
+    return lines
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def parse_room(document: Mapping[str, Any], *, prefix: str = "") -> RoomSettings:
+    """A room's settings from a document; raises SettingsError that lists every fault."""
+    try:
+        return RoomSettings.model_validate(dict(document))
+    except ValidationError as error:
+        raise SettingsError("\n".join(faults_of(error, prefix=prefix))) from None
+
+
+def fields_of(settings: RoomSettings) -> dict[str, str]:
+    """A room's settings as the texts that Redis keeps."""
+    fields = {}
+    for name, value in settings.model_dump().items():
+        if isinstance(value, bool):
+            fields[name] = str(int(value))
+        elif isinstance(value, list):
+            fields[name] = json.dumps(value)
+        else:
+            fields[name] = str(value)
+    return fields
+
+
+def settings_of(fields: Mapping[str, str]) -> RoomSettings:
+    """A room's settings from the texts that Redis keeps; raises SettingsError that lists every fault."""
+    document: dict[str, Any] = {}
+    for name, declared in RoomSettings.model_fields.items():
+        if name not in fields:
+            continue
+        if name == "return_origins":
+            document[name] = json.loads(fields[name])
+        else:
+            document[name] = _number_or_text(fields[name], declared.annotation)
+    return parse_room(document)
+
+
+def load(
+    path: Path | None = None,
+    *,
+    environment: Mapping[str, str] = os.environ,
+    **given: Any,
+) -> ServerSettings:
+    """The settings: defaults, then the file, then the environment, then what was `given` on the command line.
+
+    Raises SettingsError that lists every fault by name and value.
+    """
+    document = _from_file(path) if path else {}
+    faults: list[str] = []
+    document |= _from_environment(environment, faults)
+    document |= {name: value for name, value in given.items() if value is not None}
+    settings = None
+    try:
+        settings = ServerSettings.model_validate(document)
+    except ValidationError as error:
+        faults += faults_of(error)
+    if settings is not None:
+        faults += _weak_secrets(settings)
+    if faults or settings is None:
+        raise SettingsError("\n".join(faults))
+    return settings
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"config: cannot read {str(path)!r}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"config: {str(path)!r} is not TOML: {error}") from None
+
+
+def _from_environment(environment: Mapping[str, str], faults: list[str]) -> dict[str, Any]:
+    """Each field's text from the environment as the field's kind; what cannot be one stays text and is reported."""
+    found: dict[str, Any] = {}
+    for name, declared in ServerSettings.model_fields.items():
+        text = environment.get(ENVIRONMENT_PREFIX + name.upper())
+        if text is None or text == "":
+            continue
+        if name == "signing_keys":
+            found[name] = text.split(",")
+        elif name == "rooms":
+            found[name] = _rooms_from_json(text, faults)
+        else:
+            found[name] = _number_or_text(text, declared.annotation)
+    return found
+
+
+def _number_or_text(text: str, kind: object) -> object:
+    try:
+        if kind is bool:
+            return {"true": True, "1": True, "false": False, "0": False}.get(text.lower(), text)
+        if kind is int or kind is float:
+            return kind(text)
+    except ValueError:
+        return text
+    return text
+
+
+def _rooms_from_json(text: str, faults: list[str]) -> object:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        faults.append(f"{ENVIRONMENT_PREFIX}ROOMS: not JSON: {error}")
+        return {}
+
+
+def _weak_secrets(settings: ServerSettings) -> list[str]:
+    faults: list[str] = []
+    if settings.signing_keys:
+        try:
+            keyring.parse(settings.signing_keys)
+        except SettingsError as error:
+            faults += str(error).splitlines()
+    elif settings.production:
+        faults.append("signing_keys: missing; production needs one (`openssl rand -base64 32` makes a secret)")
+    if settings.production and not settings.admin_key:
+        faults.append("admin_key: missing; production needs one (`openssl rand -base64 32` makes one)")
+    if settings.admin_key and keyring.is_weak(settings.admin_key) and settings.production:
+        faults.append("admin_key: weak; production needs at least 32 random characters")
+    return faults
