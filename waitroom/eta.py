@@ -14,7 +14,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Final
 
-from waitroom.model import Reading, RoomState
+from waitroom.model import Reading
 from waitroom.settings import RoomSettings
 
 #: Seconds of observation that the room's limits weigh as much as.
@@ -69,7 +69,7 @@ class Pace:
 
 def pace_of(reading: Reading, settings: RoomSettings) -> Pace:
     """The pace of a room as it is now; 0 while nobody is admitted by order or after a loss of data."""
-    if settings.state in (RoomState.PAUSED, RoomState.CLOSED) or reading.now_us < reading.hold_until_us:
+    if settings.state in ("paused", "closed") or reading.now_us < reading.hold_until_us:
         return Pace(0.0, 0.0)
     ceiling = settings.admit_per_second or math.inf
     prior = min(ceiling, settings.capacity / settings.session_seconds if settings.capacity else math.inf)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final, NewType
+from typing import Final, Literal, NewType
 
 #: A visitor's id: 128 random bits, made by the server, as 22 characters of base64url.
 Visitor = NewType("Visitor", str)
@@ -43,13 +43,9 @@ class Standing(StrEnum):
     UNKNOWN = "unknown"
 
 
-class RoomState(StrEnum):
-    """What a room does with those who come."""
-
-    OPEN = "open"
-    PAUSED = "paused"  # nobody is admitted, places are kept
-    CLOSED = "closed"  # nobody may enter
-    BYPASS = "bypass"  # everybody passes
+#: What a room does with those who come. paused: nobody is admitted, places are kept; closed: nobody may enter;
+#: bypass: everybody passes.
+RoomState = Literal["open", "paused", "closed", "bypass"]
 
 
 @dataclass(frozen=True, slots=True)

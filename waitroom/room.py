@@ -7,7 +7,7 @@ re-create a room whose data were lost without letting anybody in twice.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from waitroom.batching import Batcher
 from waitroom.errors import RoomUnknown
@@ -17,9 +17,6 @@ from waitroom.settings import RoomSettings
 from waitroom.store import Store
 
 Result = TypeVar("Result")
-
-#: Sliding sessions to lengthen that are remembered between two flushes at most.
-_MOST_USES: Final = 50_000
 
 
 class Room:
@@ -43,7 +40,6 @@ class Room:
         self.revoked: dict[Visitor, int] = dict(reading.revoked)
         self._store = store
         self._recover = recover
-        self._uses: dict[Visitor, Pass] = {}
 
         def batcher(run: Callable[[Sequence[Any]], Awaitable[Sequence[Any]]]) -> Batcher[Any, Any]:
             return Batcher(run, most_waiting=most_waiting)
@@ -75,17 +71,6 @@ class Room:
     def extend(self, proof: Pass) -> Awaitable[Place]:
         """Claim an offer, lengthen a sliding session, or just see whether the pass still has its place."""
         return self._extend.submit(proof)
-
-    def note_use(self, proof: Pass) -> None:
-        """Lengthen this visitor's sliding session with the next `flush_uses`."""
-        if self.settings.sliding and len(self._uses) < _MOST_USES:
-            self._uses[proof.visitor] = proof
-
-    async def flush_uses(self) -> None:
-        """Send what `note_use` has gathered."""
-        uses, self._uses = list(self._uses.values()), {}
-        for start in range(0, len(uses), 512):
-            await self._again_if_lost(self._store.extend, uses[start : start + 512])
 
     def is_revoked(self, visitor: Visitor) -> bool:
         """Whether the visitor's pass outlives their place."""

@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Iterator, Mapping
-from typing import Final
+from typing import Any, Final
 
 from waitroom import metrics
 from waitroom.errors import RoomBroken, RoomUnknown, SettingsError, Unavailable, VersionConflict
 from waitroom.model import Reading
 from waitroom.room import Room
-from waitroom.settings import RoomSettings, fields_of, settings_of
+from waitroom.settings import RoomSettings, fields_of, parse_room, settings_of
 from waitroom.store import SCHEMA, Store
 
 logger = logging.getLogger(__name__)
@@ -26,6 +26,9 @@ READING_SECONDS: Final = 1.0
 
 #: Seconds beyond the longest poll for which a re-created room admits nobody: jitter, and a slow network.
 _HOLD_MARGIN_SECONDS: Final = 5.0
+
+#: Times that a change is tried when others change the same room.
+_TRIES: Final = 5
 
 
 class Rooms:
@@ -44,10 +47,12 @@ class Rooms:
         return iter(list(self._rooms.values()))
 
     def get(self, name: str) -> Room:
-        """The room of that name; raises RoomUnknown."""
+        """The room of that name; raises RoomUnknown, or Unavailable before Redis could be asked at all."""
         try:
             return self._rooms[name]
         except KeyError:
+            if not self._seeded:
+                raise Unavailable("the rooms have not been read yet") from None
             raise RoomUnknown(f"no room {name!r}") from None
 
     async def refresh(self) -> None:
@@ -92,6 +97,25 @@ class Rooms:
         version = await self._store.configure(name, fields_of(settings), expected=expected)
         await self.adopt(name)
         return version
+
+    async def change(self, name: str, changes: Mapping[str, Any], *, expected: int | None = None) -> Room:
+        """Change some settings of a room, given as they stand in a document.
+
+        Without `expected` a change that was overtaken is tried again on what the other made of the room. Raises
+        SettingsError, RoomUnknown, VersionConflict.
+        """
+        for attempt in range(1, _TRIES + 1):
+            room = await self.adopt(name)
+            if expected is not None and expected != room.reading.version:
+                raise VersionConflict(name, room.reading.version)
+            settings = parse_room({**room.settings.model_dump(), **changes})
+            try:
+                await self.create(name, settings, expected=room.reading.version)
+                break
+            except VersionConflict:
+                if expected is not None or attempt == _TRIES:
+                    raise
+        return self.get(name)
 
     async def delete(self, name: str) -> bool:
         """Remove a room with everybody in it; False when there was none."""
@@ -164,7 +188,6 @@ class Rooms:
             await self._add_marks(room)
         room.renew(reading, _settings_in(room.name, reading))
         self.faults.pop(room.name, None)
-        await room.flush_uses()
 
     async def _add_marks(self, room: Room) -> None:
         """Another instance re-created the room: add what this one knows of used turns."""

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from waitroom import keyring
 from waitroom.errors import SettingsError
-from waitroom.model import ROOM_NAME
+from waitroom.model import ROOM_NAME, RoomState
 
 ENVIRONMENT_PREFIX: Final = "WAITROOM_"
 
@@ -55,7 +55,7 @@ class RoomSettings(BaseModel):
         description="how long a ticket gives the place back; at least abandon_seconds",
     )
     max_waiting: int = Field(1_000_000, ge=1, le=10_000_000, description="most visitors in the wait queue")
-    state: Literal["open", "paused", "closed", "bypass"] = Field(
+    state: RoomState = Field(
         "open",
         description="`open`; `paused`: nobody is admitted, places are kept; `closed`: nobody may enter; "
         "`bypass`: everybody passes",
@@ -194,6 +194,14 @@ def parse_room(document: Mapping[str, Any], *, prefix: str = "") -> RoomSettings
         raise SettingsError("\n".join(faults_of(error, prefix=prefix))) from None
 
 
+def room_value(name: str, text: str) -> object:
+    """A room setting's value from a text, as far as the text is of its kind; `parse_room` judges it."""
+    declared = RoomSettings.model_fields.get(name)
+    if declared is None:
+        return text
+    return json.loads(text) if name == "return_origins" else _number_or_text(text, declared.annotation)
+
+
 def fields_of(settings: RoomSettings) -> dict[str, str]:
     """A room's settings as the texts that Redis keeps."""
     fields = {}
@@ -209,15 +217,8 @@ def fields_of(settings: RoomSettings) -> dict[str, str]:
 
 def settings_of(fields: Mapping[str, str]) -> RoomSettings:
     """A room's settings from the texts that Redis keeps; raises SettingsError that lists every fault."""
-    document: dict[str, Any] = {}
-    for name, declared in RoomSettings.model_fields.items():
-        if name not in fields:
-            continue
-        if name == "return_origins":
-            document[name] = json.loads(fields[name])
-        else:
-            document[name] = _number_or_text(fields[name], declared.annotation)
-    return parse_room(document)
+    known = [name for name in RoomSettings.model_fields if name in fields]
+    return parse_room({name: room_value(name, fields[name]) for name in known})
 
 
 def load(

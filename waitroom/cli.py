@@ -1,0 +1,359 @@
+"""The `waitroom` command.
+
+Exit codes: 0 done, 1 something failed (one sentence on stderr), 2 the settings or arguments are wrong.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, TypeVar
+
+import typer
+import uvicorn
+from rich.console import Console
+from rich.table import Table
+from uvicorn.supervisors import Multiprocess
+
+from waitroom import __version__, keyfile, server
+from waitroom import settings as settings_module
+from waitroom.check import Finding, examine, unfit
+from waitroom.clock import Clock
+from waitroom.embedded import EmbeddedServer, running_url
+from waitroom.errors import SettingsError, WaitroomError
+from waitroom.model import ROOM_NAME
+from waitroom.room import Room
+from waitroom.rooms import Rooms
+from waitroom.settings import RoomSettings, ServerSettings
+from waitroom.store import Store, connect, masked
+
+logger = logging.getLogger("waitroom")
+
+Result = TypeVar("Result")
+
+app = typer.Typer(help="A self-hosted virtual waiting room.", no_args_is_help=True, add_completion=False)
+room_app = typer.Typer(help="Show and change rooms, live.", no_args_is_help=True)
+app.add_typer(room_app, name="room")
+
+Config = Annotated[Path | None, typer.Option(help="TOML file with settings and rooms")]
+RedisUrl = Annotated[str | None, typer.Option(help="the Redis or Valkey to use; without one a server is embedded")]
+DataDir = Annotated[str | None, typer.Option(help="folder of the embedded server's data and of generated keys")]
+Name = Annotated[str, typer.Argument(help="the room's name")]
+Message = Annotated[str | None, typer.Option(help="what to tell those who wait")]
+
+#: Seconds that requests in flight get when a server stops.
+_GRACE_SECONDS = 10
+
+#: Connections that may wait to be accepted.
+_BACKLOG = 4096
+
+#: Seconds that an idle connection is kept: longer than nginx keeps its own, so that nginx is who closes.
+_KEEP_ALIVE_SECONDS = 75
+
+
+def main() -> None:
+    """Run the command line; expected failures are one sentence, not a traceback."""
+    try:
+        app()
+    except SettingsError as error:
+        _fail(str(error), code=2)
+    except WaitroomError as error:
+        _fail(str(error), code=1)
+
+
+@app.callback(invoke_without_command=True)
+def version(show: Annotated[bool, typer.Option("--version", help="print the version and stop")] = False) -> None:
+    """A self-hosted virtual waiting room."""
+    if show:
+        typer.echo(f"waitroom {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def serve(
+    config: Config = None,
+    host: Annotated[str | None, typer.Option(help="address to listen on")] = None,
+    port: Annotated[int | None, typer.Option(help="port to listen on; 0 = any free one")] = None,
+    workers: Annotated[int | None, typer.Option(help="server processes")] = None,
+    redis_url: RedisUrl = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Run an instance: HTTP, gate and scheduler."""
+    settings = settings_module.load(
+        config, host=host, port=port, workers=workers, redis_url=redis_url, data_dir=data_dir
+    )
+    server.set_up_logging(settings)
+    generated_key = not settings.admin_key
+    settings = keyfile.completed(_with_a_room(settings, config))
+    if generated_key:
+        logger.info("admin key: kept in %s", keyfile.admin_key_file(settings))
+    with ExitStack() as stack:
+        listening = stack.enter_context(_listen(settings))
+        _end_on_sigterm()
+        if not settings.redis_url:
+            embedded = stack.enter_context(EmbeddedServer(Path(settings.data_dir)))
+            settings = settings.model_copy(update={"redis_url": embedded.url})
+            logger.info("embedded server: data in %s", settings.data_dir)
+        else:
+            logger.info("redis: %s", masked(settings.redis_url))
+        _run_workers(settings, listening, stack)
+
+
+@app.command()
+def demo(
+    port: Annotated[int, typer.Option(help="port of the demo site")] = 8080,
+    visitors: Annotated[int, typer.Option(help="size of the simulated crowd")] = 300,
+    capacity: Annotated[int, typer.Option(help="visitors that the shop takes at once")] = 50,
+    data_dir: Annotated[Path | None, typer.Option(help="folder for data and logs; default: a temporary one")] = None,
+    seconds: Annotated[float | None, typer.Option(help="stop after so long")] = None,
+) -> None:
+    """Run the whole thing: two instances, nginx, a shop, and a crowd before it."""
+    # Imported here: the demo needs packages that a server does not.
+    from waitroom.demo.run import run
+
+    raise typer.Exit(run(port=port, visitors=visitors, capacity=capacity, data_dir=data_dir, seconds=seconds))
+
+
+@app.command()
+def check(config: Config = None, redis_url: RedisUrl = None, data_dir: DataDir = None) -> None:
+    """Is this Redis fit to hold a queue? Each finding with its remedy; exit code 1 if not."""
+    findings = asyncio.run(examine(_redis_url(config, redis_url, data_dir)))
+    console = Console()
+    for finding in findings:
+        _print_finding(console, finding)
+    raise typer.Exit(1 if unfit(findings) else 0)
+
+
+@room_app.command("list")
+def list_rooms(config: Config = None, redis_url: RedisUrl = None, data_dir: DataDir = None) -> None:
+    """Every room with its state and numbers."""
+
+    async def listed(rooms: Rooms) -> list[Room]:
+        await rooms.refresh()
+        return list(rooms)
+
+    table = Table("room", "state", "waiting", "inside", "capacity", "per second", "message")
+    for room in _with_rooms(listed, config, redis_url, data_dir):
+        table.add_row(*_row(room))
+    Console().print(table)
+
+
+@room_app.command("show")
+def show_room(name: Name, config: Config = None, redis_url: RedisUrl = None, data_dir: DataDir = None) -> None:
+    """One room with its settings and counts."""
+    _print_room(_with_rooms(lambda rooms: rooms.adopt(_checked(name)), config, redis_url, data_dir))
+
+
+@room_app.command("set")
+def set_room(
+    name: Name,
+    changes: Annotated[list[str], typer.Argument(help="setting=value …, for instance capacity=50")],
+    config: Config = None,
+    redis_url: RedisUrl = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Change settings of a room, or create it with them."""
+    _change(name, _parsed(changes), config, redis_url, data_dir, create=True)
+
+
+@room_app.command("pause")
+def pause_room(
+    name: Name, message: Message = None, config: Config = None, redis_url: RedisUrl = None, data_dir: DataDir = None
+) -> None:
+    """Admit nobody for now; places are kept."""
+    _change(name, _state("paused", message), config, redis_url, data_dir)
+
+
+@room_app.command("resume")
+def resume_room(
+    name: Name, message: Message = None, config: Config = None, redis_url: RedisUrl = None, data_dir: DataDir = None
+) -> None:
+    """Open the room again."""
+    _change(name, _state("open", message), config, redis_url, data_dir)
+
+
+@room_app.command("close")
+def close_room(
+    name: Name, message: Message = None, config: Config = None, redis_url: RedisUrl = None, data_dir: DataDir = None
+) -> None:
+    """Let nobody enter any more."""
+    _change(name, _state("closed", message), config, redis_url, data_dir)
+
+
+# serve
+
+
+def _with_a_room(settings: ServerSettings, config: Path | None) -> ServerSettings:
+    """Without a config file and without rooms there is one, so that the first try shows something."""
+    if settings.rooms or config is not None:
+        return settings
+    room = RoomSettings()
+    logger.info(
+        "no config file and no rooms set: the room 'default' is open (capacity %d, sessions of %g s)",
+        room.capacity,
+        room.session_seconds,
+    )
+    return settings.model_copy(update={"rooms": {"default": room}})
+
+
+@contextmanager
+def _listen(settings: ServerSettings) -> Iterator[socket.socket]:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    with listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind((settings.host, settings.port))
+        except OSError as error:
+            where = f"{settings.host}:{settings.port}"
+            raise SettingsError(f"host, port: cannot listen on {where}: {error.strerror}") from None
+        listening.set_inheritable(True)
+        yield listening
+
+
+def _end_on_sigterm() -> None:
+    """SIGTERM unwinds the stack, so that the embedded server is stopped in order."""
+
+    def end(_signal: int, _frame: object) -> NoReturn:
+        raise SystemExit(0)
+
+    signal.signal(signal.SIGTERM, end)
+
+
+def _run_workers(settings: ServerSettings, listening: socket.socket, stack: ExitStack) -> None:
+    os.environ[server.SETTINGS_VARIABLE] = settings.model_dump_json()
+    config = uvicorn.Config(
+        "waitroom.server:create",
+        factory=True,
+        workers=settings.workers,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        # What a client says about itself is not believed; a proxy in front overwrites it anyway.
+        proxy_headers=False,
+        backlog=_BACKLOG,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+    )
+    host, port = listening.getsockname()[:2]
+    logger.info("serving on http://%s:%d/ with %d worker(s)", host, port, settings.workers)
+    if settings.workers == 1:
+        web = uvicorn.Server(config)
+        web.run(sockets=[listening])
+        if not web.started:
+            raise WaitroomError("the server could not start; its log says why")
+        return
+    # Read by prometheus-client when a worker imports it: each writes its numbers there, /metrics adds them up.
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = stack.enter_context(tempfile.TemporaryDirectory(prefix="waitroom-"))
+    Multiprocess(config, sockets=[listening]).run()
+
+
+# room and check
+
+
+def _redis_url(config: Path | None, redis_url: str | None, data_dir: str | None) -> str:
+    settings = settings_module.load(config, redis_url=redis_url, data_dir=data_dir)
+    url = settings.redis_url or running_url(Path(settings.data_dir))
+    if url is None:
+        raise SettingsError(
+            f"redis_url: none given, and no embedded server runs on {settings.data_dir!r}; "
+            "name one with --redis-url, or the server's folder with --data-dir"
+        )
+    return url
+
+
+def _with_rooms(
+    work: Callable[[Rooms], Awaitable[Result]], config: Path | None, redis_url: str | None, data_dir: str | None
+) -> Result:
+    """Do something with the rooms that Redis holds, without being an instance."""
+    url = _redis_url(config, redis_url, data_dir)
+
+    async def connected() -> Result:
+        store = Store(connect(url, timeout_seconds=2), Clock(), timeout_seconds=2)
+        try:
+            return await work(Rooms(store, {}))
+        finally:
+            await store.close()
+
+    return asyncio.run(connected())
+
+
+def _change(
+    name: str,
+    changes: dict[str, Any],
+    config: Path | None,
+    redis_url: str | None,
+    data_dir: str | None,
+    *,
+    create: bool = False,
+) -> None:
+    async def changed(rooms: Rooms) -> Room:
+        await rooms.refresh()
+        if create and name not in {room.name for room in rooms}:
+            await rooms.create(_checked(name), settings_module.parse_room(changes), expected=0)
+            return rooms.get(name)
+        return await rooms.change(_checked(name), changes)
+
+    _print_room(_with_rooms(changed, config, redis_url, data_dir))
+
+
+def _checked(name: str) -> str:
+    if not ROOM_NAME.match(name):
+        raise SettingsError(f"{name!r} is not a room name: 1-64 of a-z, 0-9, _ and -, a letter or digit first")
+    return name
+
+
+def _parsed(changes: list[str]) -> dict[str, Any]:
+    faults = [f"{change!r} is not setting=value" for change in changes if "=" not in change]
+    if faults:
+        raise SettingsError("\n".join(faults))
+    pairs = (change.partition("=") for change in changes)
+    return {name: settings_module.room_value(name, text) for name, _, text in pairs}
+
+
+def _state(state: str, message: str | None) -> dict[str, Any]:
+    return {"state": state} if message is None else {"state": state, "message": message}
+
+
+def _row(room: Room) -> tuple[str, ...]:
+    settings, reading = room.settings, room.reading
+    capacity = str(settings.capacity) if settings.capacity else "unlimited"
+    rate = f"{settings.admit_per_second:g}" if settings.admit_per_second else "unlimited"
+    numbers = (f"{reading.waiting:,}", f"{reading.occupancy:,}")
+    return (room.name, settings.state, *numbers, capacity, rate, settings.message)
+
+
+def _print_room(room: Room) -> None:
+    table = Table("setting", "value", title=f"{room.name}, version {room.reading.version}")
+    for name, value in room.settings.model_dump().items():
+        table.add_row(name, str(value))
+    console = Console()
+    console.print(table)
+    counts = room.reading.counts
+    console.print(
+        f"waiting {room.reading.waiting:,}, inside {room.reading.occupancy:,}; entered {counts.entered:,}, "
+        f"admitted {counts.admitted:,}, left {counts.left:,}, finished {counts.finished:,}, "
+        f"no-show {counts.no_show:,}, abandoned {counts.abandoned:,}, restored {counts.restored:,}"
+    )
+
+
+def _print_finding(console: Console, finding: Finding) -> None:
+    colour = {"ok": "green", "warn": "yellow", "fail": "red"}[finding.verdict]
+    console.print(f"[{colour}]{finding.verdict:<4}[/] {finding.name}: ", end="")
+    console.print(finding.detail, markup=False, highlight=False)
+    if finding.remedy:
+        console.print(f"     → {finding.remedy}", markup=False, highlight=False)
+
+
+def _fail(message: str, *, code: int) -> NoReturn:
+    for line in message.splitlines():
+        sys.stderr.write(f"waitroom: {line}\n")
+    raise SystemExit(code)

@@ -1,0 +1,44 @@
+"""One server process: what it holds, put together. Everything in it can be rebuilt from the settings and Redis."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from waitroom import keyring
+from waitroom.clock import Clock
+from waitroom.passes import PassOffice
+from waitroom.rooms import Rooms
+from waitroom.settings import ServerSettings
+from waitroom.store import Store, connect
+from waitroom.tickets import TicketOffice
+
+
+@dataclass(frozen=True)
+class Instance:
+    """The parts that the web floor works with."""
+
+    settings: ServerSettings
+    clock: Clock
+    store: Store
+    rooms: Rooms
+    tickets: TicketOffice
+    passes: PassOffice
+
+
+def assemble(settings: ServerSettings) -> Instance:
+    """An instance from complete settings: `redis_url`, `signing_keys` and `admin_key` must be there.
+
+    Connects to nothing yet. Raises SettingsError for a bad key ring.
+    """
+    clock = Clock()
+    timeout = settings.redis_timeout_seconds
+    store = Store(connect(settings.redis_url, timeout_seconds=timeout), clock, timeout_seconds=timeout)
+    ring = keyring.parse(settings.signing_keys)
+    return Instance(
+        settings,
+        clock,
+        store,
+        Rooms(store, settings.rooms, most_waiting=settings.max_backlog),
+        TicketOffice(ring),
+        PassOffice(ring),
+    )

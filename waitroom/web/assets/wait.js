@@ -1,0 +1,248 @@
+// The waiting page's only script: asks for the visitor's place, shows it, and goes on when it is their turn.
+// Every text comes from the page's table of strings; the ticket stays in its cookie, out of reach.
+"use strict";
+
+(() => {
+  const ENDED = ["over", "left", "cookie", "admitted"];
+  const SAY_AT_MOST_EVERY_MS = 30_000;
+  const GIVE_UP_AFTER_MS = 15_000;
+
+  const find = (id) => document.getElementById(id);
+  const main = find("main");
+  const { room } = main.dataset;
+  const strings = globalThis.waitroomStrings;
+  const pollAfter = Number(main.dataset.pollAfter) || 5;
+  const joinAddress = find("link").href;
+
+  const language = document.documentElement.lang;
+  const numbers = new Intl.NumberFormat(language);
+  const plurals = new Intl.PluralRules(language);
+  const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
+
+  /** What the visitor was told last; the same fields as the server's waiting document. */
+  let place = JSON.parse(main.dataset.place);
+  let timer;
+  let asking = false;
+  let failures = 0; // in a row
+  let rejoined = false; // a new place was asked for, and no status has proved since that its cookie was kept
+  let freshUntil = 0; // before this moment there is no point in asking
+  let first = { since: 0, rank: 0 }; // the rank this tab saw first, and the place it was for
+  let told = null; // what the live region said last, and when
+
+  const words = (key, values = {}) =>
+    (strings[key] ?? "").replace(/\{(\w+)\}/g, (_, name) =>
+      typeof values[name] === "number" ? numbers.format(values[name]) : values[name]);
+
+  const counted = (key, n) => words(`${key}_${plurals.select(n) === "one" ? "one" : "other"}`, { n });
+
+  /** As the server words it: a range, rounded outwards. */
+  function etaWords({ eta_seconds, eta_low_seconds, eta_high_seconds }) {
+    const ends = [eta_low_seconds ?? eta_seconds, eta_high_seconds ?? eta_seconds];
+    if (ends.some((end) => end == null)) return words("eta_unknown");
+    const low = Math.max(0, Math.min(...ends));
+    const high = Math.max(...ends);
+    if (high <= 60) return words("eta_moment");
+    const [unit, size] = high >= 172_800 ? ["days", 86_400] : high >= 10_800 ? ["hours", 3600] : ["minutes", 60];
+    const outwards = (amount, round) => {
+      const step = unit === "minutes" && amount > 20 ? 5 : 1;
+      return round(amount / step) * step;
+    };
+    const values = { low: outwards(low / size, Math.floor), high: outwards(high / size, Math.ceil) };
+    const form = values.low === 0 ? "up_to" : values.low === values.high ? "about" : "between";
+    return words(`${unit}_${form}`, values);
+  }
+
+  /** Sets an element's text; an empty one is hidden together with its label. */
+  function put(id, text) {
+    const element = find(id);
+    if (element.textContent !== text) element.textContent = text;
+    (element.closest(".row") ?? element).hidden = text === "";
+  }
+
+  function show() {
+    const { situation, rank, room_state, message = "" } = place;
+    const waiting = situation === "waiting";
+    const held = waiting && ["paused", "closed"].includes(room_state) ? room_state : "";
+    const state = words(`state_${failures ? "lost" : held || situation}`);
+    const ahead = rank > 1 ? words("title_ahead", { n: rank - 1 }) : words("title_next");
+    const headline = words(`headline_${situation}`);
+    document.title = [held && state, waiting ? ahead : headline, room].filter(Boolean).join(" · ");
+    main.dataset.situation = situation;
+    put("state", state);
+    put("lead", headline);
+    put("detail", !waiting ? words(`detail_${situation}`) : rank > 1 ? counted("ahead", rank - 1) : words("next"));
+    put("notice", words(failures ? `lost_${situation}` : `notice_${held}`));
+    put("message-label", words(held || situation === "closed" ? "reason_label" : "message_label"));
+    put("message", message); // after its label: an empty message hides both
+    put("waiting", waiting && place.waiting != null ? counted("waiting", place.waiting) : "");
+    put("eta", held ? words("eta_held") : waiting ? etaWords(place) : "");
+    put("updated", clock.format(new Date(place.as_of)));
+    find("updated").dateTime = place.as_of;
+    find("band").hidden = !find("notice").textContent && !message;
+    find("facts").hidden = ENDED.includes(situation);
+    for (const id of ["stub", "leave", "course"]) find(id).hidden = !waiting;
+    showRank(waiting ? numbers.format(rank) : "");
+    if (waiting) showProgress();
+    announce(waiting);
+  }
+
+  function showRank(text) {
+    const element = find("rank");
+    const moved = text && element.textContent && element.textContent !== text;
+    put("rank", text);
+    element.dataset.length = text.length;
+    element.classList.remove("moved");
+    if (moved) requestAnimationFrame(() => element.classList.add("moved"));
+  }
+
+  function showProgress() {
+    first = firstSeen();
+    find("course").hidden = first.rank === place.rank;
+    find("progress").max = first.rank;
+    find("progress").value = first.rank - place.rank;
+    put("started", words("progress", { n: first.rank }));
+  }
+
+  /** The first rank of this place, kept over reloads where the browser lets this tab remember. */
+  function firstSeen() {
+    const seen = { since: Date.parse(place.entered_at) || 0, rank: place.rank };
+    const higher = (one) => Math.max(seen.rank, one?.since === seen.since ? one.rank : 0);
+    seen.rank = higher(first);
+    try {
+      seen.rank = higher(JSON.parse(sessionStorage.getItem(`waitroom:${room}`)));
+      sessionStorage.setItem(`waitroom:${room}`, JSON.stringify(seen));
+    } catch {} // storage is off
+    return seen;
+  }
+
+  /** Tells screen readers: a change of situation at once, a new rank now and then, nothing on arrival. */
+  function announce(waiting) {
+    const shown = waiting ? ["notice", "message"] : ["notice", "lead", "detail", "message"];
+    const news = shown.map((id) => find(id).textContent).filter(Boolean).join(" ");
+    const rank = waiting ? words("spoken", { n: place.rank, eta: find("eta").textContent }) : "";
+    told ??= { news, rank, at: Date.now() };
+    if (news === told.news && (rank === told.rank || Date.now() - told.at < SAY_AT_MOST_EVERY_MS)) return;
+    find("live").textContent = news === told.news ? rank : news || rank;
+    told = { news, rank, at: Date.now() };
+  }
+
+  /** Asks for the place; whoever has none asks for one, which brings an old place back too. */
+  async function ask() {
+    if (asking || ENDED.includes(place.situation)) return;
+    asking = true;
+    clearTimeout(timer);
+    try {
+      const joins = place.situation !== "waiting";
+      const answer = await call(joins ? "enter" : "status");
+      if (!ENDED.includes(place.situation)) await take(answer, joins);
+    } catch {
+      if (!ENDED.includes(place.situation)) lost();
+    } finally {
+      asking = false;
+    }
+  }
+
+  const call = (verb) => fetch(`/v1/rooms/${encodeURIComponent(room)}/${verb}`, {
+    ...(verb === "status" ? {} : { method: "POST", headers: { "content-type": "application/json" }, body: "{}" }),
+    cache: "no-store",
+    signal: AbortSignal.timeout?.(GIVE_UP_AFTER_MS),
+  });
+
+  async function take(answer, joins) {
+    const retry = Number(answer.headers.get("retry-after"));
+    const body = await answer.json().catch(() => ({})); // a proxy in between may answer anything
+    if (answer.ok && body.state === "admitted") return admitted();
+    if (answer.ok && body.state === "waiting") return waits(body, joins);
+    if (answer.status === 410) return end("over");
+    if (answer.status === 401 && !joins) return rejoined ? end("cookie") : rejoin();
+    if (answer.status === 403) return stands("closed", retry);
+    if (answer.status === 503 && joins && /full$/.test(body.type)) return stands("full", retry);
+    return lost(retry);
+  }
+
+  /** The ticket is gone or too old: joins anew, but once, for a browser without cookies would lose it again. */
+  function rejoin() {
+    rejoined = true;
+    place.situation = "unavailable";
+    later(0.2);
+  }
+
+  function waits(body, joins) {
+    if (!joins) rejoined = false;
+    place = { ...body, situation: "waiting", ticket: undefined };
+    askAgain(body.poll_after_seconds);
+    show();
+  }
+
+  function stands(situation, retry) {
+    place = { ...place, situation, as_of: new Date().toISOString() };
+    askAgain(retry);
+    show();
+  }
+
+  /** No good answer: what was known stays, and the next try comes later and later. */
+  function lost(retry = 0) {
+    const tries = failures + 1;
+    if (retry > 0) askAgain(retry);
+    else later(Math.min(30, 2 ** tries) * (0.5 + Math.random() / 2));
+    failures = tries;
+    show();
+  }
+
+  /** The server has spoken and said when to come back; a little later, so that not all come at once. */
+  function askAgain(seconds) {
+    failures = 0;
+    const wait = Math.min(Math.max(seconds || pollAfter, 0.2), 300);
+    freshUntil = Date.now() + wait * 1000;
+    later(wait * (1 + Math.random() / 10));
+  }
+
+  function later(seconds) {
+    clearTimeout(timer);
+    timer = setTimeout(ask, seconds * 1000);
+  }
+
+  function end(situation) {
+    clearTimeout(timer);
+    failures = 0;
+    place = { ...place, situation };
+    find("link").textContent = words(situation === "admitted" ? "go_on" : "again");
+    find("link").href = situation === "admitted" ? destination() : joinAddress;
+    find("way").hidden = false;
+    show();
+  }
+
+  function admitted() {
+    end("admitted");
+    // A moment for the announcement to start; who leaves in that moment stays.
+    setTimeout(() => place.situation === "admitted" && location.replace(destination()), 800);
+  }
+
+  /** Where the visitor wanted to go; the server has checked it, this only keeps scripts out. */
+  function destination() {
+    const url = new URL(main.dataset.return, location.href);
+    return /^https?:$/.test(url.protocol) ? url.href : "/";
+  }
+
+  async function leave() {
+    try {
+      const answer = await call("leave");
+      if (!answer.ok && ![401, 410].includes(answer.status)) throw new Error(answer.statusText);
+      end("left");
+      find("headline").focus();
+    } catch {
+      find("leave-warning").textContent = find("live").textContent = words("leave_failed");
+    }
+  }
+
+  /** A sleeping phone or a lost network kept us from asking: asks now. */
+  function wake() {
+    if (!document.hidden && Date.now() >= freshUntil) ask();
+  }
+
+  document.addEventListener("visibilitychange", wake);
+  addEventListener("online", wake);
+  find("leave-button").addEventListener("click", leave);
+  if (!ENDED.includes(place.situation)) askAgain(pollAfter);
+  show();
+})();

@@ -1,0 +1,82 @@
+"""The JSON documents that visitors see."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from typing import Any
+
+from waitroom.eta import Eta, poll_after
+from waitroom.model import Place
+from waitroom.room import Room
+
+
+def iso(us: int) -> str:
+    """A time in µs since the epoch as RFC 3339 text in UTC, to the millisecond."""
+    return datetime.fromtimestamp(us / 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{us // 1000 % 1000:03d}Z"
+
+
+def waiting(room: Room, place: Place, *, ticket: str) -> dict[str, Any]:
+    """Where a waiting visitor stands, and when to ask again."""
+    eta = room.eta(place.rank)
+    return {
+        "room": room.name,
+        "state": "waiting",
+        "rank": place.rank,
+        # The reading is up to a second old; nobody stands behind the end of the queue.
+        "waiting": max(room.reading.waiting, place.rank),
+        **_eta_fields(eta),
+        "poll_after_seconds": round(poll_after(eta, room.settings), 1),
+        "entered_at": iso(place.serial),
+        "as_of": iso(place.now_us),
+        "room_state": room.settings.state,
+        "message": room.settings.message,
+        "ticket": ticket,
+    }
+
+
+def admitted(room: Room, place: Place, *, text: str) -> dict[str, Any]:
+    """The pass of an admitted visitor. An offer's `expires_at` is the time by which to claim it."""
+    return {
+        "room": room.name,
+        "state": "admitted",
+        "pass": text,
+        "expires_at": iso(place.expires_us),
+        "session_seconds": room.settings.session_seconds,
+    }
+
+
+def public(room: Room) -> dict[str, Any]:
+    """What anybody may know of a room, of a second ago at most."""
+    reading, settings = room.reading, room.settings
+    per_second = room.pace.per_second if reading.waiting and math.isfinite(room.pace.per_second) else None
+    return {
+        "room": room.name,
+        "state": settings.state,
+        "waiting": reading.waiting,
+        "occupancy": reading.occupancy,
+        "capacity": settings.capacity,
+        "admit_per_second": settings.admit_per_second,
+        "admitted_per_second": None if per_second is None else round(per_second, 3),
+        **_eta_fields(_eta_at_tail(room)),
+        "message": settings.message,
+        "as_of": iso(reading.now_us),
+    }
+
+
+def _eta_at_tail(room: Room) -> Eta | None:
+    reading, settings = room.reading, room.settings
+    free = settings.capacity == 0 or reading.occupancy < settings.capacity
+    if reading.waiting == 0 and free and settings.state in ("open", "bypass"):
+        return Eta(0.0, 0.0, 0.0)
+    return room.eta(reading.waiting + 1)
+
+
+def _eta_fields(eta: Eta | None) -> dict[str, float | None]:
+    if eta is None:
+        return {"eta_seconds": None, "eta_low_seconds": None, "eta_high_seconds": None}
+    return {
+        "eta_seconds": round(eta.seconds, 1),
+        "eta_low_seconds": round(eta.low, 1),
+        "eta_high_seconds": round(eta.high, 1),
+    }

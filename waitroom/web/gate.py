@@ -1,0 +1,156 @@
+"""The gate: may this request go on to the origin? 204 yes, 401 it must wait, 403 revoked or closed. Nothing else.
+
+The decision rests on the room that the proxy's configuration names, on the pass, on the time and on what was revoked:
+never on URL, method or other headers. A pass is verified once and remembered; Redis is asked only to claim an offer,
+to lengthen a sliding session, to let a visitor straight through, and at each check where `when_down` is `closed`.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Final
+
+from starlette.types import Receive, Scope, Send
+
+from waitroom import metrics
+from waitroom.errors import RoomBroken, RoomUnknown, Unavailable
+from waitroom.instance import Instance
+from waitroom.model import Pass, Place, Standing
+from waitroom.room import Room
+from waitroom.tickets import new_visitor
+from waitroom.web.proofs import PASS_HEADER, ProofDesk
+from waitroom.web.visitors import grant, retry_after
+from waitroom.web.wire import Header, respond
+
+logger = logging.getLogger(__name__)
+
+#: Verified passes that are remembered: about 60 MB at most.
+_REMEMBERED: Final = 100_000
+
+#: Share of a sliding session that may pass before the next request lengthens it again.
+_SLIDE_AFTER: Final = 0.1
+
+#: Seconds that a pass given while Redis is down lives at most.
+_OPEN_PASS_SECONDS: Final = 60.0
+
+#: Seconds after which a turned-away client may look again.
+_LOOK_AGAIN_SECONDS: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A status code and what to hand to the visitor along with it."""
+
+    status: int
+    headers: tuple[Header, ...] = ()
+
+
+GO_ON: Final = Decision(204)
+MUST_WAIT: Final = Decision(401, (retry_after(_LOOK_AGAIN_SECONDS),))
+FORBIDDEN: Final = Decision(403)
+
+
+class Gate:
+    """GET /gate/{room}, for a proxy's sub-request."""
+
+    def __init__(self, instance: Instance) -> None:
+        self._rooms = instance.rooms
+        self._clock = instance.clock
+        self._desk = ProofDesk(instance)
+        self._known: dict[tuple[str, str], Pass] = {}
+        self._open_until: dict[str, float] = {}
+
+    async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
+        """Answer with the decision; whatever goes wrong, nobody gets past by it."""
+        name = scope["path_params"]["room"]
+        try:
+            room = self._rooms.get(name)
+            decision = await self._decide(room, self._desk.of_gate(scope, name))
+            metrics.GATE.labels(name, decision.status).inc()
+        except RoomUnknown:
+            decision = FORBIDDEN
+        except Unavailable:
+            # Before the rooms could be read for the first time nothing is known, not even `when_down`.
+            decision = MUST_WAIT
+        except Exception:
+            logger.exception("gate: room %s: unexpected failure, nobody goes on", name)
+            decision = MUST_WAIT
+        await respond(send, decision.status, headers=decision.headers)
+
+    async def _decide(self, room: Room, text: str | None) -> Decision:
+        if room.settings.state == "bypass":
+            return GO_ON
+        proof = self._verified(room, text) if text else None
+        if proof is None:
+            return await self._without_pass(room)
+        if room.is_revoked(proof.visitor):
+            return FORBIDDEN
+        if not self._asks_redis(room, proof):
+            return GO_ON
+        return await self._with_redis(room, proof)
+
+    def _verified(self, room: Room, text: str) -> Pass | None:
+        known = self._known.get((room.name, text))
+        if known is not None:
+            return known if known.expires > self._clock.now() else None
+        proof = self._desk.verified_pass(room.name, text)
+        if proof is not None:
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            self._known[room.name, text] = proof
+        return proof
+
+    def _asks_redis(self, room: Room, proof: Pass) -> bool:
+        settings = room.settings
+        if proof.offer or settings.when_down == "closed":
+            return True
+        slid = settings.session_seconds - (proof.expires - self._clock.now())
+        return settings.sliding and slid > settings.session_seconds * _SLIDE_AFTER
+
+    async def _with_redis(self, room: Room, proof: Pass) -> Decision:
+        try:
+            place = await room.extend(proof)
+        except (Unavailable, RoomBroken):
+            return MUST_WAIT if room.settings.when_down == "closed" else GO_ON
+        if place.standing is Standing.USED:
+            return FORBIDDEN if room.is_revoked(proof.visitor) else MUST_WAIT
+        if place.standing is Standing.UNKNOWN:
+            # No record and no room to make one: a claimed pass is good until it ends, an offer is void.
+            return MUST_WAIT if proof.offer or room.settings.when_down == "closed" else GO_ON
+        if proof.offer or place.expires_us / 1_000_000 > proof.expires + 1:
+            return self._handing_out(room, place)
+        return GO_ON
+
+    async def _without_pass(self, room: Room) -> Decision:
+        """Straight through if nobody waits and there is room, but never into the queue."""
+        if room.settings.state == "closed":
+            return FORBIDDEN
+        if room.settings.state == "paused" or room.reading.waiting > 0:
+            return MUST_WAIT
+        try:
+            place = await room.pass_through(new_visitor())
+        except (Unavailable, RoomBroken):
+            return self._while_down(room)
+        if place.standing is Standing.OFFERED:
+            return self._handing_out(room, place)
+        return FORBIDDEN if place.standing is Standing.CLOSED else MUST_WAIT
+
+    def _while_down(self, room: Room) -> Decision:
+        """With `when_down = "open"`: a short pass, at the room's own rate, counted."""
+        settings, now = room.settings, self._clock.now()
+        if settings.when_down != "open" or now < self._open_until.get(room.name, 0.0):
+            return MUST_WAIT
+        seconds = min(settings.session_seconds, _OPEN_PASS_SECONDS)
+        rates = [rate for rate in (settings.admit_per_second, settings.capacity / seconds) if rate > 0]
+        if rates:
+            self._open_until[room.name] = now + 1 / min(rates)
+        metrics.OPEN_PASSES.labels(room.name).inc()
+        now_us = self._clock.now_us()
+        place = Place(Standing.ADMITTED, now_us, new_visitor(), expires_us=now_us + int(seconds * 1_000_000))
+        return self._handing_out(room, place)
+
+    def _handing_out(self, room: Room, place: Place) -> Decision:
+        text, headers = grant(self._desk, room, place)
+        # A proxy hands on one Set-Cookie from a sub-request, so the pass's comes alone.
+        return Decision(204, (headers[0], (PASS_HEADER, text.encode("ascii"))))

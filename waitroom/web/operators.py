@@ -1,0 +1,163 @@
+"""What operators call: /admin/rooms and what is below it. A bearer key guards it all."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from functools import partial
+from hashlib import sha256
+from typing import Any, Final
+
+import orjson
+from starlette.types import Receive, Scope, Send
+
+from waitroom.errors import RoomUnknown, SettingsError, VersionConflict
+from waitroom.instance import Instance
+from waitroom.model import ROOM_NAME
+from waitroom.room import Room
+from waitroom.settings import parse_room
+from waitroom.web.wire import OPERATOR_BODY, Header, Problem, header, headers_of, json_body, respond
+
+#: What a command does to a room's state.
+_COMMANDS: Final = {"pause": "paused", "resume": "open", "close": "closed"}
+
+Answer = tuple[int, Any, tuple[Header, ...]]
+
+
+class Operators:
+    """The admin endpoints of one instance."""
+
+    def __init__(self, instance: Instance) -> None:
+        self._rooms = instance.rooms
+        self._key = sha256(instance.settings.admin_key.encode()).digest()
+        self._open = bool(instance.settings.admin_key)
+
+    def endpoint(self, handle: Callable[[Scope, Receive], Awaitable[Answer]]) -> Callable[..., Awaitable[None]]:
+        """An ASGI callable that checks the key first."""
+
+        async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
+            self._check_key(scope)
+            status, document, headers = await handle(scope, receive)
+            await respond(send, status, b"" if document is None else orjson.dumps(document), headers=headers)
+
+        return _AsgiCallable(guarded)
+
+    async def list_rooms(self, _scope: Scope, _receive: Receive) -> Answer:
+        """GET /admin/rooms"""
+        await self._rooms.refresh()
+        documents = [describe(room) for room in self._rooms]
+        return 200, {"rooms": documents, "faults": self._rooms.faults}, ()
+
+    async def read(self, scope: Scope, _receive: Receive) -> Answer:
+        """GET /admin/rooms/{room}"""
+        return _answer(await self._rooms.adopt(_name(scope)))
+
+    async def put(self, scope: Scope, receive: Receive) -> Answer:
+        """PUT /admin/rooms/{room}: create it, or replace its settings; what is not given gets its default."""
+        name, expected = _name(scope), _expected(scope)
+        with _mapped_errors():
+            settings = parse_room(await json_body(scope, receive, limit=OPERATOR_BODY))
+            version = await self._rooms.create(name, settings, expected=expected)
+        status, document, headers = _answer(await self._rooms.adopt(name))
+        return (201 if version == 1 else status), document, headers
+
+    async def patch(self, scope: Scope, receive: Receive) -> Answer:
+        """PATCH /admin/rooms/{room}: change what is given."""
+        changes = await json_body(scope, receive, limit=OPERATOR_BODY)
+        if not changes:
+            raise Problem(400, "nothing-to-change", "Nothing to change", "the body names no setting")
+        return await self._patched(scope, changes)
+
+    def commands(self) -> Iterator[tuple[str, Callable[[Scope, Receive], Awaitable[Answer]]]]:
+        """POST /admin/rooms/{room}/pause, resume, close: each command's name and handler."""
+        for command, state in _COMMANDS.items():
+            yield command, partial(self._command, state)
+
+    async def _command(self, state: str, scope: Scope, receive: Receive) -> Answer:
+        """Change the state; the body may carry the message to show."""
+        body = await json_body(scope, receive, limit=OPERATOR_BODY)
+        unknown = [name for name in body if name != "message"]
+        if unknown:
+            raise Problem(400, "unknown-field", "Unknown field", f"only `message` is accepted, got {unknown[0][:40]!r}")
+        return await self._patched(scope, {**body, "state": state})
+
+    async def delete(self, scope: Scope, _receive: Receive) -> Answer:
+        """DELETE /admin/rooms/{room}: the room and everybody in it are gone."""
+        name = _name(scope)
+        if not await self._rooms.delete(name):
+            raise RoomUnknown(f"no room {name!r}")
+        return 204, None, ()
+
+    async def _patched(self, scope: Scope, changes: dict[str, Any]) -> Answer:
+        with _mapped_errors():
+            return _answer(await self._rooms.change(_name(scope), changes, expected=_expected(scope)))
+
+    def _check_key(self, scope: Scope) -> None:
+        brought = headers_of(scope, b"authorization")
+        scheme, _, key = (brought[0] if len(brought) == 1 else b"").partition(b" ")
+        # Digests are compared, so that neither length nor content shows in the time it takes.
+        good = hmac.compare_digest(sha256(key).digest(), self._key)
+        if not (good and self._open and scheme.lower() == b"bearer"):
+            challenge = (b"www-authenticate", b'Bearer realm="waitroom admin"')
+            raise Problem(401, "no-admin-key", "No valid admin key", headers=(challenge,))
+
+
+class _AsgiCallable:
+    """Starlette takes a function for a request handler; an object with __call__ is taken for an ASGI application."""
+
+    def __init__(self, call: Callable[[Scope, Receive, Send], Awaitable[None]]) -> None:
+        self._call = call
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._call(scope, receive, send)
+
+
+def describe(room: Room) -> dict[str, Any]:
+    """Everything that an operator may know of a room."""
+    reading = room.reading
+    return {
+        "room": room.name,
+        "version": reading.version,
+        "settings": room.settings.model_dump(),
+        "waiting": reading.waiting,
+        "occupancy": reading.occupancy,
+        "offered": reading.offered,
+        "counts": asdict(reading.counts),
+    }
+
+
+def _answer(room: Room) -> Answer:
+    return 200, describe(room), ((b"etag", b'"%d"' % room.reading.version),)
+
+
+def _name(scope: Scope) -> str:
+    name = str(scope["path_params"]["room"])
+    if not ROOM_NAME.match(name):
+        detail = f"{name[:80]!r} is not 1-64 of a-z, 0-9, _ and -, a letter or digit first"
+        raise Problem(400, "room-name", "Not a room name", detail)
+    return name
+
+
+def _expected(scope: Scope) -> int | None:
+    """The version that If-Match asks for (0 for `If-None-Match: *`: must not exist), or None."""
+    if header(scope, b"if-none-match") == b"*":
+        return 0
+    match = header(scope, b"if-match")
+    if match is None or match == b"*":
+        return None
+    text = match.strip().strip(b'"')
+    if not text.isdigit() or len(text) > 15:
+        raise Problem(400, "if-match", "Not a version", 'If-Match must be a version like "3", as ETag gave it')
+    return int(text)
+
+
+@contextmanager
+def _mapped_errors() -> Iterator[None]:
+    try:
+        yield
+    except SettingsError as error:
+        raise Problem(400, "settings", "Settings are not valid", str(error)) from None
+    except VersionConflict as conflict:
+        raise Problem(412, "version", "The room was changed meanwhile", str(conflict)) from None

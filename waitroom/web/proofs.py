@@ -1,0 +1,93 @@
+"""Finding a ticket or a pass in a request, and handing one out as a cookie.
+
+Visitors bring proofs in `Authorization: Bearer` or in the room's cookie; the gate reads the pass cookie or
+`X-Waitroom-Pass`, for `Authorization` belongs to the origin. A proof of another room or kind is as good as none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from starlette.types import Scope
+
+from waitroom.instance import Instance
+from waitroom.model import Pass, Ticket
+from waitroom.web.wire import Header, header, headers_of
+
+Kind = Literal["ticket", "pass"]
+
+PASS_HEADER: Final = b"x-waitroom-pass"
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What a visitor brought that verifies: a ticket, a pass, both or nothing."""
+
+    ticket: Ticket | None = None
+    granted: Pass | None = None
+
+
+class ProofDesk:
+    """Reads and writes the proofs of one instance."""
+
+    def __init__(self, instance: Instance) -> None:
+        self._tickets = instance.tickets
+        self._passes = instance.passes
+        self._clock = instance.clock
+        self._prefix = "__Host-waitroom_" if instance.settings.secure else "waitroom_"
+        self._attributes = "; Path=/; HttpOnly; SameSite=Lax" + ("; Secure" if instance.settings.secure else "")
+
+    def of_visitor(self, scope: Scope, room: str) -> Proof:
+        """The proofs that `enter`, `status` and `leave` accept: the bearer's if there is one, else the cookies'."""
+        authorization = header(scope, b"authorization")
+        if authorization is not None:
+            scheme, _, text = authorization.decode("latin-1").partition(" ")
+            if scheme.lower() != "bearer":
+                return Proof()
+            text = text.strip()
+            return Proof(self._tickets.verify(room, text), self.verified_pass(room, text))
+        ticket, granted = self.cookie(scope, room, "ticket"), self.cookie(scope, room, "pass")
+        return Proof(
+            self._tickets.verify(room, ticket) if ticket else None,
+            self.verified_pass(room, granted) if granted else None,
+        )
+
+    def of_gate(self, scope: Scope, room: str) -> str | None:
+        """The text of the pass that the gate looks at: the cookie's, else the header's."""
+        text = self.cookie(scope, room, "pass")
+        if text is None:
+            brought = header(scope, PASS_HEADER)
+            text = brought.decode("latin-1").strip() if brought is not None else None
+        return text
+
+    def cookie(self, scope: Scope, room: str, kind: Kind) -> str | None:
+        """The value of the room's cookie; the first one where a client sends several."""
+        name = f"{self._prefix}{kind}_{room}="
+        for line in headers_of(scope, b"cookie"):
+            for pair in line.decode("latin-1").split(";"):
+                pair = pair.strip()
+                if pair.startswith(name):
+                    return pair[len(name) :]
+        return None
+
+    def verified_pass(self, room: str, text: str) -> Pass | None:
+        """The pass that the text proves, or None."""
+        return self._passes.verify(room, text, now=self._clock.now())
+
+    def issue_ticket(self, room: str, ticket: Ticket) -> str:
+        """A ticket as text."""
+        return self._tickets.issue(room, ticket)
+
+    def issue_pass(self, room: str, granted: Pass) -> str:
+        """A pass as text."""
+        return self._passes.issue(room, granted, now=self._clock.now())
+
+    def set_cookie(self, room: str, kind: Kind, text: str, *, seconds: float) -> Header:
+        """A header that stores a proof in the browser for so long."""
+        value = f"{self._prefix}{kind}_{room}={text}; Max-Age={max(int(seconds), 1)}{self._attributes}"
+        return (b"set-cookie", value.encode("ascii"))
+
+    def clear_cookie(self, room: str, kind: Kind) -> Header:
+        """A header that removes a proof from the browser."""
+        return (b"set-cookie", f"{self._prefix}{kind}_{room}=; Max-Age=0{self._attributes}".encode("ascii"))

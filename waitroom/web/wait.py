@@ -1,0 +1,145 @@
+"""The waiting page's address: GET enters the room, tells where the visitor stands, and sends them on when admitted."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Final
+from urllib.parse import unquote
+
+from starlette.types import Receive, Scope, Send
+
+from waitroom.errors import RoomBroken, Unavailable
+from waitroom.eta import poll_after
+from waitroom.model import Place, Standing, Ticket
+from waitroom.returns import return_address
+from waitroom.room import Room
+from waitroom.web import pages
+from waitroom.web.pages import Page, Situation
+from waitroom.web.visitors import Enter, grant, retry_after
+from waitroom.web.wire import Header, Problem, header, respond
+
+_HTML: Final = b"text/html; charset=utf-8"
+_HEADERS: Final[tuple[Header, ...]] = tuple(
+    (name.lower().encode(), value.encode())
+    for name, value in pages.PAGE_HEADERS.items()
+    if name.lower() != "cache-control"
+)
+
+#: Seconds after which a page without a place tries again.
+_TRY_AGAIN_SECONDS: Final = 15.0
+
+#: What is told to a visitor without a place, and with which status.
+_WITHOUT_PLACE: Final[dict[Standing, tuple[Situation, int]]] = {
+    Standing.FULL: ("full", 503),
+    Standing.CLOSED: ("closed", 403),
+}
+
+
+class Wait:
+    """GET /wait/{room}?return=…"""
+
+    def __init__(self, enter: Enter) -> None:
+        self._enter = enter
+        self._desk = enter.desk
+
+    async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
+        """A page for those who wait, 303 for the admitted."""
+        room = self._enter.room(scope)
+        return_to = return_address(asked_return(scope["query_string"]), room.settings.return_origins)
+        if scope["method"] == "HEAD":
+            # Looking is not entering: no place is given.
+            await self._send(send, 200, b"")
+            return
+        try:
+            place = await self._enter.place(room, self._desk.of_visitor(scope, room.name))
+        except (Unavailable, RoomBroken):
+            await self._tell_unplaced(send, room, "unavailable", 503, return_to)
+            return
+        if place.standing in (Standing.ADMITTED, Standing.OFFERED):
+            _, headers = grant(self._desk, room, place)
+            await self._send(send, 303, b"", headers=[*headers, (b"location", return_to.encode("ascii"))])
+        elif place.standing is Standing.WAITING:
+            await self._tell_waiting(send, room, place, return_to)
+        else:
+            situation, status = _WITHOUT_PLACE[place.standing]
+            await self._tell_unplaced(send, room, situation, status, return_to)
+
+    async def _tell_waiting(self, send: Send, room: Room, place: Place, return_to: str) -> None:
+        eta = room.eta(place.rank)
+        page = replace(
+            _page(room, "waiting", return_to),
+            as_of=_time(place.now_us),
+            poll_after_seconds=poll_after(eta, room.settings),
+            rank=place.rank,
+            waiting=max(room.reading.waiting, place.rank),
+            eta_seconds=eta.seconds if eta else None,
+            eta_low_seconds=eta.low if eta else None,
+            eta_high_seconds=eta.high if eta else None,
+            entered_at=_time(place.serial),
+        )
+        ticket = self._desk.issue_ticket(room.name, Ticket(place.visitor, place.serial, place.now_us))
+        cookie = self._desk.set_cookie(room.name, "ticket", ticket, seconds=room.settings.ticket_seconds)
+        await self._send(send, 200, pages.render(page), headers=[cookie])
+
+    async def _tell_unplaced(self, send: Send, room: Room, situation: Situation, status: int, return_to: str) -> None:
+        page = _page(room, situation, return_to)
+        await self._send(send, status, pages.render(page), headers=[retry_after(page.poll_after_seconds)])
+
+    async def _send(self, send: Send, status: int, body: bytes, *, headers: list[Header] | None = None) -> None:
+        await respond(send, status, body, headers=[*_HEADERS, *(headers or [])], content_type=_HTML)
+
+
+class Asset:
+    """GET /wait/_assets/{name}"""
+
+    async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
+        """A file of the waiting page."""
+        asset = pages.ASSETS.get(scope["path_params"]["name"])
+        if asset is None:
+            raise Problem(404, "not-found", "Not found")
+        headers = [(name.lower().encode(), value.encode()) for name, value in asset.headers.items()]
+        unchanged = header(scope, b"if-none-match") == asset.etag.encode()
+        lines = [line for line in headers if line[0] not in (b"cache-control", b"content-type")]
+        await respond(
+            send,
+            304 if unchanged else 200,
+            b"" if unchanged else asset.body,
+            headers=lines,
+            content_type=asset.content_type.encode(),
+            cache=next(line for line in headers if line[0] == b"cache-control"),
+        )
+
+
+def asked_return(query: bytes) -> str | None:
+    """The return address in a query: all that follows `return=`.
+
+    nginx cannot percent-encode, so its redirect puts the request's address there as it came; other callers encode it.
+    An address begins with a slash or a scheme: encoded exactly when these are.
+    """
+    before, found, raw = query.decode("latin-1").partition("return=")
+    if not found or (before and not before.endswith("&")):
+        return None
+    if raw.startswith("/") or "://" in raw[:8]:
+        return raw
+    try:
+        return unquote(raw.partition("&")[0], errors="strict")
+    except UnicodeDecodeError:
+        return None
+
+
+def _page(room: Room, situation: Situation, return_to: str) -> Page:
+    return Page(
+        room=room.name,
+        situation=situation,
+        return_to=return_to,
+        as_of=_time(room.reading.now_us),
+        poll_after_seconds=_TRY_AGAIN_SECONDS,
+        ticket_seconds=room.settings.ticket_seconds,
+        message=room.settings.message,
+        room_state=room.settings.state,
+    )
+
+
+def _time(us: int) -> datetime:
+    return datetime.fromtimestamp(us / 1_000_000, UTC)

@@ -1,0 +1,125 @@
+"""Reading a request's headers and body, and sending answers, without a request object per call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import orjson
+from starlette.types import Receive, Scope, Send
+
+from waitroom.errors import WaitroomError
+
+Header = tuple[bytes, bytes]
+
+#: Bytes that a visitor's request body may have.
+VISITOR_BODY: Final = 4 * 1024
+
+#: Bytes that an operator's request body may have.
+OPERATOR_BODY: Final = 64 * 1024
+
+JSON: Final = b"application/json"
+_NO_STORE: Final[Header] = (b"cache-control", b"no-store")
+
+
+class Problem(WaitroomError):
+    """An answer that says what is wrong with a request, as an RFC 9457 document.
+
+    `slug` is the last part of its type, a URN; `title` says the same in words for every instance of it.
+    """
+
+    def __init__(self, status: int, slug: str, title: str, detail: str = "", *, headers: Sequence[Header] = ()) -> None:
+        super().__init__(detail or title)
+        self.status = status
+        self.slug = slug
+        self.title = title
+        self.detail = detail
+        self.headers = headers
+
+    def body(self) -> bytes:
+        """The problem document."""
+        document: dict[str, Any] = {"type": f"urn:waitroom:{self.slug}", "title": self.title, "status": self.status}
+        if self.detail:
+            document["detail"] = self.detail
+        return orjson.dumps(document)
+
+
+def header(scope: Scope, name: bytes) -> bytes | None:
+    """The first header of that lower-case name, or None."""
+    for key, value in scope["headers"]:
+        if key == name:
+            return bytes(value)
+    return None
+
+
+def headers_of(scope: Scope, name: bytes) -> list[bytes]:
+    """Every header of that lower-case name."""
+    return [value for key, value in scope["headers"] if key == name]
+
+
+async def respond(
+    send: Send,
+    status: int,
+    body: bytes = b"",
+    *,
+    headers: Sequence[Header] = (),
+    content_type: bytes = JSON,
+    cache: Header = _NO_STORE,
+) -> None:
+    """Send one whole answer. It is `no-store` unless `cache` says otherwise."""
+    lines = [cache, *headers]
+    if status != 204:
+        lines += ((b"content-type", content_type), (b"content-length", b"%d" % len(body)))
+    await send({"type": "http.response.start", "status": status, "headers": lines})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def json_body(scope: Scope, receive: Receive, *, limit: int) -> dict[str, Any]:
+    """The JSON object in a request's body; an empty body is an empty object.
+
+    Raises Problem: 413 beyond `limit` bytes, 415 for another content type, 400 for what is not one JSON object.
+    """
+    declared = header(scope, b"content-length")
+    if declared is not None and (not declared.isdigit() or int(declared) > limit):
+        raise Problem(413, "body-too-large", "Body too large", f"at most {limit} bytes are read")
+    kind = header(scope, b"content-type")
+    # Only application/json needs a preflight across sites, so nothing else may carry a command.
+    if kind is not None and kind.split(b";")[0].strip().lower() != JSON:
+        raise Problem(415, "not-json", "Not JSON", f"content-type must be application/json, got {_shown(kind)}")
+    body = await _whole(receive, limit) if _has_body(scope, declared) else b""
+    if not body:
+        return {}
+    if kind is None:
+        raise Problem(415, "not-json", "Not JSON", "a body needs the content-type application/json")
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise Problem(400, "not-json", "Not JSON", str(error)) from None
+    if not isinstance(document, dict):
+        raise Problem(400, "not-an-object", "Not an object", "the body must be a JSON object")
+    return document
+
+
+def _has_body(scope: Scope, declared: bytes | None) -> bool:
+    if declared is not None:
+        return int(declared) > 0
+    return header(scope, b"transfer-encoding") is not None
+
+
+async def _whole(receive: Receive, limit: int) -> bytes:
+    chunks, size, more = [], 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Problem(400, "body-cut", "Body cut off")
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > limit:
+            raise Problem(413, "body-too-large", "Body too large", f"at most {limit} bytes are read")
+        chunks.append(chunk)
+        more = message.get("more_body", False)
+    return b"".join(chunks)
+
+
+def _shown(value: bytes) -> str:
+    return repr(value[:80].decode("latin-1"))
