@@ -1,0 +1,48 @@
+"""Fixtures on real servers: an engine's URL, a raw client and a store on it, emptied for each test."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from redis.asyncio import Redis
+
+from tests import servers
+from waitroom import store as stores
+from waitroom.clock import Clock
+
+
+@pytest.fixture(scope="session", params=servers.engines())
+def engine(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The URL of a real server of each engine; one for the whole run."""
+    name: str = request.param
+    if name == "container":
+        with servers.running_container() as url:
+            yield url
+        return
+    program = servers.binary(name)
+    if program is None:
+        reason = f"no server program of {name} on this machine"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with servers.running(program) as url:
+        yield url
+
+
+@pytest.fixture
+async def redis(engine: str) -> AsyncIterator[Redis]:
+    """A raw client on the emptied server; replies are text."""
+    client = Redis.from_url(engine, decode_responses=True, protocol=2)
+    await client.flushall()
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+async def store(engine: str, redis: Redis) -> AsyncIterator[stores.Store]:
+    """A store on the emptied server. Its time-out is long: a busy machine must not fail a test."""
+    opened = stores.Store(stores.connect(engine, timeout_seconds=10), Clock(), timeout_seconds=10)
+    yield opened
+    await opened.close()

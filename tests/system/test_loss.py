@@ -1,0 +1,97 @@
+"""Restarts and losses of data, with real processes."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from tests.system.crowd import all_enter
+from tests.system.history import Visit
+from tests.system.http import Browser, browsing
+from tests.system.processes import serving
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
+
+ROOM = {"capacity": 1, "session_seconds": 600, "claim_seconds": 4, "abandon_seconds": 60}
+
+
+async def ranks_now(browsers: list[Browser]) -> list[int]:
+    """Everybody's rank, asked for in an order that is not theirs."""
+    order = random.Random(3).sample(range(len(browsers)), len(browsers))
+    for index in order:
+        await browsers[index].ask("GET", "/v1/rooms/shop/status")
+    ranks = []
+    for browser in browsers:
+        status, document = await browser.ask("GET", "/v1/rooms/shop/status")
+        assert status == 200, document
+        ranks.append(document["rank"])
+    return ranks
+
+
+async def entered_one_by_one(browsers: list[Browser]) -> list[Visit]:
+    """The visits of browsers that enter in their order."""
+    return [(await all_enter([browser], "shop"))[0] for browser in browsers]
+
+
+async def came_back(port: int, before: list[Browser]) -> list[int]:
+    """The ranks of the same visitors with new connections to another process."""
+    async with browsing(len(before), port) as browsers:
+        for browser, old in zip(browsers, before, strict=True):
+            browser.cookies = old.cookies
+        return await ranks_now(browsers)
+
+
+async def test_a_restart_keeps_every_rank(tmp_path: Path) -> None:
+    """`serve` stopped and started again on its data folder: everybody's rank is what it was."""
+    with serving(tmp_path, rooms={"shop": ROOM}) as served:
+        async with browsing(200, served.port) as browsers:
+            visits = await entered_one_by_one(browsers)
+            assert visits[0].admitted_at is not None
+            before = await ranks_now(browsers[1:])
+        assert served.stop() == 0
+    with serving(tmp_path, rooms={"shop": ROOM}) as served:
+        assert await came_back(served.port, browsers[1:]) == before == list(range(1, 200))
+
+
+async def test_a_crash_keeps_every_rank(tmp_path: Path) -> None:
+    """`serve` ended by SIGKILL: its embedded server stops with it, and finds the queue again."""
+    with serving(tmp_path, rooms={"shop": ROOM}) as served:
+        async with browsing(50, served.port) as browsers:
+            await entered_one_by_one(browsers)
+            before = await ranks_now(browsers[1:])
+        served.kill()
+    with serving(tmp_path, rooms={"shop": ROOM}) as served:
+        assert await came_back(served.port, browsers[1:]) == before == list(range(1, 50))
+
+
+async def test_an_emptied_redis_costs_nobody_the_place(tmp_path: Path) -> None:
+    """FLUSHALL under 200 waiting: all back in the old order at their next status; a used turn is not."""
+    with serving(tmp_path, rooms={"shop": ROOM}) as served:
+        redis = Redis.from_url(f"unix://{tmp_path}/data/redis.sock", decode_responses=True, protocol=2)
+        async with browsing(202, served.port) as browsers:
+            resident, used, *waiting = browsers
+            await entered_one_by_one(browsers)
+            old_cookies = dict(used.cookies)
+            await resident.ask("POST", "/v1/rooms/shop/leave")
+            await until_admitted(used)
+            before = await ranks_now(waiting)
+            await redis.flushall()
+            assert await ranks_now(waiting) == before == list(range(1, 201))
+            used.cookies = old_cookies
+            status, document = await used.ask("GET", "/v1/rooms/shop/status")
+            assert (status, document["type"]) == (410, "urn:waitroom:turn-over")
+            status, document = await used.ask("POST", "/v1/rooms/shop/enter")
+            assert (status, document["rank"]) == (202, 201)
+        await redis.aclose()
+
+
+async def until_admitted(browser: Browser) -> None:
+    """Poll until the turn has come; the test's own time-out is the deadline."""
+    document: dict[str, object] = {}
+    while document.get("state") != "admitted":
+        await asyncio.sleep(0.05)
+        _, document = await browser.ask("GET", "/v1/rooms/shop/status")
