@@ -1,0 +1,45 @@
+# What people do with this checkout. Each target makes what it needs; `make help` lists them.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## create .venv with everything installed
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "waitroom needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1). Try make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+		{ echo "cannot create $(VENV): on Debian install python3-venv, and check that this folder is writable"; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(READY) ## run it all: two instances, nginx, a shop and a crowd, on http://127.0.0.1:8080/
+	@exec $(BIN)/waitroom demo $(ARGS)
+
+test: $(READY) ## run the tests; installs the servers and the browser they want where it can
+	@sh tests/install.sh
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(READY) ## ruff, mypy strict, and imports that go down only
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY) ## put the code into shape
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+bench: $(READY) ## what an enter costs, beside bare uvicorn in the same run (needs wrk)
+	$(BIN)/python benchmarks/enter.py $(ARGS)
+
+clean: ## remove what the other targets made
+	rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

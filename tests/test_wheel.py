@@ -1,0 +1,70 @@
+"""The wheel: what is in it, and that it serves where nothing else of the project is."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.system.http import Browser
+from tests.system.processes import serving
+from waitroom import scripts
+
+ROOT = Path(__file__).parent.parent
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wheel built from the tree."""
+    folder = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
+    subprocess.run(command, check=True, capture_output=True)
+    return next(folder.glob("*.whl"))
+
+
+def test_the_wheel_carries_scripts_pages_and_nginx_files(wheel: Path) -> None:
+    """Lua, the waiting page and the nginx configuration ship inside the package."""
+    names = set(zipfile.ZipFile(wheel).namelist())
+    wanted = {f"waitroom/lua/{name}.lua" for name in scripts.NAMES}
+    wanted |= {f"waitroom/web/{path.parent.name}/{path.name}" for path in (ROOT / "waitroom/web/assets").iterdir()}
+    wanted |= {f"waitroom/web/{path.parent.name}/{path.name}" for path in (ROOT / "waitroom/web/templates").iterdir()}
+    wanted |= {f"waitroom/nginx/{path.name}" for path in (ROOT / "deploy/nginx").iterdir()}
+    wanted.add("waitroom/py.typed")
+    assert wanted - names == set()
+    assert not [name for name in names if not name.startswith("waitroom")]
+
+
+async def test_the_wheel_serves_in_a_fresh_environment(wheel: Path, tmp_path: Path) -> None:
+    """Installed elsewhere, `waitroom serve` runs with its embedded server and its own Lua."""
+    home = tmp_path / "venv"
+    venv.create(home, with_pip=True)
+    install = [str(home / "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    done = subprocess.run([*install, "-c", str(ROOT / "constraints.txt"), str(wheel)], capture_output=True, text=True)
+    if done.returncode != 0:
+        reason = f"the wheel's dependencies could not be installed: {done.stderr[-300:]}"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    room = {"capacity": 1}
+    with serving(tmp_path / "elsewhere", rooms={"shop": room}, command=str(home / "bin/waitroom")) as served:
+        first, second = Browser([served.port]), Browser([served.port])
+        assert (await first.ask("POST", "/v1/rooms/shop/enter"))[0] == 200
+        status, document = await second.ask("POST", "/v1/rooms/shop/enter")
+        assert (status, document["rank"]) == (202, 1)
+        await first.close()
+        await second.close()
+    found = subprocess.run(
+        [str(home / "bin/python"), "-c", "import waitroom.scripts as s; print(s.folder())"],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert str(home) in found.stdout
