@@ -1,0 +1,102 @@
+"""Children under their guards: watched, named when they stop, and gone with whoever started them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.demo.table import alive, descendants, wait_until
+from waitroom.demo import processes
+from waitroom.demo.processes import Children, DemoError, free_port, require_port
+
+SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
+
+
+def _stopped_message(children: Children) -> str:
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            children.check()
+        except DemoError as error:
+            return str(error)
+        time.sleep(0.01)
+    pytest.fail("no child stopped")
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        (
+            "echo first; echo last >&2; echo; exit 3",
+            "the demo's shop stopped by itself (exit code 3); its last words: last",
+        ),
+        ("exit 0", "the demo's shop stopped by itself (exit code 0); its last words: nothing"),
+        ("kill -KILL $$", "the demo's shop stopped by itself (signal 9); its last words: "),
+    ],
+)
+def test_a_child_that_stops_is_named_with_its_last_words(tmp_path: Path, script: str, message: str) -> None:
+    with Children(tmp_path) as children:
+        children.start("nginx", SLEEP, environment=os.environ)
+        children.check()
+        children.start("shop", ["/bin/sh", "-c", script], environment=os.environ)
+        assert _stopped_message(children).startswith(message)
+
+
+def test_all_children_end_with_the_block_even_those_of_children(tmp_path: Path) -> None:
+    with Children(tmp_path) as children:
+        children.start("one", SLEEP, environment=os.environ)
+        children.start("two", ["/bin/sh", "-c", "sleep 60 & sleep 60; true"], environment=os.environ)
+        wait_until(lambda: len(descendants(os.getpid())) >= 6)
+        family = descendants(os.getpid())
+    wait_until(lambda: not alive(family))
+
+
+def test_a_child_that_will_not_end_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "GRACE_SECONDS", 0.3)
+    stubborn = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('set', flush=True); time.sleep(60)"
+    )
+    with Children(tmp_path) as children:
+        children.start("stubborn", [sys.executable, "-c", stubborn], environment=os.environ)
+        wait_until(lambda: "set" in (tmp_path / "stubborn.log").read_text())
+        family = descendants(os.getpid())
+    wait_until(lambda: not alive(family))
+
+
+def test_children_end_when_the_one_who_started_them_is_killed(tmp_path: Path) -> None:
+    program = f"""
+import os, pathlib, sys, time
+from waitroom.demo.processes import Children
+with Children(pathlib.Path({str(tmp_path)!r})) as children:
+    for name in ("one", "two"):
+        children.start(name, {SLEEP!r}, environment=os.environ)
+    time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", program]) as parent:
+        wait_until(lambda: len(descendants(parent.pid)) >= 6)
+        family = descendants(parent.pid)
+        parent.send_signal(signal.SIGKILL)
+    wait_until(lambda: not alive(family))
+
+
+def test_a_port_in_use_is_said_in_a_sentence() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        with pytest.raises(DemoError, match=rf"^port {port} on 127\.0\.0\.1 is not free .*--port$"):
+            require_port(port)
+
+
+def test_a_port_that_does_not_exist_is_said_in_a_sentence() -> None:
+    with pytest.raises(DemoError, match=r"^port 70000 does not exist: .*--port$"):
+        require_port(70_000)
+
+
+def test_a_free_port_can_be_listened_on() -> None:
+    require_port(free_port())

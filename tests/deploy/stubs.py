@@ -1,0 +1,103 @@
+"""Stand-ins for a waitroom instance and for an origin, and a client that sends request lines as they are."""
+
+from __future__ import annotations
+
+import http.client
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A request as it arrived at a stub; header names in lower case."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a stub or nginx answers. Status 0 tells a stub to hang up without a word."""
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+
+@dataclass
+class Stub:
+    """An HTTP server in this process that notes what it is asked and answers what `answer` says."""
+
+    port: int
+    answer: Callable[[Seen], Answer]
+    seen: list[Seen] = field(default_factory=list)
+
+    def paths(self) -> list[str]:
+        """The paths asked for, in order."""
+        return [request.path for request in self.seen]
+
+
+@contextmanager
+def serving(answer: Callable[[Seen], Answer]) -> Iterator[Stub]:
+    """Run a stub on a free loopback port."""
+    stub = Stub(0, answer)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(stub))
+    server.daemon_threads = True
+    stub.port = server.server_address[1]
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield stub
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def _handler(stub: Stub) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def handle_any(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            request = Seen(self.command, self.path, headers, body)
+            stub.seen.append(request)
+            self._send(stub.answer(request))
+
+        do_GET = do_HEAD = do_POST = do_PUT = do_OPTIONS = handle_any  # noqa: N815 - the base class's names
+
+        def _send(self, answer: Answer) -> None:
+            self.close_connection = answer.status == 0
+            if answer.status == 0:
+                return
+            self.send_response(answer.status)
+            for name, value in answer.headers.items():
+                self.send_header(name, value)
+            if answer.status not in (204, 304):
+                self.send_header("Content-Length", str(len(answer.body)))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(answer.body)
+
+        def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 - the base class's name
+            return
+
+    return Handler
+
+
+def ask(port: int, path: str, *, method: str = "GET", body: bytes = b"", **headers: str) -> Answer:
+    """Send one request with the path as it is; underscores in header names become dashes."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request(method, path, body or None, {k.replace("_", "-"): v for k, v in headers.items()})
+        response = connection.getresponse()
+        return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
+    finally:
+        connection.close()

@@ -1,0 +1,147 @@
+"""The demo's child processes: started under a guard, watched, and ended together.
+
+A guard is a small shell between the demo and its child. It holds the reading end of a pipe; when the writing end
+closes, because the demo stops or because it was killed, the guard ends the child. So nothing outlives the demo.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from waitroom.errors import WaitroomError
+
+#: How long the children together may take to end before they are killed, in seconds.
+GRACE_SECONDS: Final = 6.0
+
+#: Characters of a log line that a message repeats at most.
+_LONGEST_LINE: Final = 300
+
+# Descriptor 3 is the pipe. The child does not get it. Once the child is gone, TERM for the whole process group takes
+# the watcher and whatever the child left behind with it; the guard itself stays to hand on the exit code.
+_GUARD: Final = """
+exec 3<&0 </dev/null
+"$@" 3<&- &
+child=$!
+( read -r line; kill -TERM "$child"; sleep 5; kill -KILL 0 ) <&3 &
+exec 3<&-
+wait "$child"
+code=$?
+trap '' TERM
+kill -TERM 0
+exit "$code"
+"""
+
+
+class DemoError(WaitroomError):
+    """The demo cannot start, or one of its processes stopped; the message says which, why and what to do."""
+
+
+def free_port() -> int:
+    """A loopback port that nobody listens on right now."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def require_port(port: int) -> None:
+    """Raise DemoError unless the demo can listen on this loopback port."""
+    if not 1 <= port <= 65_535:
+        raise DemoError(f"port {port} does not exist: choose one from 1024 to 65535 with --port")
+    try:
+        with socket.create_server(("127.0.0.1", port)):
+            return
+    except PermissionError:
+        raise DemoError(f"port {port} needs more rights than you have: choose one above 1023 with --port") from None
+    except OSError as error:
+        # create_server adds the address to the reason, in brackets
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise DemoError(
+            f"port {port} on 127.0.0.1 is not free ({reason}): "
+            f"stop what listens there, or choose another port with --port"
+        ) from None
+
+
+@dataclass(frozen=True)
+class Child:
+    """One running program: its name in messages, its guard, and the file that holds what it says."""
+
+    name: str
+    guard: subprocess.Popen[bytes]
+    log: Path
+
+    def last_words(self) -> str:
+        """The last line of the child's log that says anything, or "nothing"."""
+        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        said = (line.strip() for line in reversed(lines))
+        return next((line for line in said if line), "nothing")[:_LONGEST_LINE]
+
+
+class Children:
+    """All child processes of one demo. As a context manager it ends them all on the way out."""
+
+    def __init__(self, logs: Path) -> None:
+        self._logs = logs
+        self._running: list[Child] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self, name: str, command: Sequence[str], *, environment: Mapping[str, str]) -> None:
+        """Start a program in a process group of its own, so that Ctrl-C in a terminal reaches the demo alone."""
+        log = self._logs / f"{name}.log"
+        with log.open("ab") as output:
+            guard = subprocess.Popen(
+                ["/bin/sh", "-c", _GUARD, "waitroom-demo-guard", *command],
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=dict(environment),
+                start_new_session=True,
+            )
+        self._running.append(Child(name, guard, log))
+
+    def check(self) -> None:
+        """Raise DemoError that names the first child found to have stopped, with its last words."""
+        for child in self._running:
+            code = child.guard.poll()
+            if code is not None:
+                raise DemoError(
+                    f"the demo's {child.name} stopped by itself ({_ending(code)}); its last words: {child.last_words()}"
+                )
+
+    def stop(self) -> None:
+        """End all children, the last started first; kill what has not ended after GRACE_SECONDS."""
+        deadline = time.monotonic() + GRACE_SECONDS
+        for child in reversed(self._running):
+            if child.guard.stdin is not None:
+                child.guard.stdin.close()
+        while self._running:
+            _reap(self._running.pop().guard, deadline)
+
+
+def _reap(guard: subprocess.Popen[bytes], deadline: float) -> None:
+    try:
+        guard.wait(max(0.0, deadline - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        os.killpg(guard.pid, signal.SIGKILL)
+        guard.wait()
+
+
+def _ending(code: int) -> str:
+    """A guard's exit code in words; a shell reports a signal as 128 and its number."""
+    number = -code if code < 0 else code - 128
+    return f"signal {number}" if number > 0 else f"exit code {code}"
