@@ -32,7 +32,8 @@ end
 local set, fault = settings({'capacity', 'admit_per_second', 'claim_seconds', 'abandon_seconds'})
 if not set then return fault end
 local marks = redis.call('HMGET', state_key, 'term', 'tat_us', 'hold_until_us', 'turn_serial',
-  'pace_admitted', 'pace_us', 'pace_at_us')
+  'pace_at_us', 'pace_admitted', 'pace_us', 'pace_ended', 'pace_stay_us', 'pace_last_admitted', 'admitted',
+  'pace_last_inside')
 local tat, hold_until, turn_serial = tonumber(marks[2]) or 0, tonumber(marks[3]) or 0, tonumber(marks[4]) or 0
 local term, most = tonumber(ARGV[1]), math.min(tonumber(ARGV[2]), 500)
 if term < (tonumber(marks[1]) or 0) then return {'stale', tonumber(marks[1])} end
@@ -41,36 +42,44 @@ local occupancy = redis.call('ZCOUNT', active_key, '(' .. int(now), '+inf')
 redis.call('ZCARD', seen_key) redis.call('ZCARD', offered_key)
 
 -- shared: allowance
--- How many may be admitted now. Rate is a generic cell rate (ITU-T I.371): tat_us is the time at which the room
--- would be level with its rate again; 0.2 s of admissions, at least one, may come in a burst.
+-- How many may be admitted now. The rate is a generic cell rate (ITU-T I.371): tat_us is when the next admission is
+-- due, and it may come up to 0.2 s early, so that ticks lose nothing; a burst is 1 + 0.2 s of admissions at most.
+local early_us = 200000
+local function due()
+  -- A due time that this rate cannot have set comes from a lower rate, or from before the clock was set back.
+  return math.max(now, math.min(tat, now + early_us + 1000000 / set.admit_per_second))
+end
 local function allowance(most)
   if set.state == 'bypass' then return most end
   if set.state ~= 'open' or now < hold_until then return 0 end
   if set.capacity > 0 then most = math.min(most, set.capacity - occupancy) end
   if set.admit_per_second > 0 then
-    local burst = math.max(1, math.floor(set.admit_per_second * 0.2))
-    local behind = math.max(tat - now, 0) * set.admit_per_second / 1000000
-    most = math.min(most, math.floor(burst - behind))
+    most = math.min(most, 1 + math.floor((now + early_us - due()) * set.admit_per_second / 1000000))
   end
   return math.max(most, 0)
 end
 local function tat_after(admitted)
   if set.admit_per_second == 0 or set.state == 'bypass' then return tat end
-  return math.ceil(math.max(tat, now) + admitted * 1000000 / set.admit_per_second)
+  return math.ceil(due() + admitted * 1000000 / set.admit_per_second)
 end
 -- end
 
--- The pace is what the eta rests on: admissions and time under demand, both fading with a time constant of 60 s.
--- Time without demand, or while nobody may be admitted by order, does not count.
+-- What the eta rests on, all fading with a time constant of 60 s: admissions and time under demand (while somebody
+-- waits and may be admitted), and, at any time, the places inside that ended and the visitor-seconds spent inside.
 local function pace(admitted)
-  local counted, spent, at = tonumber(marks[5]) or 0, tonumber(marks[6]) or 0, tonumber(marks[7]) or now
-  local step = math.min(math.max(now - at, 0), 5000000)
-  local held = set.state == 'paused' or set.state == 'closed' or now < hold_until
-  if waiting > 0 and not held then
-    local fade = math.exp(-step / 60000000)
-    counted, spent = counted * fade + admitted, spent * fade + step
+  local function old(i) return tonumber(marks[i]) or 0 end
+  local step = math.min(math.max(now - (tonumber(marks[5]) or now), 0), 5000000)
+  local fade = math.exp(-step / 60000000)
+  local demand, demand_us = old(6), old(7)
+  if waiting > 0 and set.state ~= 'paused' and set.state ~= 'closed' and now >= hold_until then
+    demand, demand_us = demand * fade + admitted, demand_us * fade + step
   end
-  return string.format('%.6f', counted), string.format('%.0f', spent)
+  local came = old(11) - old(10)
+  local ended = old(8) * fade + math.max(old(12) + came - occupancy, 0)
+  local stay_us = old(9) * fade + occupancy * step
+  return {'pace_at_us', int(now), 'pace_admitted', string.format('%.6f', demand), 'pace_us', int(demand_us),
+    'pace_ended', string.format('%.6f', ended), 'pace_stay_us', int(stay_us),
+    'pace_last_admitted', int(old(11) + admitted), 'pace_last_inside', int(occupancy + admitted)}
 end
 
 local places = allowance(math.min(most, waiting))
@@ -91,7 +100,7 @@ if places > 0 then
     end
   end
 end
-local counted, spent = pace(#names)
+local measured = pace(#names)
 if #names > 0 then
   -- Into the new sets first, then out of the old: a visitor is never in neither.
   redis.call('ZADD', active_key, unpack(offers))
@@ -107,7 +116,7 @@ if #silent > 0 then
   redis.call('ZREM', seen_key, unpack(silent))
   redis.call('HINCRBY', state_key, 'abandoned', #silent)
 end
-redis.call('HSET', state_key, 'term', int(term), 'pace_admitted', counted, 'pace_us', spent, 'pace_at_us', int(now))
+redis.call('HSET', state_key, 'term', int(term), unpack(measured))
 
 occupancy, waiting = occupancy + #names, waiting - #names - #silent
 tat = tat_after(#names)

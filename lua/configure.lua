@@ -1,10 +1,11 @@
 #!lua
 -- configure: create a room or change its settings, if it is still at the version the caller saw.
 -- KEYS: config state
--- ARGV: expected last spent_serial spent_us hold_us {field value}...
+-- ARGV: expected last spent_serial spent_us known hold_us {field value}...
 --   expected      version the room must have; 0: must not exist; *: whatever it has
 --   last          serials given out so far, at least (kept by instances across a loss of data; else 0)
 --   spent_serial  with spent_us: tickets up to this serial, issued up to this time, had their turn before a loss; else 0
+--   known         the version that the room had before a loss, so that versions go on from there; else 0
 --   hold_us       how long to admit nobody after creation, so that visitors come back in order; else 0
 --   field value   settings to write; none: only raise the marks
 -- Replies: ok conflict missing broken
@@ -22,13 +23,17 @@ local function int(n) return string.format('%.0f', n) end
 local numeric = {'capacity', 'admit_per_second', 'session_seconds', 'sliding', 'claim_seconds', 'abandon_seconds',
   'ticket_seconds', 'max_waiting'}
 local given = {}
-for i = 6, #ARGV, 2 do given[ARGV[i]] = ARGV[i + 1] end
+for i = 7, #ARGV, 2 do given[ARGV[i]] = ARGV[i + 1] end
 for _, field in ipairs(numeric) do
-  local n = given[field] and tonumber(given[field]) or 0
-  if given[field] and not (n and n >= 0 and n < 2 ^ 53) then return {'broken', field} end
+  local n = tonumber(given[field] or 0)
+  if not (n and n >= 0 and n < 2 ^ 53) then return {'broken', field} end
+end
+for i = 2, 6 do
+  if not tonumber(ARGV[i]) then return {'broken', 'argument'} end
 end
 
 local stored = redis.call('HMGET', config_key, 'version', 'ticket_seconds', 'tickets_after_us', 'longest_session_seconds')
+if stored[1] and not tonumber(stored[1]) then return {'broken', 'version'} end
 local version = tonumber(stored[1]) or 0
 local marks = redis.call('HMGET', state_key, 'last', 'spent_serial', 'spent_us', 'turn_serial', 'turn_us')
 local expected = ARGV[1]
@@ -48,10 +53,10 @@ raise('spent_serial', marks[2], tonumber(ARGV[3]))
 raise('spent_us', marks[3], tonumber(ARGV[4]))
 raise('turn_serial', marks[4], tonumber(ARGV[3]))
 raise('turn_us', marks[5], tonumber(ARGV[4]))
-if version == 0 and tonumber(ARGV[5]) > 0 then
-  redis.call('HSET', state_key, 'hold_until_us', int(now + tonumber(ARGV[5])))
+if version == 0 and tonumber(ARGV[6]) > 0 then
+  redis.call('HSET', state_key, 'hold_until_us', int(now + tonumber(ARGV[6])))
 end
-if #ARGV == 5 then return {'ok', version} end
+if #ARGV == 6 then return {'ok', version} end
 
 -- Marks of used turns were swept by the old ticket_seconds: tickets that had died by it must not live again.
 local tickets_after, old_ticket = tonumber(stored[3]) or 0, tonumber(stored[2])
@@ -61,6 +66,7 @@ end
 -- Revocations are kept as long as the longest pass ever given could live.
 local longest = math.max(tonumber(stored[4]) or 0, tonumber(given.session_seconds or 0), tonumber(given.claim_seconds or 0))
 for field, value in pairs(given) do redis.call('HSET', config_key, field, value) end
+version = version == 0 and tonumber(ARGV[5]) or version
 redis.call('HSET', config_key, 'version', version + 1, 'schema', '1', 'tickets_after_us', int(tickets_after),
   'longest_session_seconds', string.format('%.6f', longest))
 return {'ok', version + 1}

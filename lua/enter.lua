@@ -8,9 +8,9 @@
 -- Replies: ok missing broken
 --   ok now_us {standing a b}...
 --     waiting serial rank | offered serial expires_us | admitted serial expires_us | full 0 0 | closed 0 0 | must_wait 0 0
---     (a serial other than the ticket's is a new one and belongs to `fresh`)
+--     (a serial other than the ticket's is a new one and belongs to `fresh`; 0: offered by this call before)
 --   missing            no such room
---   broken field       the room's settings cannot be read
+--   broken field       the room's settings, or the call's arguments, cannot be read
 -- Cost: O(n log(waiting)), n visitors
 local config_key, state_key, wait_key, seen_key, active_key, offered_key, used_key = unpack(KEYS)
 
@@ -42,26 +42,32 @@ local occupancy = redis.call('ZCOUNT', active_key, '(' .. int(now), '+inf')
 redis.call('ZCARD', seen_key) redis.call('ZCARD', offered_key) redis.call('ZCARD', used_key)
 
 -- shared: allowance
--- How many may be admitted now. Rate is a generic cell rate (ITU-T I.371): tat_us is the time at which the room
--- would be level with its rate again; 0.2 s of admissions, at least one, may come in a burst.
+-- How many may be admitted now. The rate is a generic cell rate (ITU-T I.371): tat_us is when the next admission is
+-- due, and it may come up to 0.2 s early, so that ticks lose nothing; a burst is 1 + 0.2 s of admissions at most.
+local early_us = 200000
+local function due()
+  -- A due time that this rate cannot have set comes from a lower rate, or from before the clock was set back.
+  return math.max(now, math.min(tat, now + early_us + 1000000 / set.admit_per_second))
+end
 local function allowance(most)
   if set.state == 'bypass' then return most end
   if set.state ~= 'open' or now < hold_until then return 0 end
   if set.capacity > 0 then most = math.min(most, set.capacity - occupancy) end
   if set.admit_per_second > 0 then
-    local burst = math.max(1, math.floor(set.admit_per_second * 0.2))
-    local behind = math.max(tat - now, 0) * set.admit_per_second / 1000000
-    most = math.min(most, math.floor(burst - behind))
+    most = math.min(most, 1 + math.floor((now + early_us - due()) * set.admit_per_second / 1000000))
   end
   return math.max(most, 0)
 end
 local function tat_after(admitted)
   if set.admit_per_second == 0 or set.state == 'bypass' then return tat end
-  return math.ceil(math.max(tat, now) + admitted * 1000000 / set.admit_per_second)
+  return math.ceil(due() + admitted * 1000000 / set.admit_per_second)
 end
 -- end
 
 local mode, visitors = ARGV[1], (#ARGV - 1) / 4
+for i = 2, #ARGV, 4 do
+  if not tonumber(ARGV[i + 2]) or not tonumber(ARGV[i + 3]) then return {'broken', 'argument'} end
+end
 local session_us, claim_us = set.session_seconds * 1000000, set.claim_seconds * 1000000
 local oldest_ticket = math.max(now - set.ticket_seconds * 1000000, set.tickets_after_us)
 local free = waiting == 0 and allowance(visitors) or 0
@@ -131,6 +137,10 @@ local function returning(i, visitor, serial, issued)
   end
   if expires > 0 then retire(visitor) end
   if not restorable(visitor, serial, issued) then return false end
+  if free <= 0 and mode == 'direct' then
+    answer(i, 'must_wait', 0, 0)
+    return true
+  end
   last = math.max(last, serial)
   if free > 0 then
     offer(visitor, serial)
@@ -149,19 +159,28 @@ local function returning(i, visitor, serial, issued)
   return true
 end
 
-local fresh = {}
+local fresh, ids = {}, {}
 for i = 1, visitors do
   local at = i * 4 - 2
   local visitor, serial, issued = ARGV[at + 1], tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
   if visitor == '' or issued < oldest_ticket or not returning(i, visitor, serial, issued) then
-    fresh[#fresh + 1] = i
+    fresh[#fresh + 1], ids[#ids + 1] = i, ARGV[at]
   end
 end
 
+-- A fresh id that already has a place is this same call carried out twice: the place stands.
+local held, inside = {}, {}
+if #fresh > 0 then
+  held, inside = redis.call('ZMSCORE', wait_key, unpack(ids)), redis.call('ZMSCORE', active_key, unpack(ids))
+end
 local arrivals, heard = {}, {}
-for _, i in ipairs(fresh) do
-  local visitor = ARGV[i * 4 - 2]
-  if set.state == 'closed' then
+for k, i in ipairs(fresh) do
+  local visitor = ids[k]
+  if held[k] then
+    answer(i, 'waiting', tonumber(held[k]), redis.call('ZRANK', wait_key, visitor) + 1)
+  elseif inside[k] then
+    answer(i, 'offered', 0, tonumber(inside[k]))
+  elseif set.state == 'closed' then
     bump('refused_closed')
     answer(i, 'closed', 0, 0)
   elseif free <= 0 and mode == 'direct' then

@@ -34,8 +34,9 @@ if not set then return fault end
 local seen_term = tonumber(redis.call('HGET', state_key, 'term') or 0)
 local term, budget = tonumber(ARGV[1]), math.min(tonumber(ARGV[2]), 500)
 if term < seen_term then return {'stale', seen_term} end
-redis.call('ZCARD', wait_key) redis.call('ZCARD', active_key)
-redis.call('ZCARD', offered_key) redis.call('ZCARD', revoked_key)
+-- Reading every set once makes a key of the wrong type stop the call before it writes.
+redis.call('ZCARD', wait_key) redis.call('ZCARD', seen_key) redis.call('ZCARD', active_key)
+redis.call('ZCARD', offered_key) redis.call('ZCARD', used_key) redis.call('ZCARD', revoked_key)
 
 -- Members of `key` scored below `before`, oldest first, within what is left of the budget.
 local function due(key, before)

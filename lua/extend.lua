@@ -1,16 +1,16 @@
 #!lua flags=allow-oom
 -- extend: visitors with a pass were heard: claim an offer, lengthen a sliding session, put back a session whose
 -- record was lost while there is room for it.
--- KEYS: config state wait active offered used
+-- KEYS: config state wait active offered used revoked
 -- ARGV: {visitor expires_us}...     the expiry that the pass proves
 -- Replies: ok missing broken
 --   ok now_us {standing a}...
 --     admitted expires_us | used 0 | unknown 0
 --     (used: finished or left; unknown: not inside, and no room to put the session back)
 --   missing            no such room
---   broken field       the room's settings cannot be read
+--   broken field       the room's settings, or the call's arguments, cannot be read
 -- Cost: O(n log(active)), n visitors
-local config_key, state_key, wait_key, active_key, offered_key, used_key = unpack(KEYS)
+local config_key, state_key, wait_key, active_key, offered_key, used_key, revoked_key = unpack(KEYS)
 
 -- shared: prelude
 local time = redis.call('TIME')
@@ -33,7 +33,7 @@ if not set then return fault end
 local occupancy = redis.call('ZCOUNT', active_key, '(' .. int(now), '+inf')
 -- Reading every key once makes a key of the wrong type stop the call before it writes.
 redis.call('HLEN', state_key) redis.call('ZCARD', wait_key)
-redis.call('ZCARD', offered_key) redis.call('ZCARD', used_key)
+redis.call('ZCARD', offered_key) redis.call('ZCARD', used_key) redis.call('ZCARD', revoked_key)
 
 local session_us = set.session_seconds * 1000000
 local reply, count = {'ok', now}, {}
@@ -73,7 +73,7 @@ local function lengthen(visitor, expires)
 end
 
 local function put_back(visitor, proven)
-  if redis.call('ZSCORE', used_key, visitor) then return 'used', 0 end
+  if redis.call('ZSCORE', used_key, visitor) or redis.call('ZSCORE', revoked_key, visitor) then return 'used', 0 end
   local full = set.capacity > 0 and occupancy >= set.capacity
   if full or proven <= now or redis.call('ZSCORE', wait_key, visitor) then return 'unknown', 0 end
   proven = math.min(proven, math.floor(now + session_us))
@@ -88,7 +88,11 @@ local function standing(visitor, proven)
   if expires > now then return 'admitted', lengthen(visitor, claim(visitor, expires)) end
   if expires == 0 then return put_back(visitor, proven) end
   retire(visitor)
-  return 'used', 0
+  return redis.call('ZSCORE', used_key, visitor) and 'used' or 'unknown', 0
+end
+
+for i = 1, #ARGV, 2 do
+  if not tonumber(ARGV[i + 1]) then return {'broken', 'argument'} end
 end
 
 for i = 1, #ARGV, 2 do

@@ -7,7 +7,7 @@
 --     waiting rank | admitted expires_us | used 0 | expired 0 | full 0
 --     (used: had their turn or left; expired: the ticket is older than ticket_seconds; full: gone silent and no room)
 --   missing            no such room
---   broken field       the room's settings cannot be read
+--   broken field       the room's settings, or the call's arguments, cannot be read
 -- Cost: O(n log(waiting)), n visitors
 local config_key, state_key, wait_key, seen_key, active_key, offered_key, used_key = unpack(KEYS)
 
@@ -75,6 +75,10 @@ local function restorable(visitor, serial, issued)
     and not (serial <= spent_serial and issued <= spent_us)
 end
 -- end
+
+for i = 1, #ARGV, 3 do
+  if not tonumber(ARGV[i + 1]) or not tonumber(ARGV[i + 2]) then return {'broken', 'argument'} end
+end
 
 local function standing(visitor, serial, issued)
   if issued < oldest_ticket then return 'expired', 0 end

@@ -79,6 +79,8 @@ class Batcher(Generic[Item, Result]):
     async def _call(self, batch: list[tuple[Item, asyncio.Future[Result]]]) -> None:
         try:
             results = await self._run([item for item, _ in batch])
+            if len(results) != len(batch):
+                raise ValueError(f"{len(results)} results for {len(batch)} items")
         except Unavailable as error:
             # Who waited behind this call has waited as long as it took to fail: failing them now keeps the wait of
             # every request within one time-out.

@@ -39,7 +39,8 @@ class VersionConflict(WaitroomError):
     """
 
     def __init__(self, room: str, version: int) -> None:
-        super().__init__(f"room {room!r} is at version {version} now; read it again and repeat the change")
+        there = f"is at version {version} now" if version else "does not exist"
+        super().__init__(f"room {room!r} {there}; read it again and repeat the change")
         self.room = room
         self.version = version
 

@@ -22,7 +22,12 @@ def completed(settings: ServerSettings) -> ServerSettings:
     given: dict[str, object] = {}
     folder = Path(settings.data_dir)
     if not settings.signing_keys:
-        given["signing_keys"] = [_kept(folder / _SIGNING, keyring.fresh_entry())]
+        entry = _kept(folder / _SIGNING, keyring.fresh_entry())
+        try:
+            keyring.parse([entry])
+        except SettingsError as error:
+            raise SettingsError(f"data_dir: {str(folder / _SIGNING)!r} is damaged: {error}") from None
+        given["signing_keys"] = [entry]
     if not settings.admin_key:
         given["admin_key"] = _kept(folder / _ADMIN, secrets.token_urlsafe(keyring.SECRET_BYTES))
     return settings.model_copy(update=given)
@@ -46,6 +51,9 @@ def _kept(path: Path, fresh: str) -> str:
             pass
         finally:
             draft.unlink()
-        return path.read_text(encoding="ascii").strip()
+        kept = path.read_text(encoding="ascii", errors="replace").strip()
     except OSError as error:
         raise SettingsError(f"data_dir: cannot keep a key in {str(path.parent)!r}: {error.strerror}") from None
+    if keyring.is_weak(kept):
+        raise SettingsError(f"data_dir: {str(path)!r} does not hold a key as waitroom makes them; remove it, or mend it")
+    return kept

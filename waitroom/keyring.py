@@ -47,9 +47,7 @@ def parse(entries: Iterable[str]) -> Keyring:
     for place, entry in enumerate(entries, start=1):
         match = _KEY.match(entry)
         if match is None:
-            faults.append(
-                f"signing_keys: entry {place} is not `id:secret` (id: 1-16 letters, digits, - or _)"
-            )
+            faults.append(f"signing_keys: entry {place} is not `id:secret` (id: 1-16 letters, digits, - or _)")
             continue
         kid, secret = match[1], match[2].encode()
         if kid in found:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 
 from waitroom import metrics
-from waitroom.errors import Unavailable
+from waitroom.errors import WaitroomError
 from waitroom.model import Outcome
 from waitroom.store import Store
 
@@ -70,5 +70,5 @@ class Leadership:
         self.forget()
         try:
             await self._store.lease("resign", self.owner, ttl_seconds=self._lease_seconds)
-        except Unavailable:
-            logger.warning("leadership not resigned: Redis is down, the lease will run out")
+        except WaitroomError as error:
+            logger.warning("leadership not resigned, the lease will run out: %s", error)

@@ -105,12 +105,13 @@ class Marks:
     """What instances remember of a room, so that a loss of its data harms nobody.
 
     `last`: the highest serial given out. `turn_serial`, `turn_us`: the highest serial ever admitted, and when the
-    last admission was. Tickets up to that serial, issued up to then, have had their turn.
+    last admission was; tickets up to that serial, issued up to then, have had their turn. `version`: of the settings.
     """
 
     last: int = 0
     turn_serial: int = 0
     turn_us: int = 0
+    version: int = 0
 
     def merged(self, other: Marks) -> Marks:
         """The higher of both, field by field."""
@@ -118,6 +119,7 @@ class Marks:
             max(self.last, other.last),
             max(self.turn_serial, other.turn_serial),
             max(self.turn_us, other.turn_us),
+            max(self.version, other.version),
         )
 
 
@@ -126,7 +128,8 @@ class Reading:
     """A room at one instant. Times are Redis time in µs since the epoch.
 
     `settings` are the raw texts that Redis holds. `releases_us` are up to 17 evenly spaced expiries of the active
-    set, first to last. `pace_admitted` admissions happened in `pace_us` µs of demand, both fading.
+    set, first to last. In `pace_us` µs of demand `pace_admitted` visitors were admitted; in `pace_stay_us` µs spent
+    inside, added up over visitors, `pace_ended` places became free; all four fade.
     """
 
     now_us: int
@@ -141,6 +144,9 @@ class Reading:
     hold_until_us: int
     pace_admitted: float
     pace_us: float
+    pace_ended: float = 0.0
+    pace_stay_us: float = 0.0
+    longest_session_seconds: float = 0.0
     releases_us: tuple[int, ...] = ()
     revoked: dict[Visitor, int] = field(default_factory=dict)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from typing import Final
+from urllib.parse import unquote
 
 #: Characters an address may have at most.
 LONGEST: Final = 2048
@@ -40,7 +41,7 @@ def is_allowed(asked: str, origins: Collection[str] = ()) -> bool:
         return False
     absolute = _ABSOLUTE.match(asked)
     if absolute is None:
-        return _is_path(asked) and _OWN.match(asked) is None
+        return _is_path(asked) and _OWN.match(unquote(asked)) is None
     return absolute[1] in origins and _is_path(absolute[2] or "/")
 
 

@@ -93,8 +93,7 @@ class Room:
         self.marks = self.marks.merged(reading.marks)
         self.pace = pace_of(reading, settings)
         self.revoked.update(reading.revoked)
-        longest_us = float(reading.settings.get("longest_session_seconds", settings.session_seconds)) * 1_000_000
-        over = reading.now_us - longest_us
+        over = reading.now_us - reading.longest_session_seconds * 1_000_000
         if self.revoked and next(iter(self.revoked.values())) < over:
             self.revoked = {visitor: when for visitor, when in self.revoked.items() if when >= over}
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Awaitable, Iterator, Mapping
 from typing import Any, Final
 
@@ -28,7 +29,7 @@ READING_SECONDS: Final = 1.0
 _HOLD_MARGIN_SECONDS: Final = 5.0
 
 #: Times that a change is tried when others change the same room.
-_TRIES: Final = 5
+_TRIES: Final = 10
 
 
 class Rooms:
@@ -42,6 +43,7 @@ class Rooms:
         self._most_waiting = most_waiting
         self._rooms: dict[str, Room] = {}
         self._seeded = False
+        self._changing = asyncio.Lock()
 
     def __iter__(self) -> Iterator[Room]:
         return iter(list(self._rooms.values()))
@@ -93,8 +95,9 @@ class Rooms:
 
     async def create(self, name: str, settings: RoomSettings, *, expected: int | None = None) -> int:
         """Create or replace a room; returns its version. Raises VersionConflict."""
-        await self._store.register(name, live=True)
         version = await self._store.configure(name, fields_of(settings), expected=expected)
+        # Not before: a refused change must not take back the note that the room was deleted.
+        await self._store.register(name, live=True)
         await self.adopt(name)
         return version
 
@@ -105,16 +108,22 @@ class Rooms:
         SettingsError, RoomUnknown, VersionConflict.
         """
         for attempt in range(1, _TRIES + 1):
-            room = await self.adopt(name)
-            if expected is not None and expected != room.reading.version:
-                raise VersionConflict(name, room.reading.version)
-            settings = parse_room({**room.settings.model_dump(), **changes})
             try:
-                await self.create(name, settings, expected=room.reading.version)
-                break
+                # One change at a time here, so that only other instances can overtake.
+                async with self._changing:
+                    return await self._change_once(name, changes, expected)
             except VersionConflict:
                 if expected is not None or attempt == _TRIES:
                     raise
+            await asyncio.sleep(random.uniform(0, 0.01 * attempt))  # noqa: S311 - spreads load, no secret
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _change_once(self, name: str, changes: Mapping[str, Any], expected: int | None) -> Room:
+        room = await self.adopt(name)
+        version = room.reading.version
+        if expected is not None and expected != version:
+            raise VersionConflict(name, version)
+        await self.create(name, parse_room({**room.settings.model_dump(), **changes}), expected=version)
         return self.get(name)
 
     async def delete(self, name: str) -> bool:
@@ -170,21 +179,26 @@ class Rooms:
                     "room %s was deleted live and is not made again; PUT it or take it out of the file", name
                 )
                 continue
-            try:
-                await self._store.register(name, live=True)
-                await self._store.configure(name, fields_of(settings), expected=0)
-                logger.info("room %s created", name)
-            except VersionConflict:
-                logger.info("room %s exists: what Redis holds counts, not the file", name)
+            await self._guarded(name, self._sow(name, settings))
         self._seeded = True
 
+    async def _sow(self, name: str, settings: RoomSettings) -> None:
+        await self._store.register(name, live=True)
+        try:
+            await self._store.configure(name, fields_of(settings), expected=0)
+            logger.info("room %s created", name)
+        except VersionConflict:
+            logger.info("room %s exists: what Redis holds counts, not the file", name)
+
     async def _renew(self, room: Room) -> None:
+        # Compared with what was known before asking: what is learned meanwhile is no sign of a loss.
+        known = room.marks
         try:
             reading = await room.read()
         except RoomUnknown:
             await self.recover(room)
             reading = await room.read()
-        if reading.marks.turn_serial < room.marks.turn_serial or reading.marks.last < room.marks.last:
+        if reading.marks.turn_serial < known.turn_serial or reading.marks.last < known.last:
             await self._add_marks(room)
         room.renew(reading, _settings_in(room.name, reading))
         self.faults.pop(room.name, None)
@@ -211,4 +225,7 @@ class Rooms:
 def _settings_in(name: str, reading: Reading) -> RoomSettings:
     if reading.schema != SCHEMA:
         raise RoomBroken(f"room {name!r}: schema {reading.schema!r} is not {SCHEMA!r}; another version wrote it")
+    missing = [field for field in RoomSettings.model_fields if field not in reading.settings]
+    if missing:
+        raise RoomBroken(f"room {name!r}: the setting {missing[0]!r} is missing")
     return settings_of(reading.settings)

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from waitroom import keyring
 from waitroom.errors import SettingsError
@@ -26,9 +26,25 @@ ENVIRONMENT_PREFIX: Final = "WAITROOM_"
 #: Seconds that a client may be told to stay away at most; clients poll in time for a claim and for the place.
 LONGEST_POLL_SECONDS: Final = 30.0
 
-_ORIGIN = re.compile(r"https?://[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[1-9][0-9]{0,4})?\Z", re.ASCII)
+_ORIGIN = re.compile(r"https?://[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:(?P<port>[1-9][0-9]{0,4}))?\Z", re.ASCII)
+
+
+def is_origin(text: str) -> bool:
+    """Whether a text is `scheme://host[:port]` in lower case and no more."""
+    match = _ORIGIN.match(text)
+    return match is not None and int(match["port"] or 0) <= 65_535
+
 
 Seconds = Annotated[float, Field(allow_inf_nan=False)]
+
+
+def _room_name(name: str) -> str:
+    if not ROOM_NAME.match(name):
+        raise ValueError(f"{name!r} is not a room name: 1-64 of a-z, 0-9, _ and -, a letter or digit first")
+    return name
+
+
+RoomName = Annotated[str, AfterValidator(_room_name)]
 
 
 class RoomSettings(BaseModel):
@@ -91,7 +107,7 @@ class RoomSettings(BaseModel):
     @classmethod
     def _origins(cls, value: list[str]) -> list[str]:
         for origin in value:
-            if not _ORIGIN.match(origin):
+            if not is_origin(origin):
                 raise ValueError(f"{origin!r} is not an origin like https://shop.example or http://10.0.0.1:8080")
         return value
 
@@ -137,23 +153,15 @@ class ServerSettings(BaseModel):
     redis_timeout_seconds: float = Field(0.4, ge=0.05, le=10, description="longest wait for an answer of Redis")
     max_backlog: int = Field(20_000, ge=1, le=1_000_000, description="requests that may wait for Redis per instance")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
-    rooms: dict[str, RoomSettings] = Field(
+    rooms: dict[RoomName, RoomSettings] = Field(
         default_factory=dict, description="rooms to create if they do not exist yet, by name"
     )
 
     @field_validator("public_url")
     @classmethod
     def _public_origin(cls, value: str) -> str:
-        if value and not _ORIGIN.match(value):
+        if value and not is_origin(value):
             raise ValueError("must be an origin like https://shop.example, in lower case, without a path")
-        return value
-
-    @field_validator("rooms")
-    @classmethod
-    def _names(cls, value: dict[str, RoomSettings]) -> dict[str, RoomSettings]:
-        for name in value:
-            if not ROOM_NAME.match(name):
-                raise ValueError(f"{name!r} is not a room name: 1-64 of a-z, 0-9, _ and -, a letter or digit first")
         return value
 
     @property
@@ -170,12 +178,16 @@ def faults_of(error: ValidationError, *, prefix: str = "") -> list[str]:
     """One line for each fault: the setting's name, what is wrong, and its value (unless it is a secret)."""
     lines = []
     for fault in error.errors(include_url=False):
-        name = prefix + ".".join(str(part) for part in fault["loc"])
+        # A key may hold anything: its line breaks must not look like another fault.
+        parts = [repr(part)[1:-1] if isinstance(part, str) else str(part) for part in fault["loc"]]
+        name = prefix + ".".join(parts).removesuffix(".[key]")
         message = fault["msg"].removeprefix("Value error, ")
         if fault["type"] == "extra_forbidden":
             message = "no such setting"
         shown = ""
-        if fault["loc"] and fault["loc"][0] not in _SECRET and not isinstance(fault["input"], dict):
+        # What stands under an unknown name may be a secret whose name was misspelt.
+        secret = fault["type"] == "extra_forbidden" or (fault["loc"] and fault["loc"][0] in _SECRET)
+        if name and not secret and not isinstance(fault["input"], dict):
             shown = f", got {_short(fault['input'])}"
         lines.append(f"{name}: {message}{shown}" if name else message)
     return lines
@@ -199,7 +211,7 @@ def room_value(name: str, text: str) -> object:
     declared = RoomSettings.model_fields.get(name)
     if declared is None:
         return text
-    return json.loads(text) if name == "return_origins" else _number_or_text(text, declared.annotation)
+    return _list_or_text(text) if name == "return_origins" else _number_or_text(text, declared.annotation)
 
 
 def fields_of(settings: RoomSettings) -> dict[str, str]:
@@ -235,16 +247,21 @@ def load(
     faults: list[str] = []
     document |= _from_environment(environment, faults)
     document |= {name: value for name, value in given.items() if value is not None}
-    settings = None
     try:
         settings = ServerSettings.model_validate(document)
     except ValidationError as error:
         faults += faults_of(error)
-    if settings is not None:
-        faults += _weak_secrets(settings)
-    if faults or settings is None:
+        settings = _sound_part(document, error)
+    faults += _weak_secrets(settings)
+    if faults:
         raise SettingsError("\n".join(faults))
     return settings
+
+
+def _sound_part(document: Mapping[str, Any], error: ValidationError) -> ServerSettings:
+    """The settings without those that are wrong, so that keys are judged in the same message."""
+    wrong = {fault["loc"][0] for fault in error.errors() if fault["loc"]}
+    return ServerSettings.model_validate({name: value for name, value in document.items() if name not in wrong})
 
 
 def _from_file(path: Path) -> dict[str, Any]:
@@ -281,6 +298,13 @@ def _number_or_text(text: str, kind: object) -> object:
     except ValueError:
         return text
     return text
+
+
+def _list_or_text(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def _rooms_from_json(text: str, faults: list[str]) -> object:

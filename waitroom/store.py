@@ -13,11 +13,11 @@ caller's own repetition does no harm. (A NOSCRIPT is repeated by redis-py: nothi
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, cast
-from urllib.parse import urlsplit
 
 from redis import exceptions
 from redis.asyncio import Redis
@@ -46,8 +46,7 @@ _PASSING: Final = (
     "MASTERDOWN",
     "NOREPLICAS",
     "CLUSTERDOWN",
-    "TRYAGAIN",
-    "ERR max number",
+    "ERR max number of clients",
 )
 
 
@@ -65,9 +64,10 @@ def connect(url: str, *, timeout_seconds: float, connections: int = 64) -> Redis
 
 
 def masked(url: str) -> str:
-    """The URL without its user and password, fit for logs."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()
+    """The URL without user, password, options and fragment, fit for logs."""
+    scheme, _, rest = url.partition("://")
+    # Cut at the last @: a password that was pasted unescaped may hold any of the characters that end an address.
+    return f"{scheme}://" + re.split("[?#]", rest.rpartition("@")[2])[0]
 
 
 @contextmanager
@@ -79,11 +79,16 @@ def mapped_errors(room: str = "") -> Iterator[None]:
         raise Full("Redis is out of memory") from error
     except (exceptions.ConnectionError, exceptions.TimeoutError, TimeoutError, OSError) as error:
         raise Unavailable(f"Redis did not answer: {type(error).__name__}") from error
+    except (exceptions.ClusterDownError, exceptions.TryAgainError, exceptions.ReadOnlyError) as error:
+        # redis-py takes the code off these texts; MASTERDOWN comes as a ClusterDownError.
+        raise Unavailable(f"Redis refused: {type(error).__name__}") from error
+    except UnicodeDecodeError as error:
+        raise RoomBroken(f"room {room!r}: a field is not text") from error
     except exceptions.ResponseError as error:
         text = str(error)
         if text.startswith(("OOM", "MISCONF")):
             raise Full("Redis cannot write: " + text.split(".")[0]) from error
-        if isinstance(error, exceptions.ReadOnlyError) or text.startswith(_PASSING):
+        if text.startswith(_PASSING):
             raise Unavailable("Redis refused: " + text.split(".")[0]) from error
         raise RoomBroken(f"room {room!r}: {text.split(' script:')[0]}") from error
     except exceptions.RedisError as error:
@@ -216,6 +221,7 @@ class Store:
             marks.last,
             marks.turn_serial,
             marks.turn_us,
+            marks.version,
             int(hold_seconds * 1_000_000),
         ]
         for name, value in fields.items():
@@ -225,25 +231,35 @@ class Store:
     async def read(self, room: str, *, since_us: int = 0) -> Reading:
         """The whole of a room at one instant, with the revocations since `since_us`."""
         reply = await self._call("read", room, [since_us])
+        try:
+            return self._reading(reply)
+        except ValueError as error:
+            raise RoomBroken(f"room {room!r}: {error}") from error
+
+    def _reading(self, reply: list[Any]) -> Reading:
         now_us = self._observed(reply[1])
         config, state = _pairs(reply[5]), _pairs(reply[6])
 
         def number(name: str) -> int:
             return int(state.get(name, 0))
 
+        version = int(config.pop("version", 0))
         return Reading(
             now_us=now_us,
             waiting=reply[2],
             occupancy=reply[3],
             offered=reply[4],
-            version=int(config.pop("version", 0)),
+            version=version,
             schema=config.pop("schema", ""),
             settings=config,
             counts=Counts(**{name: number(name) for name in Counts.__dataclass_fields__}),
-            marks=Marks(number("last"), number("turn_serial"), number("turn_us")),
+            marks=Marks(number("last"), number("turn_serial"), number("turn_us"), version),
             hold_until_us=number("hold_until_us"),
+            longest_session_seconds=float(config.pop("longest_session_seconds", 0)),
             pace_admitted=float(state.get("pace_admitted", 0)),
             pace_us=float(state.get("pace_us", 0)),
+            pace_ended=float(state.get("pace_ended", 0)),
+            pace_stay_us=float(state.get("pace_stay_us", 0)),
             releases_us=tuple(reply[8]),
             revoked={Visitor(visitor): int(when) for visitor, when in _pairs(reply[7]).items()},
         )
@@ -268,10 +284,15 @@ class Store:
 
     async def delete(self, room: str) -> bool:
         """Remove a room with everything in it; False when there was none. Its name stays noted as deleted."""
-        await self.register(room, live=False)
         with mapped_errors(room):
             async with asyncio.timeout(self._timeout):
-                return bool(await self._redis.unlink(*keys.room_keys(room)))
+                names = keys.room_keys(room)
+                if not await self._redis.exists(*names) and await self._redis.hget(keys.ROOMS, room) != "live":
+                    return False
+                # Noted first: an instance that misses the keys must know that nothing was lost.
+                await self._redis.hset(keys.ROOMS, room, "deleted")
+                await self._redis.unlink(*names)
+                return True
 
     async def ping(self) -> dict[str, Any]:
         """INFO's replication, memory and persistence sections; raises Unavailable."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
 from waitroom.eta import Eta, poll_after
-from waitroom.model import Place
+from waitroom.model import Place, Reading
 from waitroom.room import Room
 
 
@@ -56,7 +55,6 @@ def admitted(room: Room, place: Place, *, text: str) -> dict[str, Any]:
 def public(room: Room) -> dict[str, Any]:
     """What anybody may know of a room, of a second ago at most."""
     reading, settings = room.reading, room.settings
-    per_second = room.pace.per_second if reading.waiting and math.isfinite(room.pace.per_second) else None
     return {
         "room": room.name,
         "state": settings.state,
@@ -64,11 +62,16 @@ def public(room: Room) -> dict[str, Any]:
         "occupancy": reading.occupancy,
         "capacity": settings.capacity,
         "admit_per_second": settings.admit_per_second,
-        "admitted_per_second": None if per_second is None else round(per_second, 3),
+        "admitted_per_second": _admitted_per_second(reading),
         **_eta_fields(_eta_at_tail(room)),
         "message": settings.message,
         "as_of": iso(reading.now_us),
     }
+
+
+def _admitted_per_second(reading: Reading) -> float | None:
+    """Measured over the last minute under demand; None when there was none."""
+    return round(reading.pace_admitted * 1_000_000 / reading.pace_us, 3) if reading.pace_us >= 1_000_000 else None
 
 
 def _eta_at_tail(room: Room) -> Eta | None:

@@ -14,7 +14,7 @@ from typing import Final
 from starlette.types import Receive, Scope, Send
 
 from waitroom import metrics
-from waitroom.errors import RoomBroken, RoomUnknown, Unavailable
+from waitroom.errors import Full, Overloaded, RoomBroken, RoomUnknown, Unavailable
 from waitroom.instance import Instance
 from waitroom.model import Pass, Place, Standing
 from waitroom.room import Room
@@ -130,7 +130,10 @@ class Gate:
             return MUST_WAIT
         try:
             place = await room.pass_through(new_visitor())
-        except (Unavailable, RoomBroken):
+        except (Full, Overloaded, RoomBroken):
+            # Redis is up: what it says, or what this instance can take, is no outage.
+            return MUST_WAIT
+        except Unavailable:
             return self._while_down(room)
         if place.standing is Standing.OFFERED:
             return self._handing_out(room, place)

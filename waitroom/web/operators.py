@@ -57,6 +57,8 @@ class Operators:
     async def put(self, scope: Scope, receive: Receive) -> Answer:
         """PUT /admin/rooms/{room}: create it, or replace its settings; what is not given gets its default."""
         name, expected = _name(scope), _expected(scope)
+        if header(scope, b"if-match") == b"*":
+            await self._existing(name)
         with _mapped_errors():
             settings = parse_room(await json_body(scope, receive, limit=OPERATOR_BODY))
             version = await self._rooms.create(name, settings, expected=expected)
@@ -85,10 +87,19 @@ class Operators:
 
     async def delete(self, scope: Scope, _receive: Receive) -> Answer:
         """DELETE /admin/rooms/{room}: the room and everybody in it are gone."""
-        name = _name(scope)
+        name, expected = _name(scope), _expected(scope)
+        if expected is not None and (version := (await self._existing(name)).reading.version) != expected:
+            raise _changed(VersionConflict(name, version))
         if not await self._rooms.delete(name):
             raise RoomUnknown(f"no room {name!r}")
         return 204, None, ()
+
+    async def _existing(self, name: str) -> Room:
+        """The room that a condition on its version needs."""
+        try:
+            return await self._rooms.adopt(name)
+        except RoomUnknown:
+            raise _changed(VersionConflict(name, 0)) from None
 
     async def _patched(self, scope: Scope, changes: dict[str, Any]) -> Answer:
         with _mapped_errors():
@@ -160,4 +171,8 @@ def _mapped_errors() -> Iterator[None]:
     except SettingsError as error:
         raise Problem(400, "settings", "Settings are not valid", str(error)) from None
     except VersionConflict as conflict:
-        raise Problem(412, "version", "The room was changed meanwhile", str(conflict)) from None
+        raise _changed(conflict) from None
+
+
+def _changed(conflict: VersionConflict) -> Problem:
+    return Problem(412, "version", "The room has another version", str(conflict))

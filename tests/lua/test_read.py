@@ -1,0 +1,88 @@
+"""read: the room at one instant, without a trace."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.lua.driven import DrivenRoom, dump
+from waitroom.errors import RoomUnknown
+from waitroom.model import Marks
+
+
+async def test_unknown_room(room: DrivenRoom) -> None:
+    """A room that nobody configured is said to be missing."""
+    with pytest.raises(RoomUnknown):
+        await room.read()
+
+
+async def test_empty_room(room: DrivenRoom) -> None:
+    """A new room has nobody in it and no marks."""
+    await room.configure()
+    reading = await room.read()
+    assert (reading.waiting, reading.occupancy, reading.offered) == (0, 0, 0)
+    assert (reading.marks, reading.releases_us, reading.revoked) == (Marks(version=1), (), {})
+
+
+async def test_counts(room: DrivenRoom) -> None:
+    """Waiting, occupancy and offers are exact; a place that is over is not occupied, swept or not."""
+    await room.configure(capacity=4, claim_seconds=10, session_seconds=100)
+    places = await room.arrive(9)
+    await room.claim(*places[:3])
+    reading = await room.read()
+    assert (reading.waiting, reading.occupancy, reading.offered) == (5, 4, 1)
+    await room.fast_forward(10)
+    assert (await room.read()).occupancy == 3
+
+
+async def test_it_leaves_no_trace(room: DrivenRoom) -> None:
+    """Reading changes no key."""
+    await room.configure(capacity=2)
+    await room.arrive(5)
+    before = await dump(room.redis)
+    await room.read()
+    assert await dump(room.redis) == before
+
+
+@pytest.mark.parametrize("inside", [1, 2, 16, 17, 18, 100])
+async def test_releases(room: DrivenRoom, inside: int) -> None:
+    """Up to 17 evenly spaced expiries, first and last among them, in order and none of the past."""
+    await room.configure(capacity=0, claim_seconds=10)
+    await room.arrive(3)
+    await room.fast_forward(10)
+    for _ in range(inside):
+        await room.arrive(1)
+        await room.fast_forward(0.01)
+    ends = sorted((await room.scores("active")).values())[3:]
+    reading = await room.read()
+    assert reading.occupancy == inside
+    assert list(reading.releases_us) == sorted(reading.releases_us)
+    assert (reading.releases_us[0], reading.releases_us[-1]) == (ends[0], ends[-1])
+    assert len(reading.releases_us) <= 17
+    if inside <= 17:
+        assert set(reading.releases_us) == set(ends)
+    middle = reading.releases_us[len(reading.releases_us) // 2]
+    assert abs(ends.index(middle) - inside / 2) <= 1
+
+
+async def test_revoked_since(room: DrivenRoom) -> None:
+    """Revocations are listed from the given time on, that time included, oldest first."""
+    await room.configure(capacity=3)
+    places = await room.arrive(3)
+    for place in places:
+        await room.leave(place)
+    revoked = (await room.read()).revoked
+    assert list(revoked) == [place.visitor for place in places]
+    times = list(revoked.values())
+    since = (await room.store.read(room.name, since_us=times[1])).revoked
+    assert list(since.items()) == list(revoked.items())[1:]
+
+
+async def test_revoked_page(room: DrivenRoom) -> None:
+    """At most 5,000 revocations are listed, the oldest first, so that the next reading goes on from there."""
+    await room.configure(capacity=0)
+    for _ in range(10):
+        await room.leave(*await room.arrive(512))
+    page = (await room.read()).revoked
+    assert len(page) == 5_000
+    rest = (await room.store.read(room.name, since_us=max(page.values()))).revoked
+    assert page.keys() | rest.keys() == set(await room.members("revoked"))

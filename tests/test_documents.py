@@ -1,0 +1,103 @@
+"""What the README says of settings, addresses, metrics and commands is what there is."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from prometheus_client import REGISTRY
+from pydantic.fields import FieldInfo
+from typer.main import get_command
+
+from waitroom import __version__, metrics
+from waitroom.cli import app
+from waitroom.instance import assemble
+from waitroom.rooms import Rooms
+from waitroom.settings import RoomSettings, ServerSettings
+from waitroom.web.app import routes
+from waitroom.web.probes import RoomCollector
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def table(heading: str) -> list[list[str]]:
+    """The cells of the first table below a heading of the README, without its first two lines."""
+    section = README.split(f"\n{heading}\n", 1)[1]
+    lines = [line for line in re.split(r"\n#+ ", section)[0].splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines[2:]]
+
+
+def described(name: str, field: FieldInfo) -> list[str]:
+    """A setting's row: name, default, meaning."""
+    default = field.get_default(call_default_factory=True)
+    shown = {True: "true", False: "false"}.get(default, default) if isinstance(default, bool) else default
+    text = '""' if shown == "" else f"{shown:g}" if isinstance(shown, float) else str(shown)
+    return [f"`{name}`", f"`{text}`", str(field.description)]
+
+
+@pytest.mark.parametrize(
+    ("heading", "model"), [("### Room settings", RoomSettings), ("### Server settings", ServerSettings)]
+)
+def test_the_settings_tables_are_the_declarations(heading: str, model: type[RoomSettings | ServerSettings]) -> None:
+    """Each setting stands in the README with its default and meaning, and no other does."""
+    assert table(heading) == [described(name, field) for name, field in model.model_fields.items()]
+
+
+def test_the_http_table_lists_every_address() -> None:
+    """Each route and method stands in the README, and no other does."""
+    settings = ServerSettings(
+        redis_url="redis://127.0.0.1:1", signing_keys=["k1:0123456789abcdefghijklmnopqrstuvwxyzABCDEF"]
+    )
+    wanted = set()
+    for route in routes(assemble(settings)):
+        wanted |= {f"{method} {route.path}" for method in (route.methods or set()) - {"HEAD"}}
+    listed = {call.strip("`") for row in table("## HTTP") for call in row[0].split("<br>")}
+    assert listed == wanted
+
+
+def test_the_metrics_table_lists_every_metric() -> None:
+    """Each metric of ours stands in the README under the name that Prometheus sees, and no other does."""
+    ours = {
+        sample.name if family.type != "counter" else f"{family.name}_total"
+        for family in REGISTRY.collect()
+        for sample in [family]
+        if family.name.startswith("waitroom_")
+    }
+    ours |= {
+        f"{family.name}_total" if family.type == "counter" else family.name
+        for family in RoomCollector(Rooms(None, {})).collect()  # type: ignore[arg-type]  # without rooms none is asked
+    }
+    assert metrics.LEADER is not None
+    assert {row[0].strip("`") for row in table("## Metrics")} == ours
+
+
+def test_the_command_table_lists_every_command() -> None:
+    """Each command stands in the README, and no other does."""
+    wanted = set()
+    for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
+        children = getattr(command, "commands", None)
+        wanted |= {f"waitroom {name} {child}" for child in children} if children else {f"waitroom {name}"}
+    assert {row[0].strip("`") for row in table("## Command line")} == wanted
+
+
+def test_the_make_targets_that_the_readme_names_exist() -> None:
+    """Every `make …` in the README is a target of the Makefile."""
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"(?:^|`)make ([a-z]+)", README, re.MULTILINE))
+    assert {"demo", "test", "setup", "lint"} <= named <= targets
+
+
+def test_links_lead_somewhere() -> None:
+    """Every relative link of the README is a file or folder of the project."""
+    links = [link for link in re.findall(r"\]\(([^)#]+)", README) if "://" not in link]
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_the_changelog_starts_with_this_version() -> None:
+    """The newest version in the changelog is the package's."""
+    newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert newest is not None
+    assert newest[1] == __version__

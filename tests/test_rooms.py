@@ -1,0 +1,410 @@
+"""The rooms of an instance: seeded once, read anew, lost and made again, broken without harm to others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+from redis.asyncio import Redis
+
+from tests import servers
+from tests.clockwork import fast_forward
+from waitroom import keys
+from waitroom.clock import Clock
+from waitroom.errors import RoomUnknown, SettingsError, Unavailable, VersionConflict
+from waitroom.model import Place, Reading, Standing, Ticket
+from waitroom.rooms import Rooms
+from waitroom.settings import RoomSettings
+from waitroom.store import SCHEMA, Store, connect
+from waitroom.tickets import new_visitor
+
+ONE = RoomSettings(capacity=1)
+
+
+class LateStore(Store):
+    """A store whose readings arrive late: `meanwhile` happens after Redis has answered."""
+
+    meanwhile: Callable[[], object] | None = None
+
+    async def read(self, room: str, *, since_us: int = 0) -> Reading:
+        reading = await super().read(room, since_us=since_us)
+        happens, self.meanwhile = self.meanwhile, None
+        if happens:
+            await happens()  # type: ignore[misc]
+        return reading
+
+
+@pytest.fixture
+async def late(engine: str, redis: Redis) -> AsyncIterator[LateStore]:
+    """A late store on the emptied server."""
+    opened = LateStore(connect(engine, timeout_seconds=10), Clock(), timeout_seconds=10)
+    yield opened
+    await opened.close()
+
+
+async def instance(store: Store, **seeds: RoomSettings) -> Rooms:
+    """The rooms of an instance that has just started."""
+    rooms = Rooms(store, seeds)
+    await rooms.refresh()
+    return rooms
+
+
+async def arrive(rooms: Rooms, name: str = "shop", *, ticket: Ticket | None = None) -> Place:
+    """One arrival's place."""
+    return await rooms.get(name).enter(new_visitor(), ticket)
+
+
+def ticket_of(place: Place) -> Ticket:
+    """The ticket that a place gives."""
+    return Ticket(place.visitor, place.serial, place.now_us)
+
+
+# Made, changed, deleted.
+
+
+async def test_a_seed_is_created_once(store: Store) -> None:
+    """A room of the settings is made at the first start; further starts and readings change nothing."""
+    for _ in range(2):
+        rooms = await instance(store, shop=RoomSettings(capacity=5))
+        await rooms.refresh()
+        assert rooms.get("shop").settings.capacity == 5
+        assert rooms.get("shop").reading.version == 1
+    assert rooms.reachable
+    assert rooms.faults == {}
+
+
+async def test_redis_wins_over_the_file(store: Store) -> None:
+    """What was changed live stays changed, whatever the file says at the next start."""
+    first = await instance(store, shop=RoomSettings(capacity=5))
+    assert await first.create("shop", RoomSettings(capacity=7, message="live"), expected=1) == 2
+    second = await instance(store, shop=RoomSettings(capacity=9))
+    assert second.get("shop").settings == RoomSettings(capacity=7, message="live")
+
+
+async def test_a_room_made_live_is_learned_by_the_others(store: Store) -> None:
+    """Rooms and changes made on one instance are served by another one after its next reading."""
+    first, second = await instance(store), await instance(store)
+    await first.create("shop", RoomSettings(capacity=5))
+    with pytest.raises(RoomUnknown, match="no room 'shop'"):
+        second.get("shop")
+    await second.refresh()
+    assert second.get("shop").settings.capacity == 5
+    await first.create("shop", RoomSettings(capacity=6))
+    await second.refresh()
+    assert second.get("shop").settings.capacity == 6
+    assert [room.name for room in second] == ["shop"]
+
+
+async def test_a_change_of_an_old_version_is_refused(store: Store) -> None:
+    """Who changes what somebody else has changed meanwhile is told so, and nothing happens."""
+    rooms = await instance(store, shop=ONE)
+    await rooms.create("shop", RoomSettings(capacity=2), expected=1)
+    with pytest.raises(VersionConflict) as conflict:
+        await rooms.create("shop", RoomSettings(capacity=3), expected=1)
+    assert conflict.value.version == 2
+    await rooms.refresh()
+    assert rooms.get("shop").settings.capacity == 2
+
+
+async def test_a_change_keeps_what_it_does_not_name(store: Store) -> None:
+    """Changing one setting leaves the others as they are, and a wrong one changes nothing."""
+    rooms = await instance(store, shop=RoomSettings(capacity=5, message="Hi"))
+    room = await rooms.change("shop", {"capacity": 6}, expected=1)
+    assert room.settings == RoomSettings(capacity=6, message="Hi")
+    with pytest.raises(SettingsError, match="capacity"):
+        await rooms.change("shop", {"capacity": -1, "message": "no"})
+    with pytest.raises(VersionConflict):
+        await rooms.change("shop", {"capacity": 7}, expected=1)
+    assert (await store.read("shop")).settings["capacity"] == "6"
+
+
+async def test_two_changes_at_once_both_count(late: LateStore, store: Store) -> None:
+    """A change without a version that another one overtook is made on top of the other."""
+    rooms, other = await instance(late, shop=ONE), await instance(store)
+
+    async def overtake() -> None:
+        await other.change("shop", {"message": "mine"})
+
+    late.meanwhile = overtake
+    room = await rooms.change("shop", {"capacity": 9})
+    assert (room.settings.capacity, room.settings.message, room.reading.version) == (9, "mine", 3)
+
+
+async def test_a_change_does_not_revive_a_room_deleted_meanwhile(late: LateStore, store: Store) -> None:
+    """A change that a deletion overtook is told that there is no room."""
+    rooms, other = await instance(late, shop=ONE), await instance(store)
+
+    async def overtake() -> None:
+        await other.delete("shop")
+
+    late.meanwhile = overtake
+    with pytest.raises(RoomUnknown):
+        await rooms.change("shop", {"capacity": 9})
+    assert await store.registered() == {"shop": False}
+
+
+async def test_a_deleted_room_stays_deleted(store: Store, redis: Redis) -> None:
+    """A room deleted live is gone on every instance and is not made again from the file."""
+    first, second = await instance(store, shop=ONE), await instance(store, shop=ONE)
+    assert await first.delete("shop") is True
+    assert await first.delete("shop") is False
+    await second.refresh()
+    third = await instance(store, shop=ONE)
+    for rooms in (first, second, third):
+        with pytest.raises(RoomUnknown):
+            rooms.get("shop")
+    assert await redis.keys() == [keys.ROOMS]
+
+
+async def test_traffic_does_not_revive_a_deleted_room(store: Store, redis: Redis) -> None:
+    """A visitor on an instance that has not heard of the deletion yet is told that there is no room."""
+    first, second = await instance(store, shop=ONE), await instance(store, shop=ONE)
+    room = second.get("shop")
+    await first.delete("shop")
+    with pytest.raises(RoomUnknown):
+        await room.enter(new_visitor(), None)
+    with pytest.raises(RoomUnknown):
+        second.get("shop")
+    assert await redis.keys() == [keys.ROOMS]
+
+
+async def test_a_deleted_room_can_be_made_anew(store: Store) -> None:
+    """Putting a room of the same name begins an empty one that all instances serve."""
+    first, second = await instance(store, shop=ONE), await instance(store, shop=ONE)
+    await arrive(first)
+    await first.delete("shop")
+    await first.create("shop", RoomSettings(capacity=3))
+    await second.refresh()
+    assert second.get("shop").settings.capacity == 3
+    assert second.get("shop").reading.counts.entered == 0
+
+
+async def test_a_refused_change_does_not_revive_a_deleted_room(store: Store) -> None:
+    """A change by an old version after the deletion is refused, and no other instance makes the room again."""
+    first, second = await instance(store, shop=ONE), await instance(store, shop=ONE)
+    await first.delete("shop")
+    with pytest.raises(VersionConflict):
+        await first.create("shop", RoomSettings(capacity=2), expected=1)
+    await second.refresh()
+    with pytest.raises(RoomUnknown):
+        second.get("shop")
+    assert await store.registered() == {"shop": False}
+
+
+# Lost.
+
+
+async def test_a_lost_room_is_made_again_as_last_known(store: Store, redis: Redis) -> None:
+    """After a loss of all data the next reading makes the room again, with the settings it had live."""
+    rooms = await instance(store, shop=ONE)
+    await rooms.create("shop", RoomSettings(capacity=7, message="live"))
+    await redis.flushall()
+    await rooms.refresh()
+    assert rooms.get("shop").settings == RoomSettings(capacity=7, message="live")
+    assert await store.registered() == {"shop": True}
+    assert rooms.get("shop").eta(1) is None
+
+
+async def test_versions_go_on_after_a_loss(store: Store, redis: Redis) -> None:
+    """A change by a version from before the loss cannot hit another state of the room: versions never come again."""
+    rooms = await instance(store, shop=ONE)
+    await rooms.create("shop", RoomSettings(capacity=7))
+    known = rooms.get("shop").reading.version
+    await redis.flushall()
+    await rooms.refresh()
+    assert rooms.get("shop").reading.version >= known
+
+
+async def test_traffic_makes_a_lost_room_again(store: Store, redis: Redis) -> None:
+    """The first visitor after a loss does not wait for the next reading, and gets a place."""
+    rooms = await instance(store, shop=ONE)
+    await redis.flushall()
+    assert (await arrive(rooms)).standing is Standing.WAITING
+
+
+async def test_the_old_order_comes_back_after_a_loss(store: Store, redis: Redis) -> None:
+    """Whoever waited is back at their old serial at their next look, in whatever order they look, before newcomers."""
+    rooms = await instance(store, shop=ONE)
+    inside, *waiting = [await arrive(rooms) for _ in range(5)]
+    await redis.flushall()
+    newcomer = await arrive(rooms)
+    for place in reversed(waiting):
+        again = await rooms.get("shop").status(ticket_of(place))
+        assert (again.standing, again.serial) == (Standing.WAITING, place.serial)
+    ranks = [(await rooms.get("shop").status(ticket_of(place))).rank for place in [*waiting, newcomer]]
+    assert ranks == [1, 2, 3, 4, 5]
+    assert newcomer.serial > max(place.serial for place in waiting)
+    assert (await store.admit("shop", term=1)).serials == ()
+    await fast_forward(redis, "shop", 36)
+    assert (await store.admit("shop", term=1)).serials == (waiting[0].serial,)
+    assert inside.serial < waiting[0].serial
+
+
+async def test_a_used_turn_stays_used_after_a_loss(store: Store, redis: Redis) -> None:
+    """Who had been admitted before the loss cannot queue with the old ticket at the old place."""
+    rooms = await instance(store, shop=ONE)
+    inside, waiting = await arrive(rooms), await arrive(rooms)
+    await rooms.get("shop").status(ticket_of(inside))
+    await redis.flushall()
+    assert (await rooms.get("shop").status(ticket_of(inside))).standing is Standing.USED
+    again = await arrive(rooms, ticket=ticket_of(inside))
+    assert again.visitor != inside.visitor
+    assert again.serial > waiting.serial
+
+
+async def test_an_admission_read_a_second_ago_is_remembered(store: Store, redis: Redis) -> None:
+    """An instance that only reads, and neither admits nor serves the visitor, knows the used turns too."""
+    first, second = await instance(store, shop=ONE), await instance(store, shop=ONE)
+    inside = await arrive(first)
+    await arrive(first)
+    await second.refresh()
+    await redis.flushall()
+    await second.refresh()
+    assert (await second.get("shop").status(ticket_of(inside))).standing is Standing.USED
+
+
+async def test_two_instances_recover_at_once(store: Store, engine: str, redis: Redis) -> None:
+    """Both make the room again at the same moment: one wins, both serve it, and it holds once."""
+    other = Store(connect(engine, timeout_seconds=10), Clock(), timeout_seconds=10)
+    first, second = await instance(store, shop=ONE), await instance(other)
+    inside, waiting = await arrive(first), await arrive(first)
+    await redis.flushall()
+    await asyncio.gather(first.refresh(), second.refresh(), arrive(second), arrive(first))
+    readings = [await rooms.get("shop").read() for rooms in (first, second)]
+    assert {reading.version for reading in readings} == {2}
+    assert readings[0].waiting == 2
+    assert (await second.get("shop").status(ticket_of(inside))).standing is Standing.USED
+    assert (await second.get("shop").status(ticket_of(waiting))).rank == 1
+    await other.close()
+
+
+async def test_the_later_knowledge_of_used_turns_is_added(store: Store, redis: Redis) -> None:
+    """When an instance that knew less made the room again, one that knew more adds what it knew."""
+    ignorant, knowing = await instance(store, shop=ONE), await instance(store, shop=ONE)
+    inside = await arrive(knowing)
+    await redis.flushall()
+    await ignorant.refresh()
+    await knowing.refresh()
+    assert (await ignorant.get("shop").status(ticket_of(inside))).standing is Standing.USED
+
+
+async def test_a_late_reading_is_no_loss(late: LateStore, redis: Redis) -> None:
+    """A reading overtaken by an arrival is not taken for a loss of data: a no-show's ticket still holds."""
+    rooms = await instance(late, shop=ONE)
+    absent = await arrive(rooms)
+    await fast_forward(redis, "shop", 61)
+    await late.expire("shop", term=1)
+
+    async def overtake() -> None:
+        await arrive(rooms)
+
+    late.meanwhile = overtake
+    await rooms.refresh()
+    again = await rooms.get("shop").status(ticket_of(absent))
+    assert (again.standing, again.serial) == (Standing.WAITING, absent.serial)
+
+
+# Broken.
+
+
+async def broken_type(redis: Redis) -> None:
+    await redis.delete(keys.room_key("sick", "config"))
+    await redis.set(keys.room_key("sick", "config"), "not a hash")
+
+
+async def broken_capacity(redis: Redis) -> None:
+    await redis.hset(keys.room_key("sick", "config"), "capacity", "many")
+
+
+async def missing_capacity(redis: Redis) -> None:
+    await redis.hdel(keys.room_key("sick", "config"), "capacity")
+
+
+async def broken_origins(redis: Redis) -> None:
+    await redis.hset(keys.room_key("sick", "config"), "return_origins", "garbage")
+
+
+async def broken_version(redis: Redis) -> None:
+    await redis.hset(keys.room_key("sick", "config"), "version", "new")
+
+
+async def broken_mark(redis: Redis) -> None:
+    await redis.hset(keys.room_key("sick", "state"), "last", "x")
+
+
+async def broken_longest_session(redis: Redis) -> None:
+    await redis.hset(keys.room_key("sick", "config"), "longest_session_seconds", "x")
+
+
+BREAKAGES = [
+    broken_type, broken_capacity, missing_capacity, broken_origins, broken_version, broken_mark, broken_longest_session,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("breakage", BREAKAGES)
+async def test_a_broken_room_harms_no_other(store: Store, redis: Redis, breakage: Callable[[Redis], object]) -> None:
+    """A room whose keys were overwritten is named in `faults`; the others are read as ever."""
+    rooms = await instance(store, sick=ONE, fair=ONE)
+    await breakage(redis)  # type: ignore[misc]
+    await rooms.create("fair", RoomSettings(capacity=2))
+    await rooms.refresh()
+    assert set(rooms.faults) == {"sick"}
+    assert rooms.reachable
+    assert rooms.get("fair").settings.capacity == 2
+
+
+@pytest.mark.parametrize("breakage", [breakage for breakage in BREAKAGES if breakage is not broken_version])
+async def test_a_start_beside_a_broken_room_succeeds(
+    store: Store, redis: Redis, breakage: Callable[[Redis], object]
+) -> None:
+    """An instance that starts while one of its rooms is broken serves the others, also those it has to make."""
+    await instance(store, sick=ONE)
+    await breakage(redis)  # type: ignore[misc]
+    rooms = await instance(store, sick=ONE, fair=ONE)
+    assert set(rooms.faults) == {"sick"}
+    assert rooms.get("fair").settings == ONE
+
+
+async def test_a_healed_room_has_no_fault(store: Store, redis: Redis) -> None:
+    """Once the keys are in order again the fault is gone."""
+    rooms = await instance(store, sick=ONE)
+    await broken_capacity(redis)
+    await rooms.refresh()
+    assert "capacity" in rooms.faults["sick"]
+    await redis.hset(keys.room_key("sick", "config"), "capacity", "3")
+    await rooms.refresh()
+    assert rooms.faults == {}
+    assert rooms.get("sick").settings.capacity == 3
+
+
+async def test_a_room_of_another_schema_is_left_alone(store: Store, redis: Redis) -> None:
+    """A room written by another version is a fault and is neither served by a new instance nor written over."""
+    rooms = await instance(store, sick=ONE)
+    await redis.hset(keys.room_key("sick", "config"), "schema", "99")
+    before = await redis.hgetall(keys.room_key("sick", "config"))
+    await rooms.refresh()
+    fresh = await instance(store, sick=ONE)
+    for known in (rooms, fresh):
+        assert "schema '99' is not " + repr(SCHEMA) in known.faults["sick"]
+    with pytest.raises(RoomUnknown):
+        fresh.get("sick")
+    assert await redis.hgetall(keys.room_key("sick", "config")) == before
+
+
+async def test_an_outage_is_said_and_waited_out() -> None:
+    """Without Redis a refresh raises Unavailable and the instance is not reachable; what it knew stays."""
+    program = servers.binary("redis") or servers.binary("valkey")
+    if program is None:
+        pytest.skip("no server program on this machine")
+    with servers.running(program) as url:
+        store = Store(connect(url, timeout_seconds=5), Clock(), timeout_seconds=5)
+        rooms = await instance(store, shop=ONE)
+    with pytest.raises(Unavailable):
+        await rooms.refresh()
+    assert not rooms.reachable
+    assert rooms.get("shop").settings == ONE
+    with pytest.raises(Unavailable):
+        await arrive(rooms)
+    await rooms.close()
+    await store.close()

@@ -1,0 +1,32 @@
+"""Fixtures for tests over HTTP: a real instance before a real Redis, and fresh rooms on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.web import sites
+from tests.web.sites import Site
+
+
+@pytest.fixture(scope="session")
+def site() -> Iterator[Site]:
+    """One instance for all tests that harm nothing but their own rooms."""
+    with sites.own_redis() as (url, redis), sites.serving(redis, sites.settings_for(url)) as running:
+        yield running
+
+
+@pytest.fixture
+def new_room(site: Site) -> Iterator[Callable[..., str]]:
+    """Makes rooms on the shared site, which are gone after the test: `new_room(capacity=1)` returns a name."""
+    made: list[str] = []
+
+    def make(**settings: Any) -> str:
+        made.append(site.make_room(**settings))
+        return made[-1]
+
+    yield make
+    for name in made:
+        site.admin("DELETE", f"/{name}")

@@ -1,0 +1,339 @@
+"""Real instances for tests: the application under uvicorn on a loopback port, before a real Redis."""
+
+from __future__ import annotations
+
+import http.client
+import itertools
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, cast
+
+import httpx
+import pytest
+import uvicorn
+from redis import Redis
+
+from tests import servers
+from waitroom import keyring, keys, server
+from waitroom.model import Pass, Ticket, Visitor
+from waitroom.passes import PassOffice
+from waitroom.settings import RoomSettings, ServerSettings
+from waitroom.tickets import TicketOffice
+
+ADMIN_KEY: Final = "an-admin-key-made-up-for-the-tests-0123456789"
+SIGNING_KEY: Final = "k1:a-signing-key-made-up-for-the-tests-0123456789"
+ADMIN: Final = {"Authorization": f"Bearer {ADMIN_KEY}"}
+
+#: Seconds that anything awaited may take on a busy machine.
+PATIENCE_SECONDS: Final = 10.0
+
+#: Beginnings of the fields of a room's state that the leader's ticks rewrite whatever visitors do.
+TICKING: Final = ("term", "pace_")
+
+_numbers = itertools.count(1)
+
+Snapshot = dict[str, Any]
+
+
+def until(condition: Callable[[], object], *, seconds: float = PATIENCE_SECONDS, what: str = "condition") -> None:
+    """Poll until the condition holds; fails when it does not within that time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            pytest.fail(f"{what} did not come true within {seconds:g} s")
+        time.sleep(0.02)
+
+
+@dataclass
+class Site:
+    """One instance as its callers see it, and the Redis behind it."""
+
+    url: str
+    redis: Redis
+    #: How cookies are called: under https with __Host-.
+    prefix: str = "waitroom_"
+    #: The process that serves; 0 where it is this one.
+    pid: int = 0
+    tickets: TicketOffice = field(default_factory=lambda: TicketOffice(keyring.parse([SIGNING_KEY])))
+    passes: PassOffice = field(default_factory=lambda: PassOffice(keyring.parse([SIGNING_KEY])))
+
+    def __post_init__(self) -> None:
+        self.http = httpx.Client(base_url=self.url, timeout=PATIENCE_SECONDS)
+
+    def close(self) -> None:
+        """Close the client."""
+        self.http.close()
+
+    # Calls. Cookies are never kept between two of them: a test says what it sends.
+
+    def call(self, method: str, path: str, **more: Any) -> httpx.Response:
+        """One request without remembered cookies."""
+        self.http.cookies.clear()
+        answer = self.http.request(method, path, **more)
+        self.http.cookies.clear()
+        return answer
+
+    def enter(self, room: str, proof: str | None = None) -> httpx.Response:
+        """POST enter, with a proof as bearer or none."""
+        return self.call("POST", f"/v1/rooms/{room}/enter", headers=bearer(proof))
+
+    def status(self, room: str, proof: str | None = None) -> httpx.Response:
+        """GET status."""
+        return self.call("GET", f"/v1/rooms/{room}/status", headers=bearer(proof))
+
+    def leave(self, room: str, proof: str | None = None) -> httpx.Response:
+        """POST leave."""
+        return self.call("POST", f"/v1/rooms/{room}/leave", headers=bearer(proof))
+
+    def gate(self, room: str, granted: str | None = None) -> httpx.Response:
+        """GET the gate with a pass in its cookie, or none."""
+        cookie = {} if granted is None else {"Cookie": f"{self.prefix}pass_{room}={granted}"}
+        return self.call("GET", f"/gate/{room}", headers=cookie)
+
+    def admin(self, method: str, path: str = "", **more: Any) -> httpx.Response:
+        """A call of the admin API with the key; `path` begins below /admin/rooms."""
+        headers = ADMIN | more.pop("headers", {})
+        return self.call(method, f"/admin/rooms{path}", headers=headers, **more)
+
+    # Rooms and visitors.
+
+    def make_room(self, name: str = "", **settings: Any) -> str:
+        """A fresh room; its name."""
+        name = name or f"room-{next(_numbers)}"
+        answer = self.admin("PUT", f"/{name}", json=settings)
+        assert answer.status_code in (200, 201), answer.text
+        return name
+
+    def ticket_of_new(self, room: str) -> str:
+        """The ticket of a newcomer who has to wait."""
+        answer = self.enter(room)
+        assert answer.status_code == 202, answer.text
+        return cast(str, answer.json()["ticket"])
+
+    def pass_of_new(self, room: str) -> str:
+        """The claimed pass of a newcomer who gets in at once."""
+        offer = self.enter(room).json()["pass"]
+        return cast(str, self.status(room, offer).json()["pass"])
+
+    def now_us(self) -> int:
+        """Redis time."""
+        seconds, rest = self.redis.time()
+        return seconds * 1_000_000 + rest
+
+    def forge_ticket(self, room: str, ticket: Ticket) -> str:
+        """A ticket under the site's own key."""
+        return self.tickets.issue(room, ticket)
+
+    def forge_pass(self, room: str, visitor: Visitor, *, seconds: float, offer: bool = False) -> str:
+        """A pass under the site's own key that ends in so many seconds."""
+        now = self.now_us() / 1_000_000
+        return self.passes.issue(room, Pass(visitor, now + seconds, offer=offer), now=now)
+
+    # What Redis holds.
+
+    def waiting(self, room: str) -> list[str]:
+        """Who waits, in order."""
+        return cast(list[str], self.redis.zrange(keys.room_key(room, "wait"), 0, -1))
+
+    def snapshot(self) -> Snapshot:
+        """All that Redis holds, save what ticks rewrite and when the waiting were last heard."""
+        found: Snapshot = {}
+        for key in sorted(cast(list[str], self.redis.keys("*"))):
+            if key == keys.LEASE:
+                continue
+            if self.redis.type(key) == "hash":
+                fields = cast(dict[str, str], self.redis.hgetall(key))
+                found[key] = {name: value for name, value in fields.items() if not name.startswith(TICKING)}
+            elif key.endswith(":seen"):
+                found[key] = sorted(cast(list[str], self.redis.zrange(key, 0, -1)))
+            else:
+                found[key] = self.redis.zrange(key, 0, -1, withscores=True)
+        # A state that holds nothing but what ticks write is made by them.
+        return {key: value for key, value in found.items() if value}
+
+    # Below HTTP.
+
+    def raw(self, request: bytes, *, seconds: float = PATIENCE_SECONDS) -> int | None:
+        """The status that the bytes are answered with; None where the connection was closed without an answer.
+
+        Fails when neither comes in time: nothing may hang.
+        """
+        answer = self.raw_answer(request, seconds=seconds)
+        return None if answer is None else answer.status
+
+    def raw_answer(self, request: bytes, *, seconds: float = PATIENCE_SECONDS) -> http.client.HTTPResponse | None:
+        """The same as a whole answer, its body unread."""
+        with self.connection(seconds) as link:
+            # An answer given before all was read closes the connection under the sender.
+            with suppress(ConnectionError):
+                link.sendall(request)
+            answer = http.client.HTTPResponse(link)
+            try:
+                answer.begin()
+            except (http.client.HTTPException, ConnectionError):
+                return None
+            except TimeoutError:
+                pytest.fail(f"no answer within {seconds:g} s to {request[:80]!r}")
+            return answer
+
+    def connection(self, seconds: float = PATIENCE_SECONDS) -> socket.socket:
+        """A connection to the instance."""
+        address = httpx.URL(self.url)
+        return socket.create_connection((address.host, address.port or 80), timeout=seconds)
+
+
+def bearer(proof: str | None) -> dict[str, str]:
+    """The header that carries a proof."""
+    return {} if proof is None else {"Authorization": f"Bearer {proof}"}
+
+
+def set_cookies(answer: httpx.Response) -> dict[str, tuple[str, dict[str, str]]]:
+    """The cookies that an answer sets, by name: value and attributes in lower case."""
+    found = {}
+    for line in answer.headers.get_list("set-cookie"):
+        pair, *attributes = [part.strip() for part in line.split(";")]
+        name, _, value = pair.partition("=")
+        found[name] = (value, {key.lower(): text for key, _, text in (part.partition("=") for part in attributes)})
+    return found
+
+
+def assert_problem(answer: httpx.Response, *statuses: int) -> dict[str, Any]:
+    """The answer is a whole problem document with one of these statuses (any 4xx if none are given)."""
+    assert answer.status_code in (statuses or range(400, 500)), (answer.status_code, answer.text[:300])
+    assert answer.headers["content-type"] == "application/problem+json"
+    document = cast(dict[str, Any], answer.json())
+    assert document["status"] == answer.status_code
+    assert document["type"].startswith("urn:waitroom:")
+    assert document["title"]
+    return document
+
+
+def settings_for(redis_url: str, **more: Any) -> ServerSettings:
+    """Complete settings of an instance in a test."""
+    rooms = {name: RoomSettings(**given) for name, given in more.pop("rooms", {}).items()}
+    values: dict[str, Any] = {
+        "redis_url": redis_url,
+        "admin_key": ADMIN_KEY,
+        "signing_keys": [SIGNING_KEY],
+        # A busy machine must not fail a test; those on outages set their own.
+        "redis_timeout_seconds": 5.0,
+        "tick_seconds": 0.05,
+        "log_level": "warning",
+        "rooms": rooms,
+    }
+    return ServerSettings(**(values | more))
+
+
+@contextmanager
+def serving(redis: Redis, settings: ServerSettings) -> Iterator[Site]:
+    """An instance in a thread of this process."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        config = uvicorn.Config(
+            server.build(settings),
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=1,
+        )
+        web = uvicorn.Server(config)
+        thread = threading.Thread(target=web.run, kwargs={"sockets": [listening]})
+        thread.start()
+        until(lambda: web.started or not thread.is_alive(), what="the server's start")
+        prefix = "__Host-waitroom_" if settings.secure else "waitroom_"
+        site = Site(f"http://127.0.0.1:{listening.getsockname()[1]}", redis, prefix)
+        try:
+            yield site
+        finally:
+            site.close()
+            web.should_exit = True
+            thread.join(PATIENCE_SECONDS)
+            assert not thread.is_alive()
+
+
+@contextmanager
+def program(redis: Redis, redis_url: str, *arguments: str, folder: Path, **environment: str) -> Iterator[Site]:
+    """`waitroom serve` as a process of its own, in a group of its own that is gone at the end."""
+    command = [sys.executable, "-m", "waitroom", "serve", "--port", "0", "--redis-url", redis_url, *arguments]
+    given = {
+        **{name: value for name, value in os.environ.items() if not name.startswith(("WAITROOM_", "PROMETHEUS_"))},
+        "WAITROOM_ADMIN_KEY": ADMIN_KEY,
+        "WAITROOM_SIGNING_KEYS": SIGNING_KEY,
+        "WAITROOM_REDIS_TIMEOUT_SECONDS": "5",
+        "WAITROOM_DATA_DIR": str(folder / "data"),
+        **environment,
+    }
+    log = folder / "log"
+    with log.open("wb") as sink:
+        process = subprocess.Popen(command, env=given, stdout=sink, stderr=sink, start_new_session=True)
+    try:
+        site = Site(address_in(log, process), redis, pid=process.pid)
+        until(lambda: _is_ready(site, process), what="readiness")
+        yield site
+        site.close()
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(PATIENCE_SECONDS)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait(PATIENCE_SECONDS)
+
+
+def address_in(log: Path, process: subprocess.Popen[bytes]) -> str:
+    """The address that `waitroom serve` has written to its log that it serves on."""
+
+    def found() -> str:
+        if process.poll() is not None:
+            pytest.fail(f"serve ended with {process.returncode}: {log.read_text()}")
+        _, _, rest = log.read_text().partition("serving on ")
+        return rest.partition("/ ")[0] if "/ " in rest else ""
+
+    until(found, what="the address in the log")
+    return found()
+
+
+def _is_ready(site: Site, process: subprocess.Popen[bytes]) -> bool:
+    assert process.poll() is None
+    try:
+        return site.call("GET", "/readyz").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+@contextmanager
+def own_redis(*settings: str) -> Iterator[tuple[str, Redis]]:
+    """A Redis of one's own to harm: its URL and a client."""
+    program_file = servers.binary("redis") or servers.binary("valkey")
+    if program_file is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("no server program on this machine")
+        pytest.skip("no server program on this machine")
+    with servers.running(program_file, *settings) as url:
+        client = Redis.from_url(url, decode_responses=True, protocol=2)
+        try:
+            yield url, client
+        finally:
+            client.close()
+
+
+@contextmanager
+def frozen(redis: Redis) -> Iterator[None]:
+    """Redis does not run for a while: connections stay, answers do not come."""
+    pid = int(redis.info("server")["process_id"])
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)

@@ -1,0 +1,286 @@
+"""Every endpoint while Redis is gone: an answer in time, never a hang or a traceback, and all well afterwards (I29)."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
+
+import httpx
+import pytest
+from redis import Redis, RedisError
+
+from tests.web import links, sites
+from tests.web.links import Link
+from tests.web.sites import ADMIN, Site, assert_problem, bearer, until
+
+#: Seconds that an answer may take with Redis gone: the time-out of 0.4 and slack for a busy machine.
+OUTAGE_SECONDS = 1.5
+
+ROOMS: dict[str, dict[str, float]] = {
+    "shop": {"capacity": 1, "session_seconds": 3600.0, "abandon_seconds": 3600.0},
+    "spare": {},
+}
+
+
+@dataclass
+class Cut:
+    """An instance behind a line that can be cut, with somebody inside and somebody waiting."""
+
+    site: Site
+    link: Link
+    inside: str
+    ticket: str
+    #: Of somebody who may be gone afterwards: a call that was answered 503 may have been carried out.
+    other_ticket: str
+
+    def calls(self) -> list[tuple[str, str, dict[str, str], set[int]]]:
+        """Every endpoint: method, path, headers, and the statuses that it may answer with while Redis is gone."""
+        ticket = bearer(self.ticket)
+        cookie = {"Cookie": f"waitroom_pass_shop={self.inside}"}
+        return [
+            ("POST", "/v1/rooms/shop/enter", {}, {503}),
+            ("POST", "/v1/rooms/shop/enter", ticket, {503}),
+            ("GET", "/v1/rooms/shop/status", ticket, {503}),
+            ("GET", "/v1/rooms/shop/status", bearer(self.inside), {503}),
+            ("POST", "/v1/rooms/shop/leave", bearer(self.other_ticket), {503}),
+            ("GET", "/v1/rooms/shop", {}, {200}),
+            ("GET", "/gate/shop", {}, {401}),
+            ("GET", "/gate/shop", cookie, {204}),
+            ("GET", "/wait/shop", {}, {503}),
+            ("HEAD", "/wait/shop", {}, {200}),
+            ("GET", "/wait/_assets/wait.css", {}, {200}),
+            ("GET", "/admin/rooms", ADMIN, {503}),
+            ("GET", "/admin/rooms/shop", ADMIN, {503}),
+            ("PUT", "/admin/rooms/spare", ADMIN, {503}),
+            ("POST", "/admin/rooms/spare/pause", ADMIN, {503}),
+            ("DELETE", "/admin/rooms/spare", ADMIN, {503}),
+            ("GET", "/livez", {}, {200}),
+            ("GET", "/readyz", {}, {503}),
+            ("GET", "/metrics", {}, {200}),
+            ("GET", "/openapi.json", {}, {200}),
+        ]
+
+
+@pytest.fixture(scope="module")
+def cut() -> Iterator[Cut]:
+    """Such an instance, with the documented time-out."""
+    with sites.own_redis() as (url, redis), links.linked(url) as link:
+        settings = sites.settings_for(link.url, redis_timeout_seconds=0.4, rooms=ROOMS)
+        with sites.serving(redis, settings) as site:
+            yield Cut(site, link, site.pass_of_new("shop"), *(site.ticket_of_new("shop") for _ in range(2)))
+
+
+@contextmanager
+def severed(link: Link, *, silent: bool) -> Iterator[None]:
+    """The line refuses connections, or takes them and says nothing."""
+    link.set_mode("silent" if silent else "refused")
+    try:
+        yield
+    finally:
+        # Connections that have swallowed a request never answer it.
+        link.set_mode("refused")
+        link.set_mode("open")
+
+
+@contextmanager
+def replica(redis: Redis) -> Iterator[None]:
+    """Redis takes no writes (F6)."""
+    redis.replicaof("127.0.0.1", "1")
+    try:
+        yield
+    finally:
+        redis.replicaof("NO", "ONE")
+
+
+@contextmanager
+def busy(redis: Redis) -> Iterator[None]:
+    """A script that never ends holds Redis up (F8)."""
+    redis.config_set("busy-reply-threshold", 50)
+    path = redis.connection_pool.connection_kwargs["path"]
+
+    def spin() -> None:
+        with Redis(unix_socket_path=path, protocol=2) as client, suppress(RedisError):
+            client.eval("while true do end", 0)
+
+    thread = threading.Thread(target=spin)
+    thread.start()
+    until(lambda: _refuses(redis, "BUSY"), what="BUSY")
+    try:
+        yield
+    finally:
+        redis.script_kill()
+        thread.join()
+
+
+def _refuses(redis: Redis, word: str) -> bool:
+    try:
+        redis.ping()
+    except RedisError as error:
+        return word in str(error) or "busy" in str(error).lower()
+    return False
+
+
+OUTAGES: dict[str, Callable[[Cut], AbstractContextManager[None]]] = {
+    "refused": lambda cut: severed(cut.link, silent=False),
+    "silent": lambda cut: severed(cut.link, silent=True),
+    "frozen": lambda cut: sites.frozen(cut.site.redis),
+    "busy": lambda cut: busy(cut.site.redis),
+}
+
+
+def has_recovered(cut: Cut) -> bool:
+    """The instance is ready again and the visitor has the old place."""
+    answer = cut.site.status("shop", cut.ticket)
+    ready = cut.site.call("GET", "/readyz").status_code == 200
+    return ready and answer.status_code == 200 and answer.json()["rank"] == 1
+
+
+@pytest.mark.parametrize("outage", OUTAGES)
+def test_every_endpoint_answers_in_time(cut: Cut, outage: str) -> None:
+    """Each answers within the time-out what it can, 503 with Retry-After else; afterwards the place is still there."""
+    with OUTAGES[outage](cut):
+        for method, path, headers, statuses in cut.calls():
+            began = time.monotonic()
+            answer = cut.site.call(method, path, headers=headers)
+            took = time.monotonic() - began
+            assert answer.status_code in statuses, (method, path, answer.text[:200])
+            assert took < OUTAGE_SECONDS, (method, path, took)
+            if answer.status_code == 503 and path not in ("/readyz", "/wait/shop"):
+                assert_problem(answer, 503)
+                assert int(answer.headers["retry-after"]) > 0
+    until(lambda: has_recovered(cut), what="recovery")
+
+
+def test_a_crowd_is_answered_in_time(cut: Cut) -> None:
+    """Two hundred at once while Redis is frozen: all are told 503 within the time-out, none piles up behind others."""
+    request = (
+        b"POST /v1/rooms/shop/enter HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer " + cut.ticket.encode() + b"\r\n\r\n"
+    )
+
+    def timed(_: int) -> tuple[int | None, float]:
+        began = time.monotonic()
+        return cut.site.raw(request), time.monotonic() - began
+
+    with sites.frozen(cut.site.redis), ThreadPoolExecutor(50) as pool:
+        answers = list(pool.map(timed, range(200)))
+    assert {status for status, _ in answers} == {503}
+    assert max(took for _, took in answers) < OUTAGE_SECONDS
+    until(lambda: has_recovered(cut), what="recovery")
+
+
+def test_without_writes_nobody_new_and_nobody_lost(cut: Cut) -> None:
+    """A Redis that became a replica refuses writes: 503, not ready; as a master again all is as it was (F6)."""
+    site = cut.site
+    with replica(site.redis):
+        answer = site.enter("shop")
+        assert assert_problem(answer, 503)["type"] == "urn:waitroom:unavailable"
+        assert_problem(site.call("GET", "/readyz"), 503)
+        assert site.gate("shop", cut.inside).status_code == 204
+    until(lambda: has_recovered(cut), what="recovery")
+
+
+def test_a_full_memory_turns_newcomers_away_only(cut: Cut) -> None:
+    """Out of memory, enter says "full"; status and leave work on (F9)."""
+    site = cut.site
+    leaver = site.ticket_of_new("shop")
+    site.redis.config_set("maxmemory", 1)
+    try:
+        answer = site.enter("shop")
+        assert assert_problem(answer, 503)["type"] == "urn:waitroom:full"
+        assert int(answer.headers["retry-after"]) > 0
+        assert site.status("shop", cut.ticket).json()["rank"] == 1
+        assert site.leave("shop", leaver).status_code == 204
+        assert site.gate("shop", cut.inside).status_code == 204
+    finally:
+        site.redis.config_set("maxmemory", 0)
+    assert site.enter("shop", cut.ticket).status_code == 202
+
+
+def test_the_wait_page_says_so(cut: Cut) -> None:
+    """Whoever comes while Redis is gone reads it in words and is tried again."""
+    with severed(cut.link, silent=False):
+        answer = cut.site.call("GET", "/wait/shop")
+    assert 'data-situation="unavailable"' in answer.text
+    assert int(answer.headers["retry-after"]) > 0
+    until(lambda: has_recovered(cut), what="recovery")
+
+
+def test_a_place_is_kept_over_an_outage(cut: Cut) -> None:
+    """An enter whose answer was lost and is repeated holds one place (F1, I9)."""
+    site = cut.site
+    before = site.waiting("shop")
+    with severed(cut.link, silent=True):
+        assert site.enter("shop", cut.ticket).status_code == 503
+    until(lambda: has_recovered(cut), what="recovery")
+    assert site.enter("shop", cut.ticket).json()["rank"] == 1
+    assert site.waiting("shop") == before
+
+
+@pytest.fixture
+def late() -> Iterator[tuple[Site, Link]]:
+    """An instance that was started while Redis was gone."""
+    with sites.own_redis() as (url, redis), links.linked(url) as link:
+        link.set_mode("refused")
+        settings = sites.settings_for(link.url, redis_timeout_seconds=0.4, rooms=ROOMS)
+        with sites.serving(redis, settings) as site:
+            yield site, link
+
+
+def test_started_without_redis(late: tuple[Site, Link]) -> None:
+    """It lives, is not ready, lets nobody in, and says 503; when Redis comes it makes its rooms and serves (F3)."""
+    site, link = late
+    assert site.call("GET", "/livez").status_code == 200
+    assert_problem(site.call("GET", "/readyz"), 503)
+    assert_problem(site.enter("shop"), 503)
+    assert_problem(site.call("GET", "/v1/rooms/shop"), 503)
+    assert_problem(site.admin("GET"), 503)
+    assert site.gate("shop").status_code == 401
+    link.set_mode("open")
+    until(lambda: site.call("GET", "/readyz").status_code == 200, what="readiness")
+    assert site.enter("shop").status_code == 200
+
+
+def test_started_without_redis_the_page_is_a_page(late: tuple[Site, Link]) -> None:
+    """A visitor of the waiting page reads words, not JSON, also before the rooms were ever read."""
+    site, _ = late
+    answer = site.call("GET", "/wait/shop")
+    assert answer.status_code == 503
+    assert answer.headers["content-type"].startswith("text/html")
+
+
+def test_a_redis_that_comes_back_empty() -> None:
+    """All data lost while the instance runs: the room is made again, the visitor is back, and nobody overtakes (F4)."""
+    with sites.own_redis() as (url, redis), sites.serving(redis, sites.settings_for(url, rooms=ROOMS)) as site:
+        granted, first, second = site.pass_of_new("shop"), site.ticket_of_new("shop"), site.ticket_of_new("shop")
+        until(lambda: site.call("GET", "/v1/rooms/shop").json()["waiting"] == 2, what="the reading")
+        redis.flushall()
+        assert site.status("shop", second).status_code == 200
+        assert site.status("shop", first).json()["rank"] == 1
+        assert site.status("shop", second).json()["rank"] == 2
+        assert site.enter("shop").json()["rank"] == 3
+        assert site.gate("shop", granted).status_code == 204
+        assert site.admin("GET", "/shop").json()["settings"]["capacity"] == 1
+
+
+def test_scripts_that_redis_forgot_are_sent_again(cut: Cut) -> None:
+    """SCRIPT FLUSH between any two calls is noticed by nobody (F7)."""
+    for _ in range(5):
+        cut.site.redis.script_flush()
+        assert cut.site.status("shop", cut.ticket).status_code == 200
+        assert cut.site.gate("shop").status_code == 401
+
+
+def test_a_client_that_goes_away_harms_nobody(cut: Cut) -> None:
+    """Fifty clients that close before their answer comes leave the instance as good as before (I28)."""
+    for _ in range(50):
+        with cut.site.connection() as link:
+            link.sendall(
+                f"GET /v1/rooms/shop/status HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {cut.ticket}\r\n\r\n".encode()
+            )
+    with suppress(httpx.TransportError):
+        httpx.get(f"{cut.site.url}/v1/rooms/shop/status", headers=bearer(cut.ticket), timeout=0.001)
+    assert has_recovered(cut)
