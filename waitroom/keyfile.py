@@ -42,7 +42,7 @@ def _kept(path: Path, fresh: str) -> str:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         # Written aside and linked into place: of two processes that start at once, both read the same key.
-        draft = path.with_name(f"{path.name}.{os.getpid()}")
+        draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
         draft.touch(mode=0o600)
         draft.write_text(fresh + "\n", encoding="ascii")
         try:
@@ -55,5 +55,7 @@ def _kept(path: Path, fresh: str) -> str:
     except OSError as error:
         raise SettingsError(f"data_dir: cannot keep a key in {str(path.parent)!r}: {error.strerror}") from None
     if keyring.is_weak(kept):
-        raise SettingsError(f"data_dir: {str(path)!r} does not hold a key as waitroom makes them; remove it, or mend it")
+        raise SettingsError(
+            f"data_dir: {str(path)!r} does not hold a key as waitroom makes them; remove it, or mend it"
+        )
     return kept

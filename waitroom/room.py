@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
+from waitroom import metrics
 from waitroom.batching import Batcher
 from waitroom.errors import RoomUnknown
 from waitroom.eta import Eta, Pace, pace_of
@@ -127,18 +128,26 @@ class Room:
 
     async def _run_enter(self, arrivals: Sequence[tuple[Visitor, Ticket | None]]) -> list[Place]:
         places = await self._again_if_lost(self._store.enter, arrivals)
-        offered = [place.serial for place in places if place.standing is Standing.OFFERED]
-        known = Marks(
-            max(place.serial for place in places), max(offered, default=0), places[0].now_us if offered else 0
-        )
-        self.marks = self.marks.merged(known)
+        self._note_arrivals(places)
         return places
 
     async def _run_pass_through(self, arrivals: Sequence[tuple[Visitor, Ticket | None]]) -> list[Place]:
         async def direct(room: str, items: Sequence[tuple[Visitor, Ticket | None]]) -> list[Place]:
             return await self._store.enter(room, items, direct=True)
 
-        return await self._again_if_lost(direct, arrivals)
+        places = await self._again_if_lost(direct, arrivals)
+        self._note_arrivals(places)
+        return places
+
+    def _note_arrivals(self, places: Sequence[Place]) -> None:
+        """Remember the serials given out, and whose turn came at once, in case the data are lost."""
+        offered = [place for place in places if place.standing is Standing.OFFERED]
+        waits = metrics.WAIT_SECONDS.labels(self.name)
+        for place in offered:
+            waits.observe((place.now_us - place.serial) / 1_000_000 if place.serial else 0.0)
+        last = max(place.serial for place in places)
+        turn = max((place.serial for place in offered), default=0)
+        self.marks = self.marks.merged(Marks(last, turn, places[0].now_us if offered else 0))
 
     async def _run_status(self, tickets: Sequence[Ticket]) -> list[Place]:
         return await self._again_if_lost(self._store.status, tickets)

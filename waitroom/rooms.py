@@ -62,7 +62,14 @@ class Rooms:
 
         Raises Unavailable; a room that cannot be read goes to `faults` and harms no other.
         """
-        self.reachable = False
+        try:
+            await self._refresh()
+        except Unavailable:
+            self.reachable = False
+            raise
+        self.reachable = True
+
+    async def _refresh(self) -> None:
         if not self._seeded:
             await self._seed()
         listed = await self._store.registered()
@@ -73,7 +80,6 @@ class Rooms:
                 await self._guarded(name, self.adopt(name))
         await asyncio.gather(*(self._guarded(room.name, self._renew(room)) for room in self))
         metrics.SKEW_SECONDS.set(self._store.clock.skew_seconds())
-        self.reachable = True
 
     async def run(self) -> None:
         """Refresh once a second for ever; outages are logged once and waited out."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from http import HTTPStatus
@@ -29,6 +30,15 @@ logger = logging.getLogger(__name__)
 
 #: Seconds after which a client may try again what Redis or the instance could not do.
 _TRY_AGAIN_SECONDS = 2.0
+
+
+class _ExactRoute(Route):
+    """A route whose pattern ends where the path ends: Starlette's also matches before a final line break."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], *, methods: list[str], name: str) -> None:
+        super().__init__(path, endpoint, methods=methods, name=name)
+        self.path_regex = re.compile(self.path_regex.pattern.removesuffix("$") + r"\Z")
+
 
 Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
 
@@ -59,26 +69,26 @@ def routes(instance: Instance) -> list[Route]:
     enter, operators = Enter(instance), Operators(instance)
     admin = operators.endpoint
     return [
-        Route("/gate/{room}", Gate(instance), methods=["GET"], name="gate"),
-        Route("/v1/rooms/{room}/status", Status(instance), methods=["GET"], name="status"),
-        Route("/v1/rooms/{room}/enter", enter, methods=["POST"], name="enter"),
-        Route("/v1/rooms/{room}/leave", Leave(instance), methods=["POST"], name="leave"),
-        Route("/v1/rooms/{room}", PublicRoom(instance), methods=["GET"], name="room"),
-        Route("/wait/_assets/{name}", Asset(), methods=["GET"], name="asset"),
-        Route("/wait/{room}", Wait(enter), methods=["GET"], name="wait"),
-        Route("/admin/rooms", admin(operators.list_rooms), methods=["GET"], name="list_rooms"),
-        Route("/admin/rooms/{room}", admin(operators.read), methods=["GET"], name="read_room"),
-        Route("/admin/rooms/{room}", admin(operators.put), methods=["PUT"], name="put_room"),
-        Route("/admin/rooms/{room}", admin(operators.patch), methods=["PATCH"], name="patch_room"),
-        Route("/admin/rooms/{room}", admin(operators.delete), methods=["DELETE"], name="delete_room"),
+        _ExactRoute("/gate/{room}", Gate(instance), methods=["GET"], name="gate"),
+        _ExactRoute("/v1/rooms/{room}/status", Status(instance), methods=["GET"], name="status"),
+        _ExactRoute("/v1/rooms/{room}/enter", enter, methods=["POST"], name="enter"),
+        _ExactRoute("/v1/rooms/{room}/leave", Leave(instance), methods=["POST"], name="leave"),
+        _ExactRoute("/v1/rooms/{room}", PublicRoom(instance), methods=["GET"], name="room"),
+        _ExactRoute("/wait/_assets/{name}", Asset(), methods=["GET"], name="asset"),
+        _ExactRoute("/wait/{room}", Wait(enter), methods=["GET"], name="wait"),
+        _ExactRoute("/admin/rooms", admin(operators.list_rooms), methods=["GET"], name="list_rooms"),
+        _ExactRoute("/admin/rooms/{room}", admin(operators.read), methods=["GET"], name="read_room"),
+        _ExactRoute("/admin/rooms/{room}", admin(operators.put), methods=["PUT"], name="put_room"),
+        _ExactRoute("/admin/rooms/{room}", admin(operators.patch), methods=["PATCH"], name="patch_room"),
+        _ExactRoute("/admin/rooms/{room}", admin(operators.delete), methods=["DELETE"], name="delete_room"),
         *(
-            Route(f"/admin/rooms/{{room}}/{command}", admin(handle), methods=["POST"], name=f"{command}_room")
+            _ExactRoute(f"/admin/rooms/{{room}}/{command}", admin(handle), methods=["POST"], name=f"{command}_room")
             for command, handle in operators.commands()
         ),
-        Route("/livez", Alive(), methods=["GET"], name="livez"),
-        Route("/readyz", Ready(instance), methods=["GET"], name="readyz"),
-        Route("/metrics", Metrics(instance), methods=["GET"], name="metrics"),
-        Route("/openapi.json", openapi.Document(), methods=["GET"], name="openapi"),
+        _ExactRoute("/livez", Alive(), methods=["GET"], name="livez"),
+        _ExactRoute("/readyz", Ready(instance), methods=["GET"], name="readyz"),
+        _ExactRoute("/metrics", Metrics(instance), methods=["GET"], name="metrics"),
+        _ExactRoute("/openapi.json", openapi.Document(), methods=["GET"], name="openapi"),
     ]
 
 

@@ -205,7 +205,7 @@ def _visitor_paths() -> dict[str, Schema]:
         "/v1/rooms/{room}": {
             "parameters": _ROOM,
             "get": _operation(
-                "room", "what anybody may know", {"200": _json("the room", "Public"), **_problems("404")}
+                "room", "what anybody may know", {"200": _json("the room", "Public"), **_problems("404", "503")}
             ),
         },
         "/wait/{room}": {
@@ -302,7 +302,7 @@ def _admin_paths() -> dict[str, Schema]:
             "delete": _operation(
                 "delete_room",
                 "remove it and everybody in it",
-                {"204": {"description": "gone"}, **_problems("400", "401", "404", "503")},
+                {"204": {"description": "gone"}, **_problems("400", "401", "404", "412", "503")},
                 security=security,
             ),
         },

@@ -28,6 +28,7 @@ class Endpoint:
     def __init__(self, instance: Instance) -> None:
         self.rooms = instance.rooms
         self.desk = ProofDesk(instance)
+        self.now_us = instance.clock.now_us
 
     def room(self, scope: Scope) -> Room:
         """The room that the path names; raises RoomUnknown."""

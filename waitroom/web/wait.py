@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
@@ -9,11 +10,12 @@ from urllib.parse import unquote
 
 from starlette.types import Receive, Scope, Send
 
-from waitroom.errors import RoomBroken, Unavailable
+from waitroom.errors import RoomBroken, RoomUnknown, Unavailable
 from waitroom.eta import poll_after
-from waitroom.model import Place, Standing, Ticket
+from waitroom.model import ROOM_NAME, Place, Standing, Ticket
 from waitroom.returns import return_address
 from waitroom.room import Room
+from waitroom.settings import RoomSettings
 from waitroom.web import pages
 from waitroom.web.pages import Page, Situation
 from waitroom.web.visitors import Enter, grant, retry_after
@@ -45,11 +47,15 @@ class Wait:
 
     async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
         """A page for those who wait, 303 for the admitted."""
-        room = self._enter.room(scope)
+        try:
+            room = self._enter.room(scope)
+        except Unavailable:
+            await self._tell_unread(scope, send)
+            return
         return_to = return_address(asked_return(scope["query_string"]), room.settings.return_origins)
         if scope["method"] == "HEAD":
-            # Looking is not entering: no place is given.
-            await self._send(send, 200, b"")
+            # Looking is not entering: no place is given, so it is not known what GET would answer.
+            await self._send(send, 200, b"", sized=False)
             return
         try:
             place = await self._enter.place(room, self._desk.of_visitor(scope, room.name))
@@ -68,8 +74,7 @@ class Wait:
     async def _tell_waiting(self, send: Send, room: Room, place: Place, return_to: str) -> None:
         eta = room.eta(place.rank)
         page = replace(
-            _page(room, "waiting", return_to),
-            as_of=_time(place.now_us),
+            _page(room.name, room.settings, place.now_us, "waiting", return_to),
             poll_after_seconds=poll_after(eta, room.settings),
             rank=place.rank,
             waiting=max(room.reading.waiting, place.rank),
@@ -83,11 +88,22 @@ class Wait:
         await self._send(send, 200, pages.render(page), headers=[cookie])
 
     async def _tell_unplaced(self, send: Send, room: Room, situation: Situation, status: int, return_to: str) -> None:
-        page = _page(room, situation, return_to)
+        page = _page(room.name, room.settings, room.reading.now_us, situation, return_to)
         await self._send(send, status, pages.render(page), headers=[retry_after(page.poll_after_seconds)])
 
-    async def _send(self, send: Send, status: int, body: bytes, *, headers: list[Header] | None = None) -> None:
-        await respond(send, status, body, headers=[*_HEADERS, *(headers or [])], content_type=_HTML)
+    async def _tell_unread(self, scope: Scope, send: Send) -> None:
+        """Redis has not been reached since the start: there may be such a room, and a browser wants a page."""
+        name = scope["path_params"]["room"]
+        if not ROOM_NAME.match(name):
+            raise RoomUnknown(f"no room {name!r}")
+        return_to = return_address(asked_return(scope["query_string"]))
+        page = _page(name, RoomSettings(), self._enter.now_us(), "unavailable", return_to)
+        await self._send(send, 503, pages.render(page), headers=[retry_after(page.poll_after_seconds)])
+
+    async def _send(
+        self, send: Send, status: int, body: bytes, *, headers: Sequence[Header] = (), sized: bool = True
+    ) -> None:
+        await respond(send, status, body, headers=[*_HEADERS, *headers], content_type=_HTML, sized=sized)
 
 
 class Asset:
@@ -128,16 +144,16 @@ def asked_return(query: bytes) -> str | None:
         return None
 
 
-def _page(room: Room, situation: Situation, return_to: str) -> Page:
+def _page(name: str, settings: RoomSettings, now_us: int, situation: Situation, return_to: str) -> Page:
     return Page(
-        room=room.name,
+        room=name,
         situation=situation,
         return_to=return_to,
-        as_of=_time(room.reading.now_us),
+        as_of=_time(now_us),
         poll_after_seconds=_TRY_AGAIN_SECONDS,
-        ticket_seconds=room.settings.ticket_seconds,
-        message=room.settings.message,
-        room_state=room.settings.state,
+        ticket_seconds=settings.ticket_seconds,
+        message=settings.message,
+        room_state=settings.state,
     )
 
 

@@ -65,11 +65,15 @@ async def respond(
     headers: Sequence[Header] = (),
     content_type: bytes = JSON,
     cache: Header = _NO_STORE,
+    sized: bool = True,
 ) -> None:
-    """Send one whole answer. It is `no-store` unless `cache` says otherwise."""
+    """Send one whole answer. It is `no-store` unless `cache` says otherwise; `sized` if its length may be told."""
     lines = [cache, *headers]
-    if status != 204:
-        lines += ((b"content-type", content_type), (b"content-length", b"%d" % len(body)))
+    # A length is that of the whole thing: 204 has none, and 304 leaves out what it would be (RFC 9110, 8.6).
+    if status not in (204, 304):
+        lines.append((b"content-type", content_type))
+        if sized:
+            lines.append((b"content-length", b"%d" % len(body)))
     await send({"type": "http.response.start", "status": status, "headers": lines})
     await send({"type": "http.response.body", "body": body})
 
