@@ -37,6 +37,11 @@ def burst(rate: float) -> int:
     return max(1, math.floor(rate * 0.2))
 
 
+def most_within(rate: float, seconds: float) -> float:
+    """Admissions in a window of that length at most: one, and 0.2 s of lateness made up for."""
+    return 1 + rate * (seconds + 0.2)
+
+
 async def dump(redis: Redis) -> dict[str, bytes]:
     """Every key of the server with its serialised value."""
     names = cast("list[str]", await redis.keys())

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from unittest.mock import ANY
 
-from tests.lua.driven import burst
+from tests.lua.driven import burst, most_within
 from waitroom.model import Marks, Pass, Ticket
 
 SETS: Final = ("wait", "seen", "active", "offered", "used", "revoked")
@@ -79,10 +79,10 @@ class PaperRoom:
         if not rate:
             return free, free
         most = burst(rate)
-        may: float = most
+        may: float = math.floor(most_within(rate, 0) + 1e-5)
         for earlier, start in enumerate(self.admissions):
             window = (now + self.travelled - start) / SECOND
-            may = min(may, math.floor(most + rate * window + 1e-5) - (len(self.admissions) - earlier))
+            may = min(may, math.floor(most_within(rate, window) + 1e-5) - (len(self.admissions) - earlier))
         quiet = (now + self.travelled - self.admissions[-1]) / SECOND if self.admissions else math.inf
         must = most if quiet > most / rate else int(quiet > 1 / rate + 1e-5)
         return min(free, must if self.settled else 0), min(free, max(may, 0))
@@ -319,9 +319,9 @@ class PaperRoom:
         self.longest = max(self.longest, new["session_seconds"], new["claim_seconds"])
         self.settings = new
 
-    def lost(self, *, hold: int) -> PaperRoom:
-        """The room that is made again after a loss of all data, by an instance that knew its marks."""
-        return PaperRoom(self.settings, marks=self.marks, spent=self.marks, hold_until=hold, travelled=self.travelled)
+    def lost(self, marks: Marks, *, hold: int) -> PaperRoom:
+        """The room that is made again after a loss of all data, by an instance that remembers the marks."""
+        return PaperRoom(self.settings, marks=marks, spent=marks, hold_until=hold, travelled=self.travelled)
 
     def fast_forward(self, by: int) -> None:
         """Everything is that much older."""

@@ -34,15 +34,20 @@ SETTINGS = st.fixed_dictionaries(
         "admit_per_second": st.sampled_from([0.0, 1.0, 0.5, 20.0]),
         "session_seconds": st.sampled_from([30.0, 15.0]),
         "claim_seconds": st.sampled_from([10.0, 4.0]),
-        "abandon_seconds": st.sampled_from([20.0, 7.0]),
-        "ticket_seconds": st.sampled_from([60.0, 40.0, 100.0]),
+        "abandon_seconds": st.sampled_from([20.0, 7.0, 40.0]),
+        "ticket_seconds": st.sampled_from([60.0, 40.0, 100.0, 40.0]),
         "sliding": st.booleans(),
-        "max_waiting": st.sampled_from([50, 3]),
-        "state": st.sampled_from(["open", "open", "open", "paused", "closed", "bypass"]),
+        "max_waiting": st.sampled_from([50, 50, 4]),
+        "state": st.sampled_from([*["open"] * 6, "paused", "closed", "bypass"]),
     }
 )
-SECONDS = st.sampled_from([0.1, 1.0, 3.0, 5.0, 8.0, 11.0, 21.0, 31.0, 61.0])
-PICKS = st.lists(st.integers(0, 30), min_size=1, max_size=5)
+NAMES = ["capacity", "admit_per_second", "session_seconds", "claim_seconds", "ticket_seconds", "sliding", "state"]
+#: Between two rounds of the scheduler, and between two rounds of anybody's attention.
+SECONDS = st.sampled_from([0.6, 1.0, 1.6, 3.0, 5.0, 11.0])
+LONG_SECONDS = st.sampled_from([8.0, 16.0, 21.0, 31.0, 41.0, 61.0])
+#: How many visitors ago somebody came, and whether the newest or the first ticket is brought.
+PICKS = st.lists(st.tuples(st.integers(0, 11), st.sampled_from([-1, -1, -1, 0])), min_size=1, max_size=5)
+Picks = list[tuple[int, int]]
 
 
 class RoomMachine(RuleBasedStateMachine):
@@ -54,7 +59,7 @@ class RoomMachine(RuleBasedStateMachine):
         self.redis.flushall()
         self.scripts = {name: self.redis.register_script(scripts.load(name).text) for name in scripts.NAMES}
         self.names = count(1)
-        self.tickets: list[Ticket] = []
+        self.tickets: dict[str, list[Ticket]] = {}
         self.passes: dict[str, int] = {}
         self.newest_term = 1
         self.repeatable: tuple[str, list[Any]] | None = None
@@ -70,11 +75,12 @@ class RoomMachine(RuleBasedStateMachine):
 
     def issue(self, visitor: str, serial: int, now: int) -> None:
         """The visitor gets a ticket; older ones are kept, too."""
-        self.tickets.append(Ticket(Visitor(visitor), serial, now))
+        self.tickets.setdefault(visitor, []).append(Ticket(Visitor(visitor), serial, now))
 
-    def picked(self, picks: Sequence[int]) -> list[Ticket]:
-        """Tickets by how long ago they were issued."""
-        return [self.tickets[-1 - pick % len(self.tickets)] for pick in picks]
+    def picked(self, picks: Picks) -> list[Ticket]:
+        """Tickets of those who came last."""
+        held = list(self.tickets.values())
+        return [held[-1 - ago % len(held)][which] for ago, which in picks]
 
     def configure(self, marks: Marks, *, hold: int = 0, fields: dict[str, str]) -> None:
         """A change that goes through."""
@@ -82,11 +88,12 @@ class RoomMachine(RuleBasedStateMachine):
         remembered = (marks.last, marks.turn_serial, marks.turn_us, marks.version)
         assert self.call("configure", "*", *remembered, hold, *given)[0] == "ok"
 
-    @initialize(chosen=SETTINGS)
-    def create(self, chosen: dict[str, Any]) -> None:
-        """A new room."""
+    @initialize(chosen=SETTINGS, number=st.integers(1, 8))
+    def create(self, chosen: dict[str, Any], number: int) -> None:
+        """A new room, and who comes first."""
         self.paper = PaperRoom(chosen)
         self.configure(Marks(), fields=fields_of(RoomSettings(**chosen)))
+        self.arrive(number, direct=False)
 
     # Visitors.
 
@@ -112,23 +119,48 @@ class RoomMachine(RuleBasedStateMachine):
         if repeats:
             self.repeatable = ("enter", arguments)
 
-    @rule(number=st.integers(1, 5), direct=st.booleans())
-    def arrive(self, number: int, direct: bool) -> None:
+    @rule(number=st.integers(1, 6))
+    def come(self, number: int) -> None:
+        """First contacts by the waiting page."""
+        self.arrive(number, direct=False)
+
+    @rule(number=st.integers(1, 3))
+    def pass_the_gate(self, number: int) -> None:
+        """First contacts by the gate."""
+        self.arrive(number, direct=True)
+
+    def arrive(self, number: int, *, direct: bool) -> None:
         """First contacts."""
         self.enter([(f"v{next(self.names)}", None) for _ in range(number)], direct=direct)
 
     @precondition(lambda self: self.tickets)
     @rule(picks=PICKS, strangers=st.integers(0, 2))
-    def come_back(self, picks: list[int], strangers: int) -> None:
+    def come_back(self, picks: Picks, strangers: int) -> None:
         """Reloads, second tabs, returns after long silence, and somebody new among them."""
         tickets: list[Ticket | None] = [*([None] * strangers), *self.picked(picks)]
         self.enter([(f"v{next(self.names)}", ticket) for ticket in tickets], direct=False)
 
     @precondition(lambda self: self.tickets)
     @rule(picks=PICKS)
-    def ask(self, picks: list[int]) -> None:
+    def ask(self, picks: Picks) -> None:
         """Look-ups."""
-        tickets = self.picked(picks)
+        self.look_up(self.picked(picks))
+
+    def keep_waiting(self, silent: int) -> None:
+        """Everybody who waits asks where they stand, but for the first few."""
+        waiting = [visitor for visitor, _ in self.paper.order("wait")][silent:]
+        self.look_up([self.tickets[visitor][-1] for visitor in waiting])
+
+    @precondition(lambda self: self.paper.sets["offered"])
+    @rule()
+    def show_up(self) -> None:
+        """Everybody who was offered a place asks."""
+        self.look_up([self.tickets[visitor][-1] for visitor in self.paper.sets["offered"] if visitor in self.tickets])
+
+    def look_up(self, tickets: Sequence[Ticket]) -> None:
+        """A batch of look-ups, if there are any."""
+        if not tickets:
+            return
         arguments = [part for ticket in tickets for part in (ticket.visitor, ticket.serial, ticket.issued_us)]
         reply = self.call("status", *arguments)
         assert reply == self.paper.status(reply[1], tickets)
@@ -141,7 +173,7 @@ class RoomMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.tickets)
     @rule(picks=PICKS)
-    def say_goodbye(self, picks: list[int]) -> None:
+    def say_goodbye(self, picks: Picks) -> None:
         """Goodbyes."""
         visitors = [ticket.visitor for ticket in self.picked(picks)]
         reply = self.call("leave", *visitors)
@@ -150,10 +182,10 @@ class RoomMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.passes)
     @rule(picks=PICKS)
-    def use_pass(self, picks: list[int]) -> None:
+    def use_pass(self, picks: Picks) -> None:
         """Passes at the gate, of those inside and of those long gone."""
         holders = list(self.passes)
-        chosen = [holders[-1 - pick % len(holders)] for pick in picks]
+        chosen = [holders[-1 - ago % len(holders)] for ago, _ in picks]
         proofs = [Pass(Visitor(visitor), self.passes[visitor]) for visitor in chosen]
         arguments = [part for proof in proofs for part in (proof.visitor, proof.expires)]
         reply = self.call("extend", *arguments)
@@ -181,9 +213,32 @@ class RoomMachine(RuleBasedStateMachine):
 
     # Leaders.
 
+    @rule(seconds=SECONDS, silent=st.integers(0, 2), most=st.sampled_from([500, 500, 2]))
+    def tick(self, seconds: float, silent: int, most: int) -> None:
+        """Some time later those who wait ask, but for the first few, and the leader sweeps and admits."""
+        self.let_time_pass(seconds)
+        self.keep_waiting(silent)
+        self.expire(0, most)
+        self.admit(0, most)
+
+    @rule(seconds=SECONDS)
+    def tick_without_sweep(self, seconds: float) -> None:
+        """Some time later the leader admits, with all who should have been swept still there."""
+        self.let_time_pass(seconds)
+        self.admit(0, 500)
+
     @rule(behind=st.sampled_from([0, 0, 0, 1]), most=st.sampled_from([500, 1, 2]))
-    def admit(self, behind: int, most: int) -> None:
+    def lead(self, behind: int, most: int) -> None:
         """A leader, sometimes one whose time is over, admits."""
+        self.admit(behind, most)
+
+    @rule(behind=st.sampled_from([0, 0, 0, 1]), most=st.sampled_from([500, 1, 3]))
+    def sweep(self, behind: int, most: int) -> None:
+        """A leader, sometimes one whose time is over, sweeps."""
+        self.expire(behind, most)
+
+    def admit(self, behind: int, most: int) -> None:
+        """One call."""
         self.repeatable = None
         term = self.newest_term - behind
         reply = self.call("admit", term, most)
@@ -192,9 +247,8 @@ class RoomMachine(RuleBasedStateMachine):
         if reply[0] == "ok" and reply[4]:
             assert reply[2] > 0
 
-    @rule(behind=st.sampled_from([0, 0, 0, 1]), most=st.sampled_from([500, 1, 3]))
     def expire(self, behind: int, most: int) -> None:
-        """A leader, sometimes one whose time is over, sweeps."""
+        """One call."""
         self.repeatable = None
         term = self.newest_term - behind
         reply = self.call("expire", term, most)
@@ -207,15 +261,16 @@ class RoomMachine(RuleBasedStateMachine):
 
     # Operators, time, misfortune.
 
-    @rule(chosen=SETTINGS, names=st.sets(st.sampled_from(["capacity", "admit_per_second", "state", "sliding"])))
-    def change_often_changed(self, chosen: dict[str, Any], names: set[str]) -> None:
-        """The operator changes the limits or the state."""
-        self.change({name: chosen[name] for name in names} or {"capacity": chosen["capacity"]})
+    @rule(chosen=SETTINGS, names=st.sets(st.sampled_from(NAMES), min_size=1))
+    def change_settings(self, chosen: dict[str, Any], names: set[str]) -> None:
+        """The operator changes settings, up or down."""
+        self.change({name: chosen[name] for name in names})
 
-    @rule(chosen=SETTINGS)
-    def change_all(self, chosen: dict[str, Any]) -> None:
-        """The operator changes everything."""
-        self.change(chosen)
+    @precondition(lambda self: self.paper.settings["state"] != "open")
+    @rule()
+    def open(self) -> None:
+        """The operator opens the room again."""
+        self.change({"state": "open"})
 
     def change(self, changes: dict[str, Any]) -> None:
         """A change of settings."""
@@ -230,27 +285,32 @@ class RoomMachine(RuleBasedStateMachine):
         assert int(after) <= self.paper.tickets_after < int(after) + SECOND
         self.paper.tickets_after = int(after)
 
-    @rule(seconds=SECONDS)
     def let_time_pass(self, seconds: float) -> None:
         """Time goes on, for the tickets and passes outside, too."""
         self.repeatable = None
         self.redis.eval(*clockwork.arguments(ROOM, seconds))
         by = round(seconds * SECOND)
         self.paper.fast_forward(by)
-        self.tickets = [replace(ticket, issued_us=ticket.issued_us - by) for ticket in self.tickets]
+        for visitor, issued in self.tickets.items():
+            self.tickets[visitor] = [replace(ticket, issued_us=ticket.issued_us - by) for ticket in issued]
         self.passes = {visitor: expiry - by for visitor, expiry in self.passes.items()}
 
+    @rule(seconds=LONG_SECONDS)
+    def rest(self, seconds: float) -> None:
+        """Nothing happens for a while."""
+        self.let_time_pass(seconds)
+
     @precondition(lambda self: len(self.tickets) > 5)
-    @rule(hold=st.sampled_from([0, 10 * SECOND]))
-    def lose_everything(self, hold: int) -> None:
-        """All data are lost, and an instance makes the room again from its marks."""
+    @rule(hold=st.sampled_from([0, 10 * SECOND]), known=st.booleans())
+    def lose_everything(self, hold: int, known: bool) -> None:
+        """All data are lost, and an instance that remembers the marks, or nothing, makes the room again."""
         self.repeatable = None
-        marks = self.paper.marks
+        marks = self.paper.marks if known else Marks()
         self.redis.flushall()
         fields = fields_of(RoomSettings(**self.paper.settings))
         self.configure(marks, hold=hold, fields=fields)
         until = int(cast("str", self.redis.hget(keys.room_key(ROOM, "state"), "hold_until_us") or 0))
-        self.paper = self.paper.lost(hold=until)
+        self.paper = self.paper.lost(marks, hold=until)
 
     # What must hold.
 
@@ -300,8 +360,8 @@ def test_random_histories(engine: str) -> None:
     run_state_machine_as_test(
         Machine,
         settings=settings(
-            max_examples=100,
-            stateful_step_count=40,
+            max_examples=250,
+            stateful_step_count=50,
             deadline=None,
             print_blob=True,
             database=None,

@@ -327,6 +327,20 @@ def test_a_broken_room_lets_nobody_new_in(site: Site, new_room: NewRoom, when_do
         site.redis.delete(name)
 
 
+def test_a_full_memory_is_no_outage(cut_site: tuple[Site, Link]) -> None:
+    """A Redis that is out of memory is up: `open` lets nobody past the limits, and who is inside goes on (F9)."""
+    site, _ = cut_site
+    room = site.make_room(when_down="open", capacity=100)
+    granted = site.pass_of_new(room)
+    site.redis.config_set("maxmemory", 1)
+    try:
+        assert site.gate(room).status_code == 401
+        assert site.gate(room, granted).status_code == 204
+    finally:
+        site.redis.config_set("maxmemory", 0)
+    until(lambda: site.gate(room).status_code == 204, what="recovery")
+
+
 # Faults of its own.
 
 
