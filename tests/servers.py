@@ -12,7 +12,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
+
+import pytest
 
 #: Seconds until a server that was started must answer, and until one that was stopped must be gone.
 DEADLINE_SECONDS: Final = 10.0
@@ -42,6 +44,18 @@ def binary(engine: str) -> Path | None:
         return None
     bundled = Path(package.origin).parent / "bin" / "valkey-server"
     return bundled if os.access(bundled, os.X_OK) else None
+
+
+def missing(what: str) -> NoReturn:
+    """Skip the test for want of a program; where CI=true that is a failure."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"{what} is missing on this machine")
+    pytest.skip(f"{what} is missing on this machine")
+
+
+def any_binary() -> Path:
+    """The program of whichever engine this machine has."""
+    return binary("redis") or binary("valkey") or missing("redis-server or valkey-server")
 
 
 @contextmanager

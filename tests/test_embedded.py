@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
+from tests.servers import missing
 from waitroom import embedded
 from waitroom.embedded import EmbeddedServer, find_server, running_url
 from waitroom.errors import EmbeddedError
@@ -40,10 +41,7 @@ def binary(request: pytest.FixtureRequest) -> Path:
     except EmbeddedError:
         found = None
     if found is None:
-        missing = f"{request.param} is not installed"
-        if os.environ.get("CI") == "true":
-            pytest.fail(missing)
-        pytest.skip(missing)
+        missing(request.param)
     return Path(found)
 
 

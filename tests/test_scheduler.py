@@ -67,9 +67,7 @@ class Server:
 @pytest.fixture
 def server() -> Iterator[Server]:
     """A server of the test's own; not started yet."""
-    program = servers.binary("redis") or servers.binary("valkey")
-    if program is None:
-        pytest.skip("no server program on this machine")
+    program = servers.any_binary()
     with TemporaryDirectory(prefix="wr-") as folder:
         made = Server(program, Path(folder))
         yield made

@@ -32,9 +32,7 @@ ONE_INSIDE = fields_of(RoomSettings(capacity=1))
 @pytest.fixture
 def lone() -> Iterator[str]:
     """The URL of a server of the test's own, to be mistreated."""
-    program = servers.binary("redis") or servers.binary("valkey")
-    if program is None:
-        pytest.skip("no server program on this machine")
+    program = servers.any_binary()
     with servers.running(program) as url:
         yield url
 

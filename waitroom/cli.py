@@ -21,6 +21,7 @@ import typer
 import uvicorn
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 from uvicorn.supervisors import Multiprocess
 
 from waitroom import __version__, keyfile, server
@@ -134,16 +135,20 @@ def check(config: Config = None, redis_url: RedisUrl = None, data_dir: DataDir =
 
 @room_app.command("list")
 def list_rooms(config: Config = None, redis_url: RedisUrl = None, data_dir: DataDir = None) -> None:
-    """Every room with its state and numbers."""
+    """Every room with its state and numbers; exit code 1 if one cannot be read."""
 
-    async def listed(rooms: Rooms) -> list[Room]:
+    async def listed(rooms: Rooms) -> tuple[list[Room], dict[str, str]]:
         await rooms.refresh()
-        return list(rooms)
+        return list(rooms), rooms.faults
 
+    found, faults = _with_rooms(listed, config, redis_url, data_dir)
     table = Table("room", "state", "waiting", "inside", "capacity", "per second", "message")
-    for room in _with_rooms(listed, config, redis_url, data_dir):
-        table.add_row(*_row(room))
+    for room in found:
+        table.add_row(*map(Text, _row(room)))
     Console().print(table)
+    for name, fault in faults.items():
+        sys.stderr.write(f"waitroom: room {name} cannot be served: {fault}\n")
+    raise typer.Exit(1 if faults else 0)
 
 
 @room_app.command("show")
@@ -334,7 +339,7 @@ def _row(room: Room) -> tuple[str, ...]:
 def _print_room(room: Room) -> None:
     table = Table("setting", "value", title=f"{room.name}, version {room.reading.version}")
     for name, value in room.settings.model_dump().items():
-        table.add_row(name, str(value))
+        table.add_row(name, Text(str(value)))
     console = Console()
     console.print(table)
     counts = room.reading.counts

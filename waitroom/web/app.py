@@ -35,7 +35,7 @@ _TRY_AGAIN_SECONDS = 2.0
 class _ExactRoute(Route):
     """A route whose pattern ends where the path ends: Starlette's also matches before a final line break."""
 
-    def __init__(self, path: str, endpoint: Callable[..., Any], *, methods: list[str], name: str) -> None:
+    def __init__(self, path: str, endpoint: Callable[..., Any], *, methods: list[str] | None, name: str) -> None:
         super().__init__(path, endpoint, methods=methods, name=name)
         self.path_regex = re.compile(self.path_regex.pattern.removesuffix("$") + r"\Z")
 
@@ -69,7 +69,7 @@ def routes(instance: Instance) -> list[Route]:
     enter, operators = Enter(instance), Operators(instance)
     admin = operators.endpoint
     return [
-        _ExactRoute("/gate/{room}", Gate(instance), methods=["GET"], name="gate"),
+        _ExactRoute("/gate/{room}", Gate(instance), methods=None, name="gate"),
         _ExactRoute("/v1/rooms/{room}/status", Status(instance), methods=["GET"], name="status"),
         _ExactRoute("/v1/rooms/{room}/enter", enter, methods=["POST"], name="enter"),
         _ExactRoute("/v1/rooms/{room}/leave", Leave(instance), methods=["POST"], name="leave"),

@@ -52,7 +52,7 @@ FORBIDDEN: Final = Decision(403)
 
 
 class Gate:
-    """GET /gate/{room}, for a proxy's sub-request."""
+    """GET /gate/{room}, for a proxy's sub-request. Some proxies ask with the method of the request itself."""
 
     def __init__(self, instance: Instance) -> None:
         self._rooms = instance.rooms
@@ -126,8 +126,10 @@ class Gate:
         """Straight through if nobody waits and there is room, but never into the queue."""
         if room.settings.state == "closed":
             return FORBIDDEN
-        if room.settings.state == "paused" or room.reading.waiting > 0:
+        if room.settings.state == "paused":
             return MUST_WAIT
+        if room.reading.waiting > 0:
+            return MUST_WAIT if self._rooms.reachable else self._while_down(room)
         try:
             place = await room.pass_through(new_visitor())
         except (Full, Overloaded, RoomBroken):

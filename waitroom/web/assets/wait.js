@@ -18,6 +18,7 @@
   const numbers = new Intl.NumberFormat(language);
   const plurals = new Intl.PluralRules(language);
   const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
+  const otherTabs = globalThis.BroadcastChannel && new BroadcastChannel(`waitroom:${room}`);
 
   /** What the visitor was told last; the same fields as the server's waiting document. */
   let place = JSON.parse(main.dataset.place);
@@ -228,6 +229,7 @@
     try {
       const answer = await call("leave");
       if (!answer.ok && ![401, 410].includes(answer.status)) throw new Error(answer.statusText);
+      otherTabs?.postMessage("left");
       end("left");
       find("headline").focus();
     } catch {
@@ -243,6 +245,8 @@
   document.addEventListener("visibilitychange", wake);
   addEventListener("online", wake);
   find("leave-button").addEventListener("click", leave);
+  // Left there is left here: asking on without the ticket would join again.
+  otherTabs?.addEventListener("message", () => ENDED.includes(place.situation) || end("left"));
   if (!ENDED.includes(place.situation)) askAgain(pollAfter);
   show();
 })();
