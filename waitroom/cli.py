@@ -256,6 +256,7 @@ def _run_workers(settings: ServerSettings, listening: socket.socket, stack: Exit
         if not web.started:
             raise WaitroomError("the server could not start; its log says why")
         return
+    os.environ[server.PARENT_VARIABLE] = str(os.getpid())
     # Read by prometheus-client when a worker imports it: each writes its numbers there, /metrics adds them up.
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = stack.enter_context(tempfile.TemporaryDirectory(prefix="waitroom-"))
     Multiprocess(config, sockets=[listening]).run()

@@ -26,6 +26,9 @@ logger = logging.getLogger(__name__)
 #: Where `serve` leaves the complete settings for its workers, as JSON. They hold keys: never log the environment.
 SETTINGS_VARIABLE: Final = "WAITROOM_RESOLVED_SETTINGS"
 
+#: Where `serve` leaves its process id for workers that are processes of their own.
+PARENT_VARIABLE: Final = "WAITROOM_SERVE_PID"
+
 #: Seconds between two looks for the process that started this worker.
 _PARENT_SECONDS: Final = 1.0
 
@@ -35,11 +38,12 @@ def create() -> Starlette:
     settings = ServerSettings.model_validate_json(os.environ[SETTINGS_VARIABLE])
     set_up_logging(settings)
     _forget_dead_workers()
-    return build(settings)
+    parent = os.environ.get(PARENT_VARIABLE)
+    return build(settings, parent=int(parent) if parent else None)
 
 
-def build(settings: ServerSettings) -> Starlette:
-    """The application and its background work, from complete settings."""
+def build(settings: ServerSettings, *, parent: int | None = None) -> Starlette:
+    """The application and its background work, from complete settings; ends with the process `parent`, if given."""
     instance = assemble(settings)
     leadership = Leadership(instance.store, lease_seconds=settings.lease_seconds)
     scheduler = Scheduler(instance.store, instance.rooms, leadership, tick_seconds=settings.tick_seconds)
@@ -48,8 +52,8 @@ def build(settings: ServerSettings) -> Starlette:
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         await _first_look(instance)
         tasks = [asyncio.create_task(instance.rooms.run()), asyncio.create_task(scheduler.run())]
-        if settings.workers > 1:
-            tasks.append(asyncio.create_task(_end_with(os.getppid())))
+        if parent is not None:
+            tasks.append(asyncio.create_task(_end_with(parent)))
         try:
             yield
         finally:

@@ -243,7 +243,7 @@ class PaperRoom:
         """Passes in use; `expires` in µs here."""
         return ["ok", now, *(part for proof in passes for part in self._use(now, proof))]
 
-    def _use(self, now: int, proof: Pass) -> tuple[Any, int]:
+    def _use(self, now: int, proof: Pass) -> tuple[str, int]:
         visitor = proof.visitor
         if self.sets["active"].get(visitor, 0) > now:
             expiry = self._claim(visitor, now)
@@ -251,9 +251,9 @@ class PaperRoom:
                 expiry = self.sets["active"][visitor] = max(expiry, now + self._us("session_seconds"))
             return "admitted", expiry
         if visitor in self.sets["active"]:
-            # What is said of an offer that ran out is the business of a test of its own.
-            return ("used" if self._retire(visitor, now) == "finished" else ANY), 0
-        if visitor in self.sets["used"]:
+            self._retire(visitor, now)
+            return "used" if visitor in self.sets["used"] else "unknown", 0
+        if visitor in self.sets["used"] or visitor in self.sets["revoked"]:
             return "used", 0
         capacity = self.settings["capacity"]
         full = capacity and self.occupancy(now) >= capacity
