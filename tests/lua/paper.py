@@ -129,7 +129,8 @@ class PaperRoom:
     ) -> list[Any]:
         """Arrivals, of whom so many were offered a place at once."""
         must, may = (0, 0) if self.sets["wait"] else self.allowance(now)
-        free, wanting = offered, 0
+        free, wanting, turned_away = offered, 0, 0
+        before = self.counts["entered"] + self.counts["restored"]
         answers: dict[int, tuple[str, int, int]] = {}
         full = self.settings["max_waiting"]
         until = now + self._us("claim_seconds")
@@ -151,6 +152,7 @@ class PaperRoom:
             wanting += 1
             if not free and len(self.sets["wait"]) >= full:
                 self.counts["refused_full"] += 1
+                turned_away = max(turned_away, serial)
                 answers[i] = ("full", 0, 0)
                 continue
             self._restored(serial)
@@ -191,6 +193,9 @@ class PaperRoom:
                 else:
                     self._queue(fresh, serial, now)
                     answers[i] = ("waiting", serial, self.rank(fresh))
+        if self.counts["entered"] + self.counts["restored"] > before:
+            # With the marks lost, the serial of one who was turned away may be ahead of all that is known.
+            self.marks = self.marks.merged(Marks(last=turned_away))
         assert min(must, wanting) <= offered <= min(may, wanting), "I3, I4: admissions at first contact"
         return ["ok", now, *(part for i in range(len(arrivals)) for part in answers[i])]
 

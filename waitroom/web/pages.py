@@ -184,7 +184,7 @@ def eta_words(low_seconds: float | None, high_seconds: float | None) -> str:
     unit, size = _eta_unit(high)
     least, most = _outwards(low / size, unit, math.floor), _outwards(high / size, unit, math.ceil)
     form = "up_to" if least == 0 else "about" if least == most else "between"
-    return STRINGS[f"{unit}_{form}"].format(low=least, high=most)
+    return STRINGS[f"{unit}_{form}"].format(low=f"{least:,}", high=f"{most:,}")
 
 
 def duration_words(seconds: float) -> str:

@@ -1,0 +1,97 @@
+"""The page without a server: what the browser asks for is answered here, as the server would."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from playwright.sync_api import Page, Route
+
+from tests.browser.visitor import Visitor
+from waitroom.web import pages
+from waitroom.web.pages import ASSET_PATH, ASSETS, PAGE_HEADERS, render
+
+ORIGIN: Final = "http://waitroom.test"
+
+NOON: Final = datetime(2026, 1, 2, 12, 0, 0, tzinfo=UTC)
+
+#: A visitor in a queue of some length. The poll is the shortest that the script does.
+WAITING: Final = pages.Page(
+    room="shop",
+    situation="waiting",
+    return_to="/basket?step=2",
+    as_of=NOON,
+    entered_at=NOON,
+    poll_after_seconds=0.2,
+    ticket_seconds=5400,
+    rank=1234,
+    waiting=56789,
+    eta_seconds=300.0,
+    eta_low_seconds=241.0,
+    eta_high_seconds=350.0,
+)
+
+PAUSED: Final = replace(
+    WAITING,
+    room_state="paused",
+    message="Payment is down; we go on at 15:00.",
+    eta_seconds=None,
+    eta_low_seconds=None,
+    eta_high_seconds=None,
+)
+
+
+def standing(situation: pages.Situation, *, message: str = "") -> pages.Page:
+    """What a visitor without a place is told."""
+    return replace(
+        WAITING, situation=situation, rank=None, waiting=None, entered_at=None, poll_after_seconds=300, message=message
+    )
+
+
+class Stage:
+    """Answers every request of one visitor; `shown` is what the page and the status say."""
+
+    def __init__(self, visitor: Visitor, shown: pages.Page) -> None:
+        self.shown = shown
+        visitor.context.route("**/*", self._answer)
+        self._visitor = visitor
+
+    def open(self, tab: Page | None = None) -> Page:
+        """The page, in that tab or a new one."""
+        page = tab or self._visitor.context.new_page()
+        page.goto(f"{ORIGIN}/wait/{self.shown.room}")
+        return page
+
+    def _answer(self, route: Route) -> None:
+        path = urlsplit(route.request.url).path
+        if path.startswith(ASSET_PATH):
+            asset = ASSETS[path.removeprefix(ASSET_PATH)]
+            route.fulfill(body=asset.body, headers=asset.headers)
+        elif path.startswith("/wait/"):
+            headers = {**PAGE_HEADERS, "Content-Type": "text/html; charset=utf-8"}
+            route.fulfill(body=render(self.shown), headers=headers)
+        elif path.endswith("/status"):
+            route.fulfill(json=_document(self.shown))
+        else:
+            route.fulfill(status=404)
+
+
+def _document(shown: pages.Page) -> dict[str, Any]:
+    """The waiting document of the same place."""
+    return {
+        "room": shown.room,
+        "state": "waiting",
+        "rank": shown.rank,
+        "waiting": shown.waiting,
+        "eta_seconds": shown.eta_seconds,
+        "eta_low_seconds": shown.eta_low_seconds,
+        "eta_high_seconds": shown.eta_high_seconds,
+        "poll_after_seconds": shown.poll_after_seconds,
+        "entered_at": NOON.isoformat(),
+        "as_of": shown.as_of.isoformat(),
+        "room_state": shown.room_state,
+        "message": shown.message,
+        "ticket": "a-ticket",
+    }
