@@ -59,7 +59,8 @@ end
 if #ARGV == 6 then return {'ok', version} end
 
 -- Marks of used turns were swept by the old ticket_seconds: tickets that had died by it must not live again.
-local tickets_after, old_ticket = tonumber(stored[3]) or 0, tonumber(stored[2])
+local tickets_after = math.max(tonumber(stored[3]) or 0, tonumber(given.tickets_after_us) or 0)
+local old_ticket = tonumber(stored[2])
 if old_ticket and given.ticket_seconds and tonumber(given.ticket_seconds) > old_ticket then
   tickets_after = math.max(tickets_after, math.floor(now - old_ticket * 1000000))
 end

@@ -406,3 +406,15 @@ async def test_an_outage_is_said_and_waited_out() -> None:
         await arrive(rooms)
     await rooms.close()
     await store.close()
+
+
+async def test_a_room_made_again_owes_nothing_to_the_old_ones_tickets(store: Store) -> None:
+    """Who waited when a room was deleted does not come first in the room made again under its name."""
+    rooms = await instance(store, shop=ONE)
+    await arrive(rooms)
+    waiting = await arrive(rooms)
+    await rooms.delete("shop")
+    await rooms.create("shop", ONE)
+    assert (await rooms.get("shop").status(ticket_of(waiting))).standing is Standing.EXPIRED
+    again = await arrive(rooms, ticket=ticket_of(waiting))
+    assert again.visitor != waiting.visitor

@@ -100,7 +100,11 @@ class Rooms:
 
     async def create(self, name: str, settings: RoomSettings, *, expected: int | None = None) -> int:
         """Create or replace a room; returns its version. Raises VersionConflict."""
-        version = await self._store.configure(name, fields_of(settings), expected=expected)
+        fields = fields_of(settings)
+        if (await self._store.registered()).get(name) is False:
+            # The tickets of a deleted room do not come back with its name.
+            fields["tickets_after_us"] = str(self._store.clock.now_us())
+        version = await self._store.configure(name, fields, expected=expected)
         # Not before: a refused change must not take back the note that the room was deleted.
         await self._store.register(name, live=True)
         await self.adopt(name)
