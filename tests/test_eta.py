@@ -76,7 +76,7 @@ def test_a_measured_pace_outweighs_the_limits() -> None:
     """Sessions that end early make the queue faster than capacity / session_seconds, and the pace shows it."""
     settings = RoomSettings(capacity=100, session_seconds=100.0)
     # 6,000 visitor-seconds inside saw 600 go: one in ten per second, where the session length says one in a hundred.
-    assert pace_of(reading(ended=600, stay=6000), settings).per_second == pytest.approx(100 * 615 / 7500)
+    assert pace_of(reading(ended=600, stay=6000), settings).per_second == pytest.approx(100 * 605 / 6500)
 
 
 def test_a_filling_room_is_not_taken_for_a_slow_one() -> None:
@@ -110,7 +110,7 @@ def test_nobody_waits_longer_than_the_sessions_last() -> None:
 def test_a_slow_room_is_seen_too() -> None:
     """A pace below what the session length says is measured as well: sliding sessions that go on and on."""
     settings = RoomSettings(capacity=100, session_seconds=100.0, sliding=True)
-    assert pace_of(reading(ended=0, stay=6000), settings).per_second == pytest.approx(100 * 15 / 7500)
+    assert pace_of(reading(ended=0, stay=6000), settings).per_second == pytest.approx(100 * 5 / 6500)
 
 
 def test_the_rate_is_a_ceiling() -> None:

@@ -25,7 +25,7 @@ VISITOR = Visitor("AbCdEfGhIjKlMnOpQrStUg")
 GRANTED = Pass(VISITOR, NOW + 300)
 TEXT = OFFICE.issue("shop", GRANTED, now=NOW)
 HEADER = {"alg": "HS256", "kid": "k1", "typ": "JWT"}
-CLAIMS: dict[str, Any] = {"aud": "waitroom:shop", "sub": VISITOR, "iat": int(NOW), "exp": NOW + 300}
+CLAIMS: dict[str, Any] = {"aud": "waitroom:shop", "sub": VISITOR, "iat": NOW, "exp": NOW + 300}
 
 
 def segment(raw: bytes) -> str:

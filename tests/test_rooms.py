@@ -236,7 +236,7 @@ async def test_the_old_order_comes_back_after_a_loss(store: Store, redis: Redis)
     assert ranks == [1, 2, 3, 4, 5]
     assert newcomer.serial > max(place.serial for place in waiting)
     assert (await store.admit("shop", term=1)).serials == ()
-    await fast_forward(redis, "shop", 36)
+    await fast_forward(redis, "shop", 45)
     assert (await store.admit("shop", term=1)).serials == (waiting[0].serial,)
     assert inside.serial < waiting[0].serial
 

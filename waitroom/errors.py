@@ -7,7 +7,6 @@ WaitroomError
 ├── VersionConflict    somebody else changed the room first
 ├── TermStale          a newer leader has acted; this one's term is over
 ├── EmbeddedError      the embedded server cannot start or was lost
-├── CheckFailed        `waitroom check` found Redis unfit
 └── Unavailable        Redis did not answer in time or refused
     ├── Full           Redis is out of memory: nobody new fits
     └── Overloaded     this instance's backlog is full
@@ -51,10 +50,6 @@ class TermStale(WaitroomError):
 
 class EmbeddedError(WaitroomError):
     """The embedded server cannot start, or stopped on its own; the message says why and what to do."""
-
-
-class CheckFailed(WaitroomError):
-    """Redis is not fit to hold a queue; the message says why."""
 
 
 class Unavailable(WaitroomError):

@@ -19,7 +19,7 @@ from waitroom.model import Reading
 from waitroom.settings import RoomSettings
 
 #: Seconds of a full room that the session length weighs as much as.
-PRIOR_SECONDS: Final = 15.0
+PRIOR_SECONDS: Final = 5.0
 
 #: Standard deviations between the estimate and its bounds: nine visitors in ten fall between.
 _SPREAD: Final = 1.65
@@ -53,7 +53,8 @@ class Pace:
     `free` places are taken at `ceiling` per second, the room's rate; the visitors behind them need others to go,
     `per_second` of them. `observed_seconds` stand behind that figure. `releases` are evenly spaced ends, in seconds
     from now, of the `inside` places that are taken: by then, at the latest, they are free (`offered` of them may
-    still become sessions of `session_seconds`).
+    still become sessions of `session_seconds`). `guessed` is the share of the pace that rests on the session length
+    instead of observation: visitors may leave much earlier than they must.
     """
 
     per_second: float
@@ -64,6 +65,7 @@ class Pace:
     offered: int = 0
     releases: tuple[float, ...] = ()
     session_seconds: float = 0.0
+    guessed: float = 0.0
 
     def eta(self, rank: int) -> Eta | None:
         """When the visitor at `rank` will be admitted, or None when nobody can say."""
@@ -77,7 +79,7 @@ class Pace:
         doubt = 1 + _DRIFT + 1 / math.sqrt(1 + self.observed_seconds)
         mean, latest = behind / self.per_second, self._latest(behind)
         expected = at_rate + min(mean, latest)
-        low = at_rate + mean * _gamma_quantile(behind, -_SPREAD) / doubt
+        low = at_rate + mean * _gamma_quantile(behind, -_SPREAD) / (doubt * (1 + 2 * self.guessed))
         high = at_rate + min(mean * _gamma_quantile(behind, _SPREAD) * doubt, latest) + _FLOOR_SECONDS
         soonest = rank / self.ceiling - _BURST_SECONDS
         return Eta(max(expected, soonest), min(max(low, soonest), expected), max(high, soonest + _FLOOR_SECONDS))
@@ -112,7 +114,8 @@ def pace_of(reading: Reading, settings: RoomSettings) -> Pace:
     # second follows what a full room will do, also while it is still filling.
     prior = settings.capacity * PRIOR_SECONDS
     ended = reading.pace_ended + prior / settings.session_seconds
-    per_visitor = ended / (reading.pace_stay_us / 1_000_000 + prior)
+    stayed = reading.pace_stay_us / 1_000_000 + prior
+    per_visitor = ended / stayed
     return Pace(
         min(settings.capacity * per_visitor, ceiling),
         observed,
@@ -123,6 +126,7 @@ def pace_of(reading: Reading, settings: RoomSettings) -> Pace:
         # A sliding session may end much later than it says now.
         releases=() if settings.sliding else tuple((end - reading.now_us) / 1_000_000 for end in reading.releases_us),
         session_seconds=settings.session_seconds,
+        guessed=prior / stayed,
     )
 
 

@@ -38,6 +38,11 @@ def admin_key_file(settings: ServerSettings) -> Path:
     return Path(settings.data_dir) / _ADMIN
 
 
+def signing_key_file(settings: ServerSettings) -> Path:
+    """Where a generated signing key is kept."""
+    return Path(settings.data_dir) / _SIGNING
+
+
 def _kept(path: Path, fresh: str) -> str:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

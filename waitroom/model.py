@@ -59,7 +59,7 @@ class Ticket:
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """Signed proof of admission. `expires` is in seconds since the epoch, Redis time.
+    """Signed proof of admission. `expires` and `issued` are in seconds since the epoch, Redis time.
 
     An `offer` has not been claimed yet: it lives for `claim_seconds`, and the next contact starts the session.
     """
@@ -67,6 +67,7 @@ class Pass:
     visitor: Visitor
     expires: float
     offer: bool = False
+    issued: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +148,7 @@ class Reading:
     pace_ended: float = 0.0
     pace_stay_us: float = 0.0
     longest_session_seconds: float = 0.0
+    passes_after_us: int = 0
     releases_us: tuple[int, ...] = ()
     revoked: dict[Visitor, int] = field(default_factory=dict)
 

@@ -45,7 +45,7 @@ class PassOffice:
         claims: dict[str, Any] = {
             "aud": f"waitroom:{room}",
             "sub": granted.visitor,
-            "iat": int(now),
+            "iat": math.floor(now * 1000) / 1000,
             "exp": math.floor(granted.expires * 1000) / 1000,
         }
         if granted.offer:
@@ -97,4 +97,4 @@ def _judged(claims: dict[str, Any], now: float) -> Pass | None:
         return None
     if expires <= now or issued > now + LEEWAY_SECONDS:
         return None
-    return Pass(Visitor(visitor), float(expires), offer=claims.get("offer") is True)
+    return Pass(Visitor(visitor), float(expires), offer=claims.get("offer") is True, issued=float(issued))

@@ -6,8 +6,9 @@ re-create a room whose data were lost without letting anybody in twice.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from waitroom import metrics
 from waitroom.batching import Batcher
@@ -18,6 +19,9 @@ from waitroom.settings import RoomSettings
 from waitroom.store import Store
 
 Result = TypeVar("Result")
+
+#: Revocations of this last while before a reading are asked for again by the next: equal times are not lost.
+_OVERLAP_US: Final = 1_000_000
 
 
 class Room:
@@ -38,7 +42,8 @@ class Room:
         self.reading = reading
         self.marks = reading.marks
         self.pace: Pace = pace_of(reading, settings)
-        self.revoked: dict[Visitor, int] = dict(reading.revoked)
+        # In the order of revocation, so that old ones are found in front.
+        self.revoked: OrderedDict[Visitor, int] = OrderedDict(reading.revoked)
         self._store = store
         self._recover = recover
 
@@ -73,18 +78,13 @@ class Room:
         """Claim an offer, lengthen a sliding session, or just see whether the pass still has its place."""
         return self._extend.submit(proof)
 
-    def is_revoked(self, visitor: Visitor) -> bool:
-        """Whether the visitor's pass outlives their place."""
-        return visitor in self.revoked
+    def is_revoked(self, proof: Pass) -> bool:
+        """Whether the pass outlives its place, or the room for which it was given."""
+        return proof.visitor in self.revoked or proof.issued * 1_000_000 < self.reading.passes_after_us
 
     def eta(self, rank: int) -> Eta | None:
         """When the visitor at `rank` will be admitted, as far as anybody can say."""
         return self.pace.eta(rank)
-
-    @property
-    def backlog(self) -> int:
-        """Requests that wait for Redis."""
-        return sum(batcher.backlog for batcher in self._batchers())
 
     # What the instance learns.
 
@@ -95,8 +95,8 @@ class Room:
         self.pace = pace_of(reading, settings)
         self.revoked.update(reading.revoked)
         over = reading.now_us - reading.longest_session_seconds * 1_000_000
-        if self.revoked and next(iter(self.revoked.values())) < over:
-            self.revoked = {visitor: when for visitor, when in self.revoked.items() if when >= over}
+        while self.revoked and next(iter(self.revoked.values())) < over:
+            self.revoked.popitem(last=False)
 
     def note_admission(self, admission: Admission) -> None:
         """Remember whose turn has come, in case the data are lost before the next reading."""
@@ -105,7 +105,12 @@ class Room:
 
     async def read(self) -> Reading:
         """A fresh reading from Redis; raises RoomUnknown, RoomBroken, Unavailable."""
-        return await self._store.read(self.name, since_us=max(self.revoked.values(), default=0))
+        known = self.reading.now_us
+        reading = await self._store.read(self.name, since_us=max(known - _OVERLAP_US, 0))
+        if reading.now_us < known:
+            # The clock of Redis was set back: what was revoked since then is dated before what is known.
+            reading = await self._store.read(self.name)
+        return reading
 
     async def close(self) -> None:
         """Answer everybody who still waits for Redis."""

@@ -25,8 +25,14 @@ logger = logging.getLogger(__name__)
 #: Seconds between two readings of a room.
 READING_SECONDS: Final = 1.0
 
-#: Seconds beyond the longest poll for which a re-created room admits nobody: jitter, and a slow network.
+#: A re-created room admits nobody for the longest poll times this (ours and the page's jitter) ...
+_HOLD_JITTER: Final = 1.3
+
+#: ... and these seconds, for a slow network.
 _HOLD_MARGIN_SECONDS: Final = 5.0
+
+#: Rooms that are read at the same time.
+_ROOMS_AT_ONCE: Final = 8
 
 #: Times that a change is tried when others change the same room.
 _TRIES: Final = 30
@@ -63,7 +69,7 @@ class Rooms:
         """
         try:
             await self._refresh()
-        except Unavailable:
+        except (Unavailable, RoomBroken):
             self.reachable = False
             raise
         self.reachable = True
@@ -76,8 +82,14 @@ class Rooms:
             self._forget(name)
         for name, live in listed.items():
             if live and name not in self._rooms:
-                await self._guarded(name, self.adopt(name))
-        await asyncio.gather(*(self._guarded(room.name, self._renew(room)) for room in self))
+                await self._guarded(name, self._adopt_listed(name))
+        together = asyncio.Semaphore(_ROOMS_AT_ONCE)
+
+        async def renew(room: Room) -> None:
+            async with together:
+                await self._guarded(room.name, self._renew(room))
+
+        await asyncio.gather(*(renew(room) for room in self))
         metrics.SKEW_SECONDS.set(self._store.clock.skew_seconds())
 
     async def run(self) -> None:
@@ -89,7 +101,7 @@ class Rooms:
                 if down:
                     logger.info("redis is back")
                 down = False
-            except Unavailable as error:
+            except (Unavailable, RoomBroken) as error:
                 if not down:
                     logger.error("redis is down: %s", error)
                 down = True
@@ -100,13 +112,15 @@ class Rooms:
 
     async def create(self, name: str, settings: RoomSettings, *, expected: int | None = None) -> int:
         """Create or replace a room; returns its version. Raises VersionConflict."""
-        fields = fields_of(settings)
-        if (await self._store.registered()).get(name) is False:
-            # The tickets of a deleted room do not come back with its name.
-            fields["tickets_after_us"] = str(self._store.clock.now_us())
+        fields, live = fields_of(settings), (await self._store.registered()).get(name)
+        if live is False:
+            # The proofs of a deleted room do not come back with its name.
+            fields["tickets_after_us"] = fields["passes_after_us"] = str(self._store.clock.now_us())
         version = await self._store.configure(name, fields, expected=expected)
-        # Not before: a refused change must not take back the note that the room was deleted.
-        await self._store.register(name, live=True)
+        # Not before, and not for a known room: a change that is refused, or overtaken by a deletion, must not take
+        # back the note that the room was deleted.
+        if not live:
+            await self._store.register(name, live=True)
         await self.adopt(name)
         return version
 
@@ -157,12 +171,18 @@ class Rooms:
         self.faults.pop(name, None)
         return self._rooms[name]
 
+    async def _adopt_listed(self, name: str) -> None:
+        try:
+            await self.adopt(name)
+        except RoomUnknown:
+            raise RoomBroken("it is listed, but its data are gone, and nobody here knows its settings") from None
+
     async def recover(self, room: Room) -> None:
         """Make a lost room again; raises RoomUnknown when it was deleted on purpose."""
         if (await self._store.registered()).get(room.name) is False:
             self._forget(room.name)
             raise RoomUnknown(f"no room {room.name!r}")
-        hold = room.settings.longest_poll_seconds + _HOLD_MARGIN_SECONDS
+        hold = room.settings.longest_poll_seconds * _HOLD_JITTER + _HOLD_MARGIN_SECONDS
         try:
             await self._store.configure(
                 room.name, fields_of(room.settings), expected=0, marks=room.marks, hold_seconds=hold
@@ -219,7 +239,7 @@ class Rooms:
             await work
         except RoomUnknown:
             pass
-        except (RoomBroken, SettingsError) as error:
+        except RoomBroken as error:
             if self.faults.get(name) != str(error):
                 logger.error("room %s is degraded: %s", name, error)
             self.faults[name] = str(error)
@@ -235,4 +255,7 @@ def _settings_in(name: str, reading: Reading) -> RoomSettings:
     missing = [field for field in RoomSettings.model_fields if field not in reading.settings]
     if missing:
         raise RoomBroken(f"room {name!r}: the setting {missing[0]!r} is missing")
-    return settings_of(reading.settings)
+    try:
+        return settings_of(reading.settings)
+    except SettingsError as error:
+        raise RoomBroken(f"room {name!r}: {error}") from None

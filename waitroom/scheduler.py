@@ -49,6 +49,7 @@ class Scheduler:
             ("note_eta", _NOTE_SECONDS, self._note_eta),
         )
         self._due: dict[tuple[str, str], float] = {}
+        self._lease_fault = ""
 
     async def run(self) -> None:
         """Tick for ever."""
@@ -66,6 +67,12 @@ class Scheduler:
             term = await self._leadership.hold()
         except Unavailable:
             # Rooms.run says that Redis is down; the lease runs out by itself.
+            return
+        except RoomBroken as error:
+            metrics.TICK_FAILURES.labels("lease").inc()
+            if self._lease_fault != str(error):
+                logger.error("nobody can lead: %s", error)
+            self._lease_fault = str(error)
             return
         if term is None:
             return

@@ -149,10 +149,15 @@ class ServerSettings(BaseModel):
         "",
         description="address at which visitors see the site; under https cookies are `Secure` and `__Host-`",
     )
-    tick_seconds: float = Field(0.1, ge=0.01, le=5, description="time between two rounds of the scheduler")
+    tick_seconds: float = Field(0.1, ge=0.01, le=0.2, description="time between two rounds of the scheduler")
     lease_seconds: float = Field(3.0, ge=0.2, le=60, description="how long a dead leader holds up the others")
     redis_timeout_seconds: float = Field(0.4, ge=0.05, le=10, description="longest wait for an answer of Redis")
-    max_backlog: int = Field(20_000, ge=1, le=1_000_000, description="requests that may wait for Redis per instance")
+    max_backlog: int = Field(
+        20_000,
+        ge=1,
+        le=1_000_000,
+        description="requests of one kind that may wait for Redis, per room and worker; beyond it 503",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
     rooms: dict[RoomName, RoomSettings] = Field(
         default_factory=dict, description="rooms to create if they do not exist yet, by name"

@@ -17,10 +17,11 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Final, cast
 
 from redis import exceptions
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.commands.core import AsyncScript
@@ -35,6 +36,9 @@ SCHEMA: Final = "1"
 
 #: Visitors that one call of `admit` or entries that one of `expire` may move (500 is also the scripts' own bound).
 MOST_PER_CALL: Final = 500
+
+#: Revocations that one call of `read` lists at most, as the script has it.
+_REVOKED_PER_PAGE: Final = 5000
 
 _STANDINGS: Final = {standing.value: standing for standing in Standing}
 
@@ -51,9 +55,10 @@ _PASSING: Final = (
 
 
 def connect(url: str, *, timeout_seconds: float, connections: int = 64) -> Redis:
-    """A client without retries, whose every wait is bounded."""
-    return Redis.from_url(
+    """A client without retries, whose every wait is bounded, also the wait for a free connection."""
+    pool = BlockingConnectionPool.from_url(
         url,
+        timeout=timeout_seconds,
         socket_timeout=timeout_seconds,
         socket_connect_timeout=timeout_seconds,
         retry=Retry(NoBackoff(), 0),
@@ -61,6 +66,7 @@ def connect(url: str, *, timeout_seconds: float, connections: int = 64) -> Redis
         decode_responses=True,
         protocol=2,
     )
+    return Redis.from_pool(pool)
 
 
 def masked(url: str) -> str:
@@ -230,11 +236,19 @@ class Store:
 
     async def read(self, room: str, *, since_us: int = 0) -> Reading:
         """The whole of a room at one instant, with the revocations since `since_us`."""
-        reply = await self._call("read", room, [since_us])
-        try:
-            return self._reading(reply)
-        except ValueError as error:
-            raise RoomBroken(f"room {room!r}: {error}") from error
+        revoked: dict[Visitor, int] = {}
+        while True:
+            reply = await self._call("read", room, [since_us])
+            try:
+                reading = self._reading(reply)
+            except ValueError as error:
+                raise RoomBroken(f"room {room!r}: {error}") from error
+            revoked |= reading.revoked
+            # A full page: there may be more, from where this one ends.
+            last = max(reading.revoked.values(), default=0)
+            if len(reading.revoked) < _REVOKED_PER_PAGE or last <= since_us:
+                return replace(reading, revoked=revoked)
+            since_us = last
 
     def _reading(self, reply: list[Any]) -> Reading:
         now_us = self._observed(reply[1])
@@ -256,6 +270,7 @@ class Store:
             marks=Marks(number("last"), number("turn_serial"), number("turn_us"), version),
             hold_until_us=number("hold_until_us"),
             longest_session_seconds=float(config.pop("longest_session_seconds", 0)),
+            passes_after_us=int(config.pop("passes_after_us", 0)),
             pace_admitted=float(state.get("pace_admitted", 0)),
             pace_us=float(state.get("pace_us", 0)),
             pace_ended=float(state.get("pace_ended", 0)),

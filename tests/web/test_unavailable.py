@@ -204,12 +204,16 @@ def _first_answers(held: list[socket.socket], count: int) -> list[bytes]:
     for link in held:
         poller.register(link, selectors.EVENT_READ, link)
     answers: list[bytes] = []
+    begun: dict[socket.socket, bytes] = {}
     deadline = time.monotonic() + sites.PATIENCE_SECONDS
     while len(answers) < count and time.monotonic() < deadline:
         for key, _ in poller.select(1):
-            poller.unregister(key.fileobj)
             ready: socket.socket = key.data
-            answers.append(ready.recv(65_536))
+            begun[ready] = begun.get(ready, b"") + ready.recv(65_536)
+            # A problem document ends with its only closing brace; head and body may come apart.
+            if begun[ready].endswith(b"}"):
+                poller.unregister(ready)
+                answers.append(begun[ready])
     poller.close()
     return answers
 

@@ -32,7 +32,7 @@ def waiting(room: Room, place: Place, *, ticket: str) -> dict[str, Any]:
         # The reading is up to a second old; nobody stands behind the end of the queue.
         "waiting": max(room.reading.waiting, place.rank),
         **_eta_fields(eta),
-        "poll_after_seconds": round(poll_after(eta, room.settings), 1),
+        "poll_after_seconds": round(poll_after(eta, room.settings), 2),
         "entered_at": iso(place.serial),
         "as_of": iso(place.now_us),
         "room_state": room.settings.state,
@@ -77,7 +77,7 @@ def _admitted_per_second(reading: Reading) -> float | None:
 def _eta_at_tail(room: Room) -> Eta | None:
     reading, settings = room.reading, room.settings
     free = settings.capacity == 0 or reading.occupancy < settings.capacity
-    if reading.waiting == 0 and free and settings.state in ("open", "bypass"):
+    if reading.waiting == 0 and free and room.pace.per_second > 0:
         return Eta(0.0, 0.0, 0.0)
     return room.eta(reading.waiting + 1)
 

@@ -31,6 +31,9 @@ _REMEMBERED: Final = 100_000
 #: Share of a sliding session that may pass before the next request lengthens it again.
 _SLIDE_AFTER: Final = 0.1
 
+#: Seconds by which a pass may end before its place, being rounded down.
+_ROUNDING_SECONDS: Final = 0.002
+
 #: Seconds that a pass given while Redis is down lives at most.
 _OPEN_PASS_SECONDS: Final = 60.0
 
@@ -84,7 +87,7 @@ class Gate:
         proof = self._verified(room, text) if text else None
         if proof is None:
             return await self._without_pass(room)
-        if room.is_revoked(proof.visitor):
+        if room.is_revoked(proof):
             return FORBIDDEN
         if not self._asks_redis(room, proof):
             return GO_ON
@@ -114,11 +117,11 @@ class Gate:
         except (Unavailable, RoomBroken):
             return MUST_WAIT if room.settings.when_down == "closed" else GO_ON
         if place.standing is Standing.USED:
-            return FORBIDDEN if room.is_revoked(proof.visitor) else MUST_WAIT
+            return FORBIDDEN if room.is_revoked(proof) else MUST_WAIT
         if place.standing is Standing.UNKNOWN:
             # No record and no room to make one: a claimed pass is good until it ends, an offer is void.
             return MUST_WAIT if proof.offer or room.settings.when_down == "closed" else GO_ON
-        if proof.offer or place.expires_us / 1_000_000 > proof.expires + 1:
+        if proof.offer or place.expires_us / 1_000_000 > proof.expires + _ROUNDING_SECONDS:
             return self._handing_out(room, place)
         return GO_ON
 

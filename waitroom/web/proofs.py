@@ -42,14 +42,15 @@ class ProofDesk:
         self._attributes = "; Path=/; HttpOnly; SameSite=Lax" + ("; Secure" if instance.settings.secure else "")
 
     def of_visitor(self, scope: Scope, room: str) -> Proof:
-        """The proofs that `enter`, `status` and `leave` accept: the bearer's if there is one, else the cookies'."""
+        """The proofs that `enter`, `status` and `leave` accept: the bearer's if it is one, else the cookies'."""
         authorization = header(scope, b"authorization")
         if authorization is not None:
             scheme, _, text = authorization.decode("latin-1").partition(" ")
-            if scheme.lower() != "bearer":
-                return Proof()
-            text = text.strip(_BLANKS)
-            return Proof(self._tickets.verify(room, text), self.verified_pass(room, text))
+            text = text.strip(_BLANKS) if scheme.lower() == "bearer" else ""
+            borne = Proof(self._tickets.verify(room, text), self.verified_pass(room, text))
+            # What does not verify here may be the origin's own: it must not hide the cookies.
+            if borne.ticket or borne.granted:
+                return borne
         ticket, granted = self.cookie(scope, room, "ticket"), self.cookie(scope, room, "pass")
         return Proof(
             self._tickets.verify(room, ticket) if ticket else None,

@@ -36,7 +36,7 @@ class Endpoint:
 
     async def inside(self, room: Room, proof: Proof) -> Place | None:
         """The place that a pass proves, if its holder is still inside."""
-        if proof.granted is None or room.is_revoked(proof.granted.visitor):
+        if proof.granted is None or room.is_revoked(proof.granted):
             return None
         place = await room.extend(proof.granted)
         return place if place.standing is Standing.ADMITTED else None
@@ -159,8 +159,12 @@ def refuse_fields(document: dict[str, Any]) -> None:
 
 
 def refuse_cross_site(scope: Scope, room: Room) -> None:
-    """A page of another site may not act for its visitor, unless the room allows that page's origin."""
-    if header(scope, b"sec-fetch-site") != b"cross-site":
+    """A page of another origin may not act for its visitor, unless the room allows that origin.
+
+    Browsers say where a request comes from; other clients say nothing, and act for nobody else. A sibling host is
+    another origin too: it shares the site's cookies, but need not be trusted.
+    """
+    if header(scope, b"sec-fetch-site") in (None, b"same-origin", b"none"):
         return
     origin = (header(scope, b"origin") or b"").decode("latin-1")
     if origin not in room.settings.return_origins:

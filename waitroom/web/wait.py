@@ -47,6 +47,7 @@ class Wait:
 
     async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
         """A page for those who wait, 303 for the admitted."""
+        refuse_drive_by(scope)
         try:
             room = self._enter.room(scope)
         except Unavailable:
@@ -125,6 +126,13 @@ class Asset:
             content_type=asset.content_type.encode(),
             cache=next(line for line in headers if line[0] == b"cache-control"),
         )
+
+
+def refuse_drive_by(scope: Scope) -> None:
+    """Only a visit enters: not an image that another page embeds, nor a browser that fetches ahead."""
+    destination, purpose = header(scope, b"sec-fetch-dest"), header(scope, b"sec-purpose") or b""
+    if destination not in (None, b"document") or b"prefetch" in purpose:
+        raise Problem(403, "not-a-visit", "Not a visit", "the waiting page is to be opened by itself")
 
 
 def asked_return(query: bytes) -> str | None:
