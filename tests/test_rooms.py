@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 
 import pytest
 from redis.asyncio import Redis
@@ -418,3 +419,35 @@ async def test_a_room_made_again_owes_nothing_to_the_old_ones_tickets(store: Sto
     assert (await rooms.get("shop").status(ticket_of(waiting))).standing is Standing.EXPIRED
     again = await arrive(rooms, ticket=ticket_of(waiting))
     assert again.visitor != waiting.visitor
+
+
+async def test_a_hundred_rooms_are_read_with_a_few_connections(redis: Redis, engine: str) -> None:
+    """More rooms than connections are no outage, neither for the readings nor for their visitors."""
+    few = Store(connect(engine, timeout_seconds=10, connections=4), Clock(), timeout_seconds=10)
+    rooms = Rooms(few, {f"room-{number}": ONE for number in range(100)})
+    await rooms.refresh()
+    assert rooms.reachable
+    assert len(list(rooms)) == 100
+    places = await asyncio.gather(*(arrive(rooms, room.name) for room in rooms))
+    assert {place.standing for place in places} == {Standing.OFFERED}
+    await rooms.close()
+    await few.close()
+
+
+async def test_every_revocation_is_learned_at_once(store: Store, redis: Redis) -> None:
+    """A new instance knows all who left, more of them than one call lists."""
+    now_us = (await instance(store, shop=ONE)).get("shop").reading.now_us
+    key = keys.room_key("shop", "revoked")
+    await redis.zadd(key, {f"visitor-{number}": now_us - 20_000 + number for number in range(12_000)})
+    assert len((await instance(store)).get("shop").revoked) == 12_000
+
+
+async def test_revocations_survive_a_clock_set_back(store: Store, redis: Redis) -> None:
+    """Who leaves after the clock of Redis was set back is revoked as well."""
+    rooms = await instance(store, shop=ONE)
+    room = rooms.get("shop")
+    inside = await arrive(rooms)
+    room.renew(replace(room.reading, now_us=room.reading.now_us + 3_600_000_000), room.settings)
+    await room.leave(inside.visitor)
+    await rooms.refresh()
+    assert inside.visitor in room.revoked

@@ -46,7 +46,7 @@ room_app = typer.Typer(help="Show and change rooms, live.", no_args_is_help=True
 app.add_typer(room_app, name="room")
 
 Config = Annotated[Path | None, typer.Option(help="TOML file with settings and rooms")]
-RedisUrl = Annotated[str | None, typer.Option(help="the Redis or Valkey to use; without one a server is embedded")]
+RedisUrl = Annotated[str | None, typer.Option(help="the Redis or Valkey to use; default: the embedded one")]
 DataDir = Annotated[str | None, typer.Option(help="folder of the embedded server's data and of generated keys")]
 Name = Annotated[str, typer.Argument(help="the room's name")]
 Message = Annotated[str | None, typer.Option(help="what to tell those who wait")]

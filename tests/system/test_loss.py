@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
+import signal
 from pathlib import Path
 
 import pytest
@@ -95,3 +97,17 @@ async def until_admitted(browser: Browser) -> None:
     while document.get("state") != "admitted":
         await asyncio.sleep(0.05)
         _, document = await browser.ask("GET", "/v1/rooms/shop/status")
+
+
+async def test_a_dead_embedded_server_is_started_again(tmp_path: Path) -> None:
+    """SIGKILL of the embedded server alone: `serve` starts it again, and everybody's rank is what it was."""
+    with serving(tmp_path, rooms={"shop": ROOM}) as served:
+        redis = Redis.from_url(f"unix://{tmp_path}/data/redis.sock", decode_responses=True, protocol=2)
+        async with browsing(20, served.port) as browsers:
+            await entered_one_by_one(browsers)
+            before = await ranks_now(browsers[1:])
+            os.kill((await redis.info("server"))["process_id"], signal.SIGKILL)
+            while (await browsers[1].ask("GET", "/v1/rooms/shop/status"))[0] != 200:
+                await asyncio.sleep(0.1)
+            assert await ranks_now(browsers[1:]) == before
+        await redis.aclose()

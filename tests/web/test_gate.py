@@ -376,3 +376,13 @@ async def test_an_unexpected_failure_lets_nobody_in(
     answer = await client.get("/gate/shop", headers={"Cookie": "waitroom_pass_shop=x.y.z"})
     assert answer.status_code == 401
     assert "set-cookie" not in answer.headers
+
+
+def test_a_deleted_rooms_pass_opens_no_room_of_its_name(site: Site, new_room: Callable[..., str]) -> None:
+    """A room made again under an old name owes nothing to the passes of the old one."""
+    name = new_room(capacity=1)
+    granted = site.pass_of_new(name)
+    assert site.gate(name, granted).status_code == 204
+    assert site.admin("DELETE", f"/{name}").status_code == 204
+    assert site.admin("PUT", f"/{name}", json={"capacity": 1}).status_code == 201
+    assert site.gate(name, granted).status_code == 403

@@ -235,3 +235,36 @@ def test_the_page_names_only_files_that_exist(site: Site, full_room: str) -> Non
     addresses = re.findall(r'(?:src|href)="(/wait/_assets/[^"]+)"', visit(site, full_room).text)
     assert len(addresses) == len(ASSETS)
     assert {site.call("GET", address).status_code for address in addresses} == {200}
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"Sec-Fetch-Dest": "image"}, {"Sec-Fetch-Dest": "iframe"}, {"Sec-Purpose": "prefetch;prerender"}],
+    ids=lambda headers: str(*headers.values()),
+)
+def test_only_a_visit_enters(site: Site, full_room: str, headers: dict[str, str]) -> None:
+    """A picture in another page, a frame or a browser that fetches ahead takes no place."""
+    before = site.snapshot()
+    assert_problem(site.call("GET", f"/wait/{full_room}", headers=headers), 403)
+    assert site.snapshot() == before
+
+
+@pytest.mark.parametrize("foreign", ["Basic dTpw", "Bearer the-origins-own", "Bearer"])
+def test_the_origins_authorization_hides_no_cookie(site: Site, full_room: str, foreign: str) -> None:
+    """What a browser or client sends for the origin in every request does not cost the place."""
+    ticket, _ = set_cookies(visit(site, full_room))[f"waitroom_ticket_{full_room}"]
+    cookies = {"Cookie": f"waitroom_ticket_{full_room}={ticket}", "Authorization": foreign}
+    assert site.call("GET", f"/v1/rooms/{full_room}/status", headers=cookies).json()["rank"] == 1
+    assert site.call("POST", f"/v1/rooms/{full_room}/enter", headers=cookies).json()["rank"] == 1
+
+
+def test_a_sibling_host_may_not_leave_for_a_visitor(site: Site, full_room: str) -> None:
+    """A page of another host of the same site shares the cookies, but not the say."""
+    ticket, _ = set_cookies(visit(site, full_room))[f"waitroom_ticket_{full_room}"]
+    headers = {
+        "Cookie": f"waitroom_ticket_{full_room}={ticket}",
+        "Sec-Fetch-Site": "same-site",
+        "Origin": "https://evil.shop.example",
+    }
+    assert_problem(site.call("POST", f"/v1/rooms/{full_room}/leave", headers=headers), 403)
+    assert site.status(full_room, ticket).json()["rank"] == 1
