@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from typing import Final
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
+
+from tests.servers import missing
 
 _PROGRAMS: Final = ("chromium", "chromium-browser", "google-chrome")
 
@@ -29,10 +30,7 @@ def browser() -> Iterator[Browser]:
     """The browser; every visitor gets a context of their own in it."""
     program = next(filter(None, map(shutil.which, _PROGRAMS)), None)
     if program is None:
-        reason = f"none of {', '.join(_PROGRAMS)} is on PATH"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
+        missing(" or ".join(_PROGRAMS))
     with sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=program, args=_FLAGS)
         yield launched
