@@ -1,15 +1,17 @@
 # What people do with this checkout. Each target makes what it needs; `make help` lists them.
 
 PYTHON ?= python3
+INSTANCES ?= 2
+SCENARIO ?= crowd
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench clean
+.PHONY: help setup demo cluster jobs jobs-report test lint format loadtest bench clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## create .venv with everything installed
 
@@ -24,9 +26,18 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY) ## run it all: two instances, nginx, a shop and a crowd, on http://127.0.0.1:8080/
 	@exec $(BIN)/waitroom demo $(ARGS)
 
+cluster: $(READY) ## run deploy/compose.yaml as plain processes: INSTANCES=2; Linux only
+	@exec $(BIN)/python deploy/cluster.py --instances $(INSTANCES) $(ARGS)
+
+jobs: $(READY) ## run the job service of examples/jobs on http://127.0.0.1:8090/
+	@exec $(BIN)/python -m examples.jobs.run $(ARGS)
+
+jobs-report: $(READY) ## what it does with 50 to 200 jobs, 10 to 50 at once (ARGS="100/20": one of them)
+	@$(BIN)/python -m examples.jobs.report $(ARGS)
+
 test: $(READY) ## run the tests; installs the servers and the browser they want where it can
 	@sh tests/install.sh
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: $(READY) ## ruff, mypy strict, and imports that go down only
 	$(BIN)/ruff check .
@@ -38,8 +49,11 @@ format: $(READY) ## put the code into shape
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
-bench: $(READY) ## what an enter costs, beside bare uvicorn in the same run (needs wrk)
-	$(BIN)/python benchmarks/enter.py $(ARGS)
+loadtest: $(READY) ## a crowd and a verdict on what it saw: SCENARIO=crowd, capacity, scale, herd, ramp, soak, reconnect
+	@exec $(BIN)/python -m loadtest $(SCENARIO) $(ARGS)
+
+bench: $(READY) ## measure it all, beside bare uvicorn in the same run; ARGS="--quick" (needs wrk)
+	@$(BIN)/python -m benchmarks $(ARGS)
 
 clean: ## remove what the other targets made
 	rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -29,17 +29,21 @@ local function settings(names)
 end
 -- end
 
-local set, fault = settings({'capacity', 'admit_per_second', 'claim_seconds', 'abandon_seconds'})
+local set, fault = settings({'capacity', 'admit_per_second', 'claim_seconds', 'abandon_seconds', 'session_seconds'})
 if not set then return fault end
-local marks = redis.call('HMGET', state_key, 'term', 'tat_us', 'hold_until_us', 'turn_serial',
-  'pace_at_us', 'pace_admitted', 'pace_us', 'pace_ended', 'pace_stay_us', 'pace_last_admitted', 'admitted',
-  'pace_last_inside')
-local tat, hold_until, turn_serial = tonumber(marks[2]) or 0, tonumber(marks[3]) or 0, tonumber(marks[4]) or 0
+local fields = {'term', 'tat_us', 'hold_until_us', 'turn_serial', 'entered', 'admitted', 'finished', 'no_show',
+  'pace_at_us', 'pace_admitted', 'pace_us', 'pace_stay_us', 'pace_ended', 'pace_early', 'pace_no_show',
+  'pace_wait_us', 'pace_gone', 'pace_last_admitted', 'pace_last_inside', 'pace_last_finished', 'pace_last_no_show',
+  'pace_last_waiting', 'pace_last_gone'}
+local marks, found = {}, redis.call('HMGET', state_key, unpack(fields))
+for i, field in ipairs(fields) do marks[field] = tonumber(found[i]) or 0 end
+local tat, hold_until, turn_serial = marks.tat_us, marks.hold_until_us, marks.turn_serial
 local term, most = tonumber(ARGV[1]), math.min(tonumber(ARGV[2]), 500)
-if term < (tonumber(marks[1]) or 0) then return {'stale', tonumber(marks[1])} end
+if term < marks.term then return {'stale', marks.term} end
 local waiting = redis.call('ZCARD', wait_key)
 local occupancy = redis.call('ZCOUNT', active_key, '(' .. int(now), '+inf')
-redis.call('ZCARD', seen_key) redis.call('ZCARD', offered_key)
+local heard_first = redis.call('ZRANGE', seen_key, 0, 0, 'WITHSCORES')
+redis.call('ZCARD', offered_key)
 
 -- shared: allowance
 -- How many may be admitted now. The rate is a generic cell rate (ITU-T I.371): tat_us is when the next admission is
@@ -67,63 +71,91 @@ local function tat_after(admitted)
 end
 -- end
 
--- What the eta rests on, all fading with a time constant of 60 s: admissions and time under demand (while somebody
--- waits and may be admitted), and, at any time, the places inside that ended and the visitor-seconds spent inside.
-local function pace(admitted)
-  local function old(i) return tonumber(marks[i]) or 0 end
-  local step = math.min(math.max(now - (tonumber(marks[5]) or now), 0), 5000000)
-  local fade = math.exp(-step / 60000000)
-  local demand, demand_us = old(6), old(7)
-  if waiting > 0 and set.state ~= 'paused' and set.state ~= 'closed' and now >= hold_until then
-    demand, demand_us = demand * fade + admitted, demand_us * fade + step
+-- What the eta rests on. Each figure fades as newer ones of its kind come in, and stands while none do: admissions and
+-- time under demand (somebody waits and may be admitted); the visitor-seconds inside, and how many places ended, ended
+-- early, or were never claimed in them; the visitor-seconds in the queue, and how many went out of it without a turn,
+-- less those who came back.
+local function pace(admitted, left_waiting)
+  local step = math.min(math.max(now - (marks.pace_at_us > 0 and marks.pace_at_us or now), 0), 5000000)
+  local written = {'pace_at_us', int(now)}
+  local function keep(field, value) written[#written + 1], written[#written + 2] = field, string.format('%.6f', value) end
+  local function faded(share, seconds)
+    local by = math.exp(-step * share / (seconds * 1000000))
+    return function(field, more) keep(field, marks[field] * by + more) end
   end
-  local came = old(11) - old(10)
-  local ended = old(8) * fade + math.max(old(12) + came - occupancy, 0)
-  local stay_us = old(9) * fade + occupancy * step
-  return {'pace_at_us', int(now), 'pace_admitted', string.format('%.6f', demand), 'pace_us', int(demand_us),
-    'pace_ended', string.format('%.6f', ended), 'pace_stay_us', int(stay_us),
-    'pace_last_admitted', int(old(11) + admitted), 'pace_last_inside', int(occupancy + admitted)}
+
+  local demand = waiting > 0 and set.state ~= 'paused' and set.state ~= 'closed' and now >= hold_until
+  local add = faded(demand and 1 or 0, 60)
+  add('pace_admitted', demand and admitted or 0)
+  -- Where nobody waited the leader comes by more rarely: who waits now has not waited for all of the step.
+  add('pace_us', demand and math.min(step, (marks.pace_last_waiting > 0) and step or late_us) or 0)
+
+  -- Sessions tell of themselves as slowly as they last.
+  local memory = math.min(math.max(set.session_seconds, 60), 600)
+  local came, over = marks.admitted - marks.pace_last_admitted, marks.finished - marks.pace_last_finished
+  local no_show, gone = marks.no_show - marks.pace_last_no_show, marks.entered - marks.admitted - waiting
+  if not found[#found] then over, no_show, marks.pace_last_gone = 0, 0, gone end
+  local ended = math.max(marks.pace_last_inside + came - occupancy, 0)
+  add = faded((set.capacity > 0) and math.min(occupancy / set.capacity, 1) or 1, memory)
+  add('pace_stay_us', (marks.pace_last_inside + occupancy) / 2 * step)
+  add('pace_ended', ended)
+  add('pace_early', ended - over - no_show)
+  add('pace_no_show', no_show)
+
+  add = faded(waiting > 0 and 1 or 0, memory)
+  add('pace_wait_us', waiting * step)
+  add('pace_gone', gone - marks.pace_last_gone)
+
+  keep('pace_last_admitted', marks.admitted + admitted)
+  keep('pace_last_inside', occupancy + admitted)
+  keep('pace_last_finished', marks.finished)
+  keep('pace_last_no_show', marks.no_show)
+  keep('pace_last_waiting', left_waiting)
+  keep('pace_last_gone', gone)
+  return written
 end
 
 local places = allowance(math.min(most, waiting))
-local offers, names, serials, silent = {}, {}, {}, {}
+local offers, serials, ids, silent = {}, {}, {}, 0
 if places > 0 then
-  local head = redis.call('ZRANGE', wait_key, 0, places - 1, 'WITHSCORES')
-  local ids = {}
+  local head, heard = redis.call('ZRANGE', wait_key, 0, places - 1, 'WITHSCORES'), {}
   for i = 1, #head, 2 do ids[#ids + 1] = head[i] end
-  local heard = redis.call('ZMSCORE', seen_key, unpack(ids))
   local deadline, quiet_since = int(now + set.claim_seconds * 1000000), now - set.abandon_seconds * 1000000
+  -- Mostly the longest silence of all is short, and the others' need not be looked up.
+  if not heard_first[2] or tonumber(heard_first[2]) < quiet_since then
+    heard = redis.call('ZMSCORE', seen_key, unpack(ids))
+  end
   for i, visitor in ipairs(ids) do
     -- Nobody who has gone silent is offered a place that another could use; their ticket brings them back.
-    if tonumber(heard[i] or 0) < quiet_since then
-      silent[#silent + 1] = visitor
+    if #heard > 0 and tonumber(heard[i] or 0) < quiet_since then
+      silent = silent + 1
     else
       offers[#offers + 1], offers[#offers + 2] = deadline, visitor
-      names[#names + 1], serials[#serials + 1] = visitor, tonumber(head[i * 2])
+      serials[#serials + 1] = tonumber(head[i * 2])
     end
   end
 end
-local measured = pace(#names)
-if #names > 0 then
+local measured = pace(#serials, waiting - #ids)
+if #serials > 0 then
   -- Into the new sets first, then out of the old: a visitor is never in neither.
   redis.call('ZADD', active_key, unpack(offers))
   redis.call('ZADD', offered_key, unpack(offers))
-  redis.call('ZREM', wait_key, unpack(names))
-  redis.call('ZREM', seen_key, unpack(names))
+end
+if #ids > 0 then
+  redis.call('ZREMRANGEBYRANK', wait_key, 0, #ids - 1)
+  redis.call('ZREM', seen_key, unpack(ids))
+end
+if #serials > 0 then
   turn_serial = math.max(turn_serial, serials[#serials])
-  redis.call('HSET', state_key, 'tat_us', int(tat_after(#names)), 'turn_serial', int(turn_serial), 'turn_us', int(now))
-  redis.call('HINCRBY', state_key, 'admitted', #names)
+  redis.call('HSET', state_key, 'tat_us', int(tat_after(#serials)), 'turn_serial', int(turn_serial), 'turn_us', int(now))
+  redis.call('HINCRBY', state_key, 'admitted', #serials)
 end
-if #silent > 0 then
-  redis.call('ZREM', wait_key, unpack(silent))
-  redis.call('ZREM', seen_key, unpack(silent))
-  redis.call('HINCRBY', state_key, 'abandoned', #silent)
-end
+if silent > 0 then redis.call('HINCRBY', state_key, 'abandoned', silent) end
 redis.call('HSET', state_key, 'term', int(term), unpack(measured))
 
-occupancy, waiting = occupancy + #names, waiting - #names - #silent
-tat = tat_after(#names)
-local more = waiting > 0 and (#silent > 0 or #names == 500) and allowance(1)
+occupancy, waiting = occupancy + #serials, waiting - #ids
+tat = tat_after(#serials)
+local more = waiting > 0 and (silent > 0 or #serials == most) and allowance(1)
 local reply = {'ok', now, waiting, occupancy, (more == 1) and 1 or 0}
 for _, serial in ipairs(serials) do reply[#reply + 1] = serial end
 return reply

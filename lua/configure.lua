@@ -6,7 +6,7 @@
 --   last          serials given out so far, at least (kept by instances across a loss of data; else 0)
 --   spent_serial  with spent_us: tickets up to this serial, issued up to this time, had their turn before a loss; else 0
 --   known         the version that the room had before a loss, so that versions go on from there; else 0
---   hold_us       how long to admit nobody after creation, so that visitors come back in order; else 0
+--   hold_us       after a loss: how long to admit nobody, so that visitors come back in order; else 0
 --   field value   settings to write; none: only raise the marks
 -- Replies: ok conflict missing broken
 --   ok version
@@ -35,7 +35,7 @@ end
 local stored = redis.call('HMGET', config_key, 'version', 'ticket_seconds', 'tickets_after_us', 'longest_session_seconds')
 if stored[1] and not tonumber(stored[1]) then return {'broken', 'version'} end
 local version = tonumber(stored[1]) or 0
-local marks = redis.call('HMGET', state_key, 'last', 'spent_serial', 'spent_us', 'turn_serial', 'turn_us')
+local marks = redis.call('HMGET', state_key, 'last', 'spent_serial', 'spent_us', 'turn_serial', 'turn_us', 'hold_until_us')
 local expected = ARGV[1]
 if expected ~= '*' and tonumber(expected) ~= version then return {'conflict', version} end
 if version == 0 then
@@ -45,16 +45,21 @@ if version == 0 then
   if not given.state then return {'missing'} end
 end
 
+local raised = version == 0
 local function raise(field, stored_value, value)
-  if value > (tonumber(stored_value) or 0) then redis.call('HSET', state_key, field, int(value)) end
+  if value <= (tonumber(stored_value) or 0) then return end
+  redis.call('HSET', state_key, field, int(value))
+  raised = true
 end
 raise('last', marks[1], tonumber(ARGV[2]))
 raise('spent_serial', marks[2], tonumber(ARGV[3]))
 raise('spent_us', marks[3], tonumber(ARGV[4]))
 raise('turn_serial', marks[4], tonumber(ARGV[3]))
 raise('turn_us', marks[5], tonumber(ARGV[4]))
-if version == 0 and tonumber(ARGV[6]) > 0 then
-  redis.call('HSET', state_key, 'hold_until_us', int(now + tonumber(ARGV[6])))
+-- Somebody knew more than the room: its data were lost, or the last of them. lost_us tells all instances.
+local hold_until = math.max(tonumber(marks[6]) or 0, now + tonumber(ARGV[6]))
+if raised and tonumber(ARGV[6]) > 0 then
+  redis.call('HSET', state_key, 'hold_until_us', int(hold_until), 'lost_us', int(now))
 end
 if #ARGV == 6 then return {'ok', version} end
 

@@ -68,8 +68,17 @@ end
 -- end
 
 local mode, visitors = ARGV[1], (#ARGV - 1) / 4
-for i = 2, #ARGV, 4 do
-  if not tonumber(ARGV[i + 2]) or not tonumber(ARGV[i + 3]) then return {'broken', 'argument'} end
+-- All arguments are read before anything is written. Most visitors bring no ticket.
+local fresh, returners = {}, {}
+for i = 1, visitors do
+  local at = i * 4 - 2
+  if ARGV[at + 1] == '' then
+    fresh[#fresh + 1] = i
+  else
+    local serial, issued = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
+    if not serial or not issued then return {'broken', 'argument'} end
+    returners[#returners + 1] = {i, ARGV[at + 1], serial, issued}
+  end
 end
 local session_us, claim_us = set.session_seconds * 1000000, set.claim_seconds * 1000000
 local oldest_ticket = math.max(now - set.ticket_seconds * 1000000, set.tickets_after_us)
@@ -162,21 +171,21 @@ local function returning(i, visitor, serial, issued)
   return true
 end
 
-local fresh, ids = {}, {}
-for i = 1, visitors do
-  local at = i * 4 - 2
-  local visitor, serial, issued = ARGV[at + 1], tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
-  if visitor == '' or issued < oldest_ticket or not returning(i, visitor, serial, issued) then
-    fresh[#fresh + 1], ids[#ids + 1] = i, ARGV[at]
-  end
+local without_tickets = #fresh
+for _, one in ipairs(returners) do
+  local i, visitor, serial, issued = unpack(one)
+  if issued < oldest_ticket or not returning(i, visitor, serial, issued) then fresh[#fresh + 1] = i end
 end
+if #fresh > without_tickets then table.sort(fresh) end
+local ids = {}
+for k, i in ipairs(fresh) do ids[k] = ARGV[i * 4 - 2] end
 
 -- A fresh id that already has a place is this same call carried out twice: the place stands.
 local held, inside = {}, {}
 if #fresh > 0 then
   held, inside = redis.call('ZMSCORE', wait_key, unpack(ids)), redis.call('ZMSCORE', active_key, unpack(ids))
 end
-local arrivals, heard = {}, {}
+local arrivals, heard, at, heard_at = {}, {}, 1, int(now)
 for k, i in ipairs(fresh) do
   local visitor = ids[k]
   if held[k] then
@@ -199,14 +208,15 @@ for k, i in ipairs(fresh) do
       answer(i, 'offered', last, math.floor(now + claim_us))
     else
       waiting = waiting + 1
-      arrivals[#arrivals + 1], arrivals[#arrivals + 2] = int(last), visitor
-      heard[#heard + 1], heard[#heard + 2] = int(now), visitor
+      arrivals[at], arrivals[at + 1] = int(last), visitor
+      heard[at], heard[at + 1] = heard_at, visitor
+      at = at + 2
       answer(i, 'waiting', last, waiting)
       free = 0
     end
   end
 end
-if #arrivals > 0 then
+if at > 1 then
   redis.call('ZADD', seen_key, unpack(heard))
   redis.call('ZADD', wait_key, unpack(arrivals))
 end

@@ -38,7 +38,8 @@ if term < seen_term then return {'stale', seen_term} end
 redis.call('ZCARD', wait_key) redis.call('ZCARD', seen_key) redis.call('ZCARD', active_key)
 redis.call('ZCARD', offered_key) redis.call('ZCARD', used_key) redis.call('ZCARD', revoked_key)
 
--- Members of `key` scored below `before`, oldest first, within what is left of the budget.
+-- Members of `key` scored below `before`, oldest first, within what is left of the budget. They are the first by rank,
+-- so they can be taken out without being named.
 local function due(key, before)
   if budget <= 0 then return {} end
   local found = redis.call('ZRANGE', key, '-inf', '(' .. int(before), 'BYSCORE', 'LIMIT', 0, budget)
@@ -47,36 +48,36 @@ local function due(key, before)
 end
 
 local ended = due(active_key, now + 1)
-local no_show, finished, turns = 0, 0, {}
+local missed, turns = {}, {}
 if #ended > 0 then
-  local offered = redis.call('ZMSCORE', offered_key, unpack(ended))
+  local first, offered = redis.call('ZRANGE', offered_key, 0, 0, 'WITHSCORES'), {}
+  if first[2] and tonumber(first[2]) <= now then offered = redis.call('ZMSCORE', offered_key, unpack(ended)) end
   for i, visitor in ipairs(ended) do
     -- A no-show never saw the turn: its ticket still holds, so it is not marked as used.
     if offered[i] then
-      no_show = no_show + 1
+      missed[#missed + 1] = visitor
     else
-      finished = finished + 1
       turns[#turns + 1], turns[#turns + 2] = int(now), visitor
     end
   end
   if #turns > 0 then redis.call('ZADD', used_key, unpack(turns)) end
-  redis.call('ZREM', active_key, unpack(ended))
-  redis.call('ZREM', offered_key, unpack(ended))
-  redis.call('HINCRBY', state_key, 'no_show', no_show)
-  redis.call('HINCRBY', state_key, 'finished', finished)
+  if #missed > 0 then redis.call('ZREM', offered_key, unpack(missed)) end
+  redis.call('ZREMRANGEBYRANK', active_key, 0, #ended - 1)
+  redis.call('HINCRBY', state_key, 'no_show', #missed)
+  redis.call('HINCRBY', state_key, 'finished', #turns / 2)
 end
 
 local abandoned = due(seen_key, now - set.abandon_seconds * 1000000)
 if #abandoned > 0 then
   redis.call('ZREM', wait_key, unpack(abandoned))
-  redis.call('ZREM', seen_key, unpack(abandoned))
+  redis.call('ZREMRANGEBYRANK', seen_key, 0, #abandoned - 1)
   redis.call('HINCRBY', state_key, 'abandoned', #abandoned)
 end
 
 local spent = due(used_key, now - set.ticket_seconds * 1000000)
-if #spent > 0 then redis.call('ZREM', used_key, unpack(spent)) end
+if #spent > 0 then redis.call('ZREMRANGEBYRANK', used_key, 0, #spent - 1) end
 local harmless = due(revoked_key, now - set.longest_session_seconds * 1000000)
-if #harmless > 0 then redis.call('ZREM', revoked_key, unpack(harmless)) end
+if #harmless > 0 then redis.call('ZREMRANGEBYRANK', revoked_key, 0, #harmless - 1) end
 
 redis.call('HSET', state_key, 'term', int(term))
-return {'ok', now, budget <= 0 and 1 or 0, #abandoned, no_show, finished, #spent + #harmless}
+return {'ok', now, budget <= 0 and 1 or 0, #abandoned, #missed, #turns / 2, #spent + #harmless}

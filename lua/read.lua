@@ -4,10 +4,12 @@
 -- ARGV: since_us
 --   since_us   revocations from this time on are listed, at most 5,000, oldest first
 -- Replies: ok missing
---   ok now_us waiting occupancy offered {config field value}... {state field value}... {visitor revoked_us}... {expires_us}...
---     four nested lists; the last holds up to 17 evenly spaced expiries of the active set, first to last
+--   ok now_us waiting occupancy offered {config field value}... {state field value}... {visitor revoked_us}... {expires_us}... {rank serial}...
+--     five nested lists; the fourth holds up to 17 evenly spaced expiries of the active set, first to last; the fifth the
+--     ladder: up to 32 ranks of the wait queue, first and last among them and each about as many times the one before,
+--     with the serials that stand there
 --   missing            no such room
--- Cost: O(fields + log(active))
+-- Cost: O(fields + log(active) + log(waiting))
 local config_key, state_key, wait_key, active_key, offered_key, revoked_key = unpack(KEYS)
 
 local time = redis.call('TIME')
@@ -22,6 +24,13 @@ for step = 0, (occupancy > 0) and 16 or -1 do
   local at = size - occupancy + math.floor(step * (occupancy - 1) / 16 + 0.5)
   ends[#ends + 1] = tonumber(redis.call('ZRANGE', active_key, at, at, 'WITHSCORES')[2])
 end
-return {'ok', now, redis.call('ZCARD', wait_key), occupancy, redis.call('ZCARD', offered_key), config,
+local waiting, rank, ladder = redis.call('ZCARD', wait_key), 0, {}
+for step = 0, 31 do
+  rank = math.max(rank + 1, math.floor(waiting ^ (step / 31) + 0.5))
+  if rank > waiting then break end
+  local serial = redis.call('ZRANGE', wait_key, rank - 1, rank - 1, 'WITHSCORES')[2]
+  ladder[#ladder + 1], ladder[#ladder + 2] = rank, tonumber(serial)
+end
+return {'ok', now, waiting, occupancy, redis.call('ZCARD', offered_key), config,
   redis.call('HGETALL', state_key),
-  redis.call('ZRANGE', revoked_key, ARGV[1], '+inf', 'BYSCORE', 'LIMIT', 0, 5000, 'WITHSCORES'), ends}
+  redis.call('ZRANGE', revoked_key, ARGV[1], '+inf', 'BYSCORE', 'LIMIT', 0, 5000, 'WITHSCORES'), ends, ladder}

@@ -38,7 +38,7 @@ redis.call('ZCARD', offered_key) redis.call('ZCARD', used_key)
 
 local session_us = set.session_seconds * 1000000
 local oldest_ticket = math.max(now - set.ticket_seconds * 1000000, set.tickets_after_us)
-local reply, count, heard = {'ok', now}, {}, {}
+local reply, count, heard, heard_at = {'ok', now}, {}, {}, int(now)
 local function bump(field, by) count[field] = (count[field] or 0) + (by or 1) end
 
 -- shared: claim
@@ -76,32 +76,42 @@ local function restorable(visitor, serial, issued)
 end
 -- end
 
-for i = 1, #ARGV, 3 do
-  if not tonumber(ARGV[i + 1]) or not tonumber(ARGV[i + 2]) then return {'broken', 'argument'} end
-end
-
+-- Whoever did not wait when the call began.
 local function standing(visitor, serial, issued)
   if issued < oldest_ticket then return 'expired', 0 end
   local rank = redis.call('ZRANK', wait_key, visitor)
-  if rank then
-    heard[#heard + 1], heard[#heard + 2] = int(now), visitor
-    return 'waiting', rank + 1
-  end
+  if rank then return 'waiting', rank + 1 end -- asked for twice by this call, and just put back
   local expires = tonumber(redis.call('ZSCORE', active_key, visitor) or 0)
   if expires > now then return 'admitted', claim(visitor, expires) end
   if expires > 0 then retire(visitor) end
   if not restorable(visitor, serial, issued) then return 'used', 0 end
   if waiting >= set.max_waiting then return 'full', 0 end
-  redis.call('ZADD', seen_key, int(now), visitor)
+  redis.call('ZADD', seen_key, heard_at, visitor)
   redis.call('ZADD', wait_key, int(serial), visitor)
   waiting, last = waiting + 1, math.max(last, serial)
   bump('restored')
   return 'waiting', redis.call('ZRANK', wait_key, visitor) + 1
 end
 
+-- All arguments are read before anything is written, and most visitors wait: those are told at once.
+local others, size, at, to = {}, 0, 1, 3
 for i = 1, #ARGV, 3 do
-  local word, a = standing(ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2]))
-  reply[#reply + 1], reply[#reply + 2] = word, a
+  local visitor, serial, issued = ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
+  if not serial or not issued then return {'broken', 'argument'} end
+  local rank = issued >= oldest_ticket and redis.call('ZRANK', wait_key, visitor)
+  if rank then
+    reply[to], reply[to + 1] = 'waiting', rank + 1
+    heard[at], heard[at + 1] = heard_at, visitor
+    at = at + 2
+  else
+    size = size + 1
+    others[size], reply[to], reply[to + 1] = {to, visitor, serial, issued}, '', 0
+  end
+  to = to + 2
+end
+for _, other in ipairs(others) do
+  local i, visitor, serial, issued = unpack(other)
+  reply[i], reply[i + 1] = standing(visitor, serial, issued)
 end
 if #heard > 0 then redis.call('ZADD', seen_key, unpack(heard)) end
 if count.restored then redis.call('HSET', state_key, 'last', int(last)) end

@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 from tests import servers
 from waitroom import store as stores
 from waitroom.clock import Clock
+from waitroom.connections import connect
 
 
 @pytest.fixture(scope="session", params=servers.engines())
@@ -39,6 +40,6 @@ async def redis(engine: str) -> AsyncIterator[Redis]:
 @pytest.fixture
 async def store(engine: str, redis: Redis) -> AsyncIterator[stores.Store]:
     """A store on the emptied server. Its time-out is long: a busy machine must not fail a test."""
-    opened = stores.Store(stores.connect(engine, timeout_seconds=10), Clock(), timeout_seconds=10)
+    opened = stores.Store(connect(engine, timeout_seconds=10), Clock(), timeout_seconds=10)
     yield opened
     await opened.close()

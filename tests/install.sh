@@ -1,11 +1,17 @@
 #!/bin/sh
-# Installs what the tests use beyond Python packages: Redis, nginx, Chromium, openssl. Debian as root only;
-# elsewhere, and where it fails, the tests say what they miss (a skip here, a failure where CI=true).
+# Installs what the tests use beyond Python packages: Redis, nginx, HAProxy, Chromium, wrk, openssl, and what judges the files
+# of deploy/ (promtool, shellcheck, systemd-analyze). Debian as root only; elsewhere, and where it fails, the tests say
+# what they miss (a skip here, a failure where CI=true).
 missing=
 command -v redis-server >/dev/null || missing="$missing redis-server"
 command -v nginx >/dev/null || missing="$missing nginx"
+command -v haproxy >/dev/null || missing="$missing haproxy"
 command -v chromium >/dev/null || missing="$missing chromium"
+command -v wrk >/dev/null || missing="$missing wrk"
 command -v openssl >/dev/null || missing="$missing openssl"
+command -v promtool >/dev/null || missing="$missing prometheus"
+command -v shellcheck >/dev/null || missing="$missing shellcheck"
+command -v systemd-analyze >/dev/null || missing="$missing systemd"
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
   echo "installing for the tests:$missing"
@@ -13,7 +19,7 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
   # Installed packages must not start services: the tests start their own servers on their own ports.
   policy=/usr/sbin/policy-rc.d
   [ -e "$policy" ] || { printf '#!/bin/sh\nexit 101\n' >"$policy"; chmod +x "$policy"; made=$policy; }
-  # shellcheck disable=SC2086 - a list of packages
+  # shellcheck disable=SC2086  # a list of packages
   apt-get update -qq && apt-get install -y -qq --no-install-recommends $missing >/dev/null || echo "could not install:$missing"
   [ -z "$made" ] || rm -f "$made"
 else

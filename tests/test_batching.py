@@ -87,7 +87,7 @@ async def test_one_call_in_flight_collects_the_rest() -> None:
 
 
 async def test_a_call_is_bounded() -> None:
-    """No call takes more than 512; the others follow in order."""
+    """No call takes more than so many; the others follow in order."""
     calls = Calls()
     batch = batcher(calls.run, most_waiting=10_000)
     futures = [batch.submit(item) for item in range(2 * MOST_PER_CALL + 1)]
@@ -95,7 +95,7 @@ async def test_a_call_is_bounded() -> None:
         await settled()
         calls.answer(call)
     assert (await asyncio.gather(*futures))[-1] == f"r{2 * MOST_PER_CALL}"
-    assert [len(items) for items in calls.batches] == [512, 512, 1]
+    assert [len(items) for items in calls.batches] == [MOST_PER_CALL, MOST_PER_CALL, 1]
     assert [item for items in calls.batches for item in items] == list(range(2 * MOST_PER_CALL + 1))
 
 

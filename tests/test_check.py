@@ -16,7 +16,8 @@ import pytest
 from redis import Redis
 from redis.exceptions import AuthenticationError
 
-from tests.servers import missing
+from tests import topology
+from tests.servers import any_binary, missing
 from waitroom import check
 from waitroom.check import (
     Finding,
@@ -29,11 +30,12 @@ from waitroom.check import (
     judge_role,
     judge_skew,
     judge_version,
-    mask,
     unfit,
 )
+from waitroom.demo.processes import free_port
 from waitroom.embedded import EmbeddedServer, find_server
 from waitroom.errors import EmbeddedError
+from waitroom.redis_url import parse
 
 #: What each examination of a reachable server reports, in this order; TLS comes in where the URL asks for it.
 NAMES = ["connection", "version", "scripts", "role", "eviction", "persistence", "memory", "latency", "clock"]
@@ -67,20 +69,13 @@ async def until(condition: Callable[[], bool], *, seconds: float = 10.0) -> None
         await asyncio.sleep(0.02)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def is_open(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-async def found(url: str) -> dict[str, Finding]:
-    findings = await examine(url)
+async def found(url: str, *, answer_seconds: float = check.ANSWER_SECONDS) -> dict[str, Finding]:
+    findings = await examine(url, answer_seconds=answer_seconds)
     by_name = {finding.name: finding for finding in findings}
     assert len(by_name) == len(findings)
     for finding in findings:
@@ -241,12 +236,10 @@ async def test_no_such_socket(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("scheme", ["redis", "rediss"])
 async def test_silent_server_is_given_up(scheme: str) -> None:
-    """The bound holds against one that takes the connection and says nothing, whatever the URL allows itself."""
+    """The bound holds against one that takes the connection and says nothing."""
     async with answering(b"") as port:
         began = time.monotonic()
-        findings = await examine(
-            f"{scheme}://127.0.0.1:{port}/0?socket_timeout=60&socket_connect_timeout=60", answer_seconds=0.3
-        )
+        findings = await examine(f"{scheme}://127.0.0.1:{port}/0", answer_seconds=0.3)
         assert time.monotonic() - began < 1.5
     assert [(finding.name, finding.verdict) for finding in findings] == [("connection", "fail")]
     assert "no answer within 0.3 s" in findings[0].detail
@@ -290,7 +283,8 @@ async def test_something_else_than_redis() -> None:
         "",
         "geheim",
         "http://:geheim@127.0.0.1:6379",
-        "redis+sentinel://:geheim@127.0.0.1:26379/mymaster",
+        "redis+sentinel://:geheim@127.0.0.1:26379",
+        "redis+cluster://:geheim@127.0.0.1:6379/shop",
         "redis://:geheim",
         "redis://user:geheim",
         "redis://:geheim/9@127.0.0.1:6379",
@@ -314,39 +308,10 @@ async def test_unusable_url(url: str) -> None:
     assert "geheim" not in repr(findings)
 
 
-async def test_url_of_several_servers() -> None:
-    """One server is looked at at a time; the remedy says how."""
-    findings = await found("redis+cluster://:geheim@127.0.0.1:6379")
-    assert verdicts(findings) == {"connection": "fail"}
-    assert "each of them" in findings["connection"].remedy
-
-
 async def test_missing_authority_file() -> None:
     """A file that the URL names in vain is a matter of TLS, not of the network."""
     findings = await found("rediss://127.0.0.1:1/0?ssl_ca_certs=/nowhere/ca.pem")
     assert verdicts(findings) == {"tls": "fail"}
-
-
-@pytest.mark.parametrize(
-    ("url", "masked"),
-    [
-        ("redis://localhost:6379/0", "redis://localhost:6379/0"),
-        ("redis://[::1]:6379", "redis://[::1]:6379"),
-        ("rediss://user:pw@redis.example:6380/1?ssl_ca_certs=/ca.pem", "rediss://***@redis.example:6380/1"),
-        ("redis://:p@w@redis.example", "redis://***@redis.example"),
-        ("unix:///run/redis.sock?db=1", "unix:///run/redis.sock"),
-        ("unix://user:pw@/run/redis.sock", "unix://***@/run/redis.sock"),
-        ("redis://:pw", "redis://***"),
-        ("redis://user:pw", "redis://***"),
-        ("redis://:p/w@redis.example", "redis://***@redis.example"),
-        ("redis://:p?w@redis.example", "redis://***"),
-        ("redis://redis.example?password=p@w", "redis://***"),
-        ("pw", "***"),
-        ("", "***"),
-    ],
-)
-def test_mask(url: str, masked: str) -> None:
-    assert mask(url) == masked
 
 
 @pytest.mark.parametrize(
@@ -435,12 +400,12 @@ def test_persistence_untold() -> None:
 def test_failure_names_no_secret() -> None:
     """Passwords are taken out of what a server says, in every form that the URL knows."""
     error = AuthenticationError(f"wrong: {SECRET} and {QUOTED_SECRET}")
-    finding = judge_failure(error, f"redis://user:{QUOTED_SECRET}@localhost")
-    assert finding.detail == "redis://***@localhost refuses this user: wrong: *** and ***"
+    finding = judge_failure(error, parse(f"redis://user:{QUOTED_SECRET}@localhost"))
+    assert finding.detail == "redis://***@localhost:6379/0 refuses this user: wrong: *** and ***"
 
 
 def test_failure_is_one_line() -> None:
-    assert "\n" not in judge_failure(AuthenticationError("one\r\ntwo"), "redis://localhost").detail
+    assert "\n" not in judge_failure(AuthenticationError("one\r\ntwo"), parse("redis://localhost")).detail
 
 
 @pytest.fixture
@@ -503,3 +468,79 @@ async def test_tls_to_a_server_without_it() -> None:
     async with answering(b"-ERR Protocol error\r\n") as port:
         findings = await found(f"rediss://127.0.0.1:{port}/0")
     assert verdicts(findings) == {"tls": "fail"}
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[topology.Clustered]:
+    """Three primaries without replicas."""
+    with topology.clustered(any_binary(), replicas=False) as made:
+        yield made
+
+
+async def test_a_cluster(cluster: topology.Clustered) -> None:
+    """Each primary is looked at; one without a replica is pointed out."""
+    findings = await found(cluster.url)
+    nodes = [f"127.0.0.1:{node.port}" for node in cluster.primaries]
+    alike = [*NAMES[:3], "coverage", *NAMES[3:]]
+    assert set(findings) == {"cluster", *(f"{node} {name}" for node in nodes for name in alike)}
+    assert set(verdicts(findings)) == {"cluster", *(f"{node} persistence" for node in nodes)}
+    assert findings["cluster"].detail == "3 primaries, 0 replicas, 16384 of 16384 slots held"
+    assert all(node in findings["cluster"].remedy for node in nodes)
+
+
+async def test_a_cluster_that_stops_as_a_whole(cluster: topology.Clustered) -> None:
+    """A setting that makes one lost primary everybody's loss is pointed out; so is one that evicts."""
+    one, two, _ = cluster.primaries
+    one.ask("CONFIG SET", "cluster-require-full-coverage", "yes")
+    two.ask("CONFIG SET", "maxmemory-policy", "allkeys-lru")
+    findings = await found(cluster.url)
+    one.ask("CONFIG SET", "cluster-require-full-coverage", "no")
+    two.ask("CONFIG SET", "maxmemory-policy", "noeviction")
+    assert verdicts(findings)[f"127.0.0.1:{one.port} coverage"] == "warn"
+    assert verdicts(findings)[f"127.0.0.1:{two.port} eviction"] == "fail"
+
+
+async def test_a_cluster_with_a_node_missing(cluster: topology.Clustered) -> None:
+    """The others are looked at, and the missing one is a failure."""
+    _, _, gone = cluster.primaries
+    gone.freeze()
+    findings = await found(cluster.url, answer_seconds=0.5)
+    gone.thaw()
+    assert [name for name, verdict in verdicts(findings).items() if verdict == "fail"] == [
+        f"127.0.0.1:{gone.port} connection"
+    ]
+
+
+async def test_a_node_of_a_cluster_alone(cluster: topology.Clustered) -> None:
+    """A redis:// URL of a node is told apart."""
+    findings = await found(f"redis://127.0.0.1:{cluster.primaries[0].port}")
+    assert verdicts(findings)["cluster"] == "fail"
+    assert "redis+cluster://" in findings["cluster"].remedy
+
+
+async def test_no_cluster() -> None:
+    findings = await found("redis+cluster://:geheim@127.0.0.1:1")
+    assert verdicts(findings) == {"cluster": "fail"}
+    assert "geheim" not in repr(findings)
+
+
+async def test_sentinels() -> None:
+    """The primary is looked at; how many Sentinels and replicas there are is told."""
+    with topology.watched(any_binary()) as group:
+        findings = await found(group.url)
+        assert list(findings) == ["sentinels", *NAMES]
+        assert verdicts(findings) == {"persistence": "warn"}
+        told = findings["sentinels"].detail
+        assert "3 of 3 in the URL answer, 3 know each other, quorum 2" in told
+        assert f"the primary is 127.0.0.1:{group.servers[0].port} with 1 replica(s)" in told
+        fewer = await found(group.url.replace("//", "//127.0.0.1:1,"))
+        assert verdicts(fewer)["sentinels"] == "warn"
+        unknown = await found(group.url.replace(f"/{topology.SERVICE}", "/other"))
+        assert verdicts(unknown) == {"sentinels": "fail"}
+        assert "No such master" in unknown["sentinels"].detail
+
+
+async def test_no_sentinels() -> None:
+    findings = await found("redis+sentinel://:geheim@127.0.0.1:1,127.0.0.1:2/main?sentinel_password=geheim")
+    assert verdicts(findings) == {"sentinels": "fail"}
+    assert "geheim" not in repr(findings)

@@ -22,6 +22,7 @@ from redis import Redis
 
 from tests.web.sites import PATIENCE_SECONDS, address_in, until
 from waitroom import __version__, cli, embedded
+from waitroom.settings import ServerSettings
 
 COMMAND = (sys.executable, "-m", "waitroom")
 
@@ -369,6 +370,33 @@ def test_a_polite_stop_leaves_nothing(tmp_path: Path, which: signal.Signals, wor
         until(lambda: is_gone(server), what="the embedded server's end")
         until(lambda: members(running.process.pid) == set(), seconds=5, what="the workers' end")
         assert "Traceback" not in running.log.read_text()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's own time-out")
+def test_a_connection_that_nobody_reads_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever takes nothing of what was sent, but keeps the connection, is cut off by the kernel."""
+    monkeypatch.setattr(cli, "_UNREAD_MS", 500)
+    with (
+        cli._listen(ServerSettings(port=0)) as listening,
+        socket.socket() as deaf,
+    ):
+        listening.listen()
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        deaf.connect(listening.getsockname())
+        link, _ = listening.accept()
+        link.setblocking(False)
+
+        def cut_off() -> bool:
+            try:
+                link.send(b"x" * 4096)
+            except BlockingIOError:
+                return False
+            except TimeoutError:
+                return True
+            return False
+
+        with link:
+            until(cut_off, what="the end of the connection")
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

@@ -52,7 +52,7 @@ def test_the_http_table_lists_every_address() -> None:
     )
     wanted = set()
     for route in routes(assemble(settings)):
-        wanted |= {f"{method} {route.path}" for method in (route.methods or {"GET"}) - {"HEAD"}}
+        wanted |= {f"{method} {route.path_format}" for method in (route.methods or {"GET"}) - {"HEAD"}}
     listed = {call.strip("`") for row in table("## HTTP") for call in row[0].split("<br>")}
     assert listed == wanted
 

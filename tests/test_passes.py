@@ -87,6 +87,19 @@ def test_an_offer_is_marked(offer: bool) -> None:
     assert OFFICE.verify("shop", OFFICE.issue("shop", granted, now=NOW), now=NOW) == granted
 
 
+def test_a_bound_pass_says_to_whom() -> None:
+    """The fingerprint of a bound pass comes back; a pass without one has none."""
+    granted = Pass(VISITOR, NOW + 60, bound="abcdefgh")
+    assert OFFICE.verify("shop", OFFICE.issue("shop", granted, now=NOW), now=NOW) == granted
+    assert GRANTED.bound == ""
+
+
+@pytest.mark.parametrize("fingerprint", [1, None, True, ["x"], {"x": 1}])
+def test_a_bad_fingerprint_is_refused(fingerprint: object) -> None:
+    """A pass whose fingerprint is no text is none: it must not count as unbound."""
+    assert refused(signed(payload=CLAIMS | {"ua": fingerprint}))
+
+
 @pytest.mark.parametrize("offer", [1, "true", None, [True], False])
 def test_only_true_makes_an_offer(offer: object) -> None:
     """Anything but the JSON value true is no offer."""

@@ -52,7 +52,7 @@ BAD = [
 
 OWN = [
     "/wait/shop", "/wait/shop?return=/x", "/wait", "/WAIT/shop", "/Wait/shop#x", "/wait/_assets/x.js", "/gate/shop",
-    "/gate?x",
+    "/gate?x", "/forward-auth/shop",
     "/v1/rooms/shop/leave", "/v1/rooms/shop/enter", "/v1", "/admin", "/admin/rooms", "/Admin/", "/metrics",
     "/metrics?x=1",
     "/livez", "/readyz", "/readyz#x",

@@ -13,12 +13,15 @@ from tests import servers
 from tests.clockwork import fast_forward
 from waitroom import keys
 from waitroom.clock import Clock
+from waitroom.connections import connect
 from waitroom.errors import RoomUnknown, SettingsError, Unavailable, VersionConflict
+from waitroom.eta import poll_after
 from waitroom.model import Place, Reading, Standing, Ticket
 from waitroom.rooms import Rooms
 from waitroom.settings import RoomSettings
-from waitroom.store import SCHEMA, Store, connect
+from waitroom.store import SCHEMA, Store
 from waitroom.tickets import new_visitor
+from waitroom.web import documents
 
 ONE = RoomSettings(capacity=1)
 
@@ -243,15 +246,98 @@ async def test_the_old_order_comes_back_after_a_loss(store: Store, redis: Redis)
 
 
 async def test_a_used_turn_stays_used_after_a_loss(store: Store, redis: Redis) -> None:
-    """Who had been admitted before the loss cannot queue with the old ticket at the old place."""
+    """Who had left before the loss cannot queue with the old ticket at the old place."""
     rooms = await instance(store, shop=ONE)
-    inside, waiting = await arrive(rooms), await arrive(rooms)
-    await rooms.get("shop").status(ticket_of(inside))
+    gone, waiting = await arrive(rooms), await arrive(rooms)
+    await rooms.get("shop").status(ticket_of(gone))
+    await rooms.get("shop").leave(gone.visitor)
     await redis.flushall()
-    assert (await rooms.get("shop").status(ticket_of(inside))).standing is Standing.USED
-    again = await arrive(rooms, ticket=ticket_of(inside))
-    assert again.visitor != inside.visitor
+    assert (await rooms.get("shop").status(ticket_of(gone))).standing is Standing.USED
+    again = await arrive(rooms, ticket=ticket_of(gone))
+    assert again.visitor != gone.visitor
     assert again.serial > waiting.serial
+    assert await redis.zrange(keys.room_key("shop", "revoked"), 0, -1) == [gone.visitor]
+
+
+async def test_a_session_that_had_ended_stays_used_after_a_loss(store: Store, redis: Redis) -> None:
+    """Its ticket is young enough to be that of somebody who never heard of the turn; the instance knows better."""
+    room = RoomSettings(capacity=1, session_seconds=1, abandon_seconds=360)
+    rooms = await instance(store, shop=room)
+    gone = await arrive(rooms)
+    inside = await rooms.get("shop").status(ticket_of(gone))
+    assert inside.standing is Standing.ADMITTED
+    waiting = await arrive(rooms)
+    await asyncio.sleep((inside.expires_us - inside.now_us) / 1_000_000 + 0.01)
+    await redis.flushall()
+    assert (await rooms.get("shop").status(ticket_of(waiting))).rank == 1
+    assert (await rooms.get("shop").status(ticket_of(gone))).standing is Standing.USED
+    again = await arrive(rooms, ticket=ticket_of(gone))
+    assert again.serial > waiting.serial
+
+
+async def test_who_is_inside_stays_inside_after_a_loss(store: Store, redis: Redis) -> None:
+    """Sessions that the instance has seen are put back with the room, until when they last: no place is given twice."""
+    rooms = await instance(store, shop=ONE)
+    inside = await rooms.get("shop").status(ticket_of(await arrive(rooms)))
+    await redis.flushall()
+    assert (await arrive(rooms)).standing is Standing.WAITING
+    reading = await rooms.get("shop").read()
+    assert (reading.occupancy, reading.counts.restored) == (1, 1)
+    again = await rooms.get("shop").status(ticket_of(inside))
+    assert again.standing is Standing.ADMITTED
+    assert abs(again.expires_us - inside.expires_us) <= 1
+
+
+async def test_an_offer_not_seen_yet_is_made_again_after_a_loss(store: Store, redis: Redis) -> None:
+    """Who had been offered a place shortly before the loss, and has not looked yet, is back at the old serial."""
+    rooms = await instance(store, shop=ONE)
+    offered, waiting = await arrive(rooms), await arrive(rooms)
+    assert offered.standing is Standing.OFFERED
+    await redis.flushall()
+    for place, rank in ((offered, 1), (waiting, 2)):
+        again = await rooms.get("shop").status(ticket_of(place))
+        assert (again.standing, again.serial, again.rank) == (Standing.WAITING, place.serial, rank)
+
+
+async def test_who_watched_and_missed_an_offer_by_a_loss_is_back_in_place(store: Store, redis: Redis) -> None:
+    """A ticket as old as a client that watches the document lets it get, offered a place just before the loss: it was
+    not heard of, so the turn is not used."""
+    rooms = await instance(store, shop=ONE)
+    offered = await arrive(rooms)
+    await redis.flushall()
+    silent_us = round(ONE.latest_poll_seconds * 1_000_000)
+    again = await rooms.get("shop").status(ticket_of(offered)._replace(issued_us=offered.now_us - silent_us))
+    assert (again.standing, again.serial) == (Standing.WAITING, offered.serial)
+
+
+@pytest.mark.parametrize("times", [{}, {"abandon_seconds": 600}, {"claim_seconds": 20}, {"abandon_seconds": 15}])
+async def test_who_watches_is_back_before_the_hold_ends(store: Store, redis: Redis, times: dict[str, float]) -> None:
+    """The hold after a loss is shorter than watching clients may stay away: the document says what happened."""
+    settings = RoomSettings(capacity=1, **times)  # type: ignore[arg-type]  # of seconds only
+    rooms = await instance(store, shop=settings)
+    before = [await arrive(rooms) for _ in range(3)]
+    await rooms.refresh()
+    assert documents.public(rooms.get("shop"))["lost_at"] is None
+    await redis.flushall()
+    await rooms.refresh()
+    room = rooms.get("shop")
+    document = documents.public(room)
+    assert document["lost_at"] is not None
+    assert document["lost_at"] >= documents.iso(before[-1].now_us)
+    assert (document["ladder"], document["eta_seconds"]) == ((), None)
+    # An instance's reading and a cache later; and told to come back so late at most, which the spread has to fit in.
+    latest = 2 + poll_at_most(settings)
+    assert room.reading.hold_until_us - room.reading.now_us >= latest * 1_000_000
+
+
+def poll_at_most(settings: RoomSettings) -> float:
+    """The longest of many times to the next poll that such a room tells while nobody can say an eta."""
+    return max(poll_after(None, settings) for _ in range(200))
+
+
+def long_silent(place: Place) -> Ticket:
+    """A ticket of that place from long before: whoever comes with it knows of the turn, or has missed it."""
+    return ticket_of(place)._replace(issued_us=place.now_us - 100_000_000)
 
 
 async def test_an_admission_read_a_second_ago_is_remembered(store: Store, redis: Redis) -> None:
@@ -262,7 +348,22 @@ async def test_an_admission_read_a_second_ago_is_remembered(store: Store, redis:
     await second.refresh()
     await redis.flushall()
     await second.refresh()
-    assert (await second.get("shop").status(ticket_of(inside))).standing is Standing.USED
+    assert (await second.get("shop").status(long_silent(inside))).standing is Standing.USED
+
+
+async def test_sessions_seen_by_another_instance_are_put_back(store: Store, redis: Redis) -> None:
+    """An instance finds at its next reading that another made the room again, and adds the sessions that it knows."""
+    ignorant, knowing = await instance(store, shop=ONE), await instance(store, shop=ONE)
+    inside = await knowing.get("shop").status(ticket_of(await arrive(knowing)))
+    await ignorant.refresh()
+    await redis.flushall()
+    await ignorant.refresh()
+    assert await redis.zrange(keys.room_key("shop", "active"), 0, -1) == []
+    # The ticket would still queue: nobody there knows better yet.
+    assert (await ignorant.get("shop").status(ticket_of(inside))).standing is Standing.WAITING
+    await knowing.refresh()
+    assert await redis.zrange(keys.room_key("shop", "active"), 0, -1) == [inside.visitor]
+    assert await redis.zrange(keys.room_key("shop", "wait"), 0, -1) == []
 
 
 async def test_two_instances_recover_at_once(store: Store, engine: str, redis: Redis) -> None:
@@ -270,12 +371,13 @@ async def test_two_instances_recover_at_once(store: Store, engine: str, redis: R
     other = Store(connect(engine, timeout_seconds=10), Clock(), timeout_seconds=10)
     first, second = await instance(store, shop=ONE), await instance(other)
     inside, waiting = await arrive(first), await arrive(first)
+    await first.get("shop").status(ticket_of(inside))
     await redis.flushall()
     await asyncio.gather(first.refresh(), second.refresh(), arrive(second), arrive(first))
     readings = [await rooms.get("shop").read() for rooms in (first, second)]
     assert {reading.version for reading in readings} == {2}
     assert readings[0].waiting == 2
-    assert (await second.get("shop").status(ticket_of(inside))).standing is Standing.USED
+    assert (await second.get("shop").status(ticket_of(inside))).standing is Standing.ADMITTED
     assert (await second.get("shop").status(ticket_of(waiting))).rank == 1
     await other.close()
 
@@ -287,7 +389,50 @@ async def test_the_later_knowledge_of_used_turns_is_added(store: Store, redis: R
     await redis.flushall()
     await ignorant.refresh()
     await knowing.refresh()
-    assert (await ignorant.get("shop").status(ticket_of(inside))).standing is Standing.USED
+    assert (await ignorant.get("shop").status(long_silent(inside))).standing is Standing.USED
+
+
+async def test_a_session_lengthened_elsewhere_is_not_taken_for_over(store: Store, redis: Redis) -> None:
+    """What looks over to one instance may have been lengthened through another: putting back takes nobody out."""
+    first, second = await instance(store, shop=ONE), await instance(store, shop=ONE)
+    inside = await first.get("shop").status(ticket_of(await arrive(first)))
+    first.get("shop").note_session(inside.visitor, inside.now_us - 1)
+    await redis.hset(keys.room_key("shop", "state"), "turn_serial", 0)
+    await first.refresh()
+    await second.refresh()
+    assert await redis.zrange(keys.room_key("shop", "active"), 0, -1) == [inside.visitor]
+    for name in ("used", "revoked"):
+        assert await redis.zrange(keys.room_key("shop", name), 0, -1) == []
+
+
+async def test_every_instance_hears_of_a_failover_that_lost_something(store: Store, redis: Redis) -> None:
+    """The first instance to notice raises the marks; the others put their sessions back all the same."""
+    first, second = await instance(store, shop=ONE), await instance(store, shop=ONE)
+    inside = await second.get("shop").status(ticket_of(await arrive(second)))
+    await arrive(first)
+    for rooms in (first, second):
+        await rooms.refresh()
+    # As on a replica that had not heard of the admission yet.
+    await redis.delete(keys.room_key("shop", "active"))
+    await redis.hset(keys.room_key("shop", "state"), "turn_serial", 0)
+    await first.refresh()
+    assert await redis.zrange(keys.room_key("shop", "active"), 0, -1) == []
+    assert (await store.admit("shop", term=1)).serials == ()  # held until all have had the time
+    await second.refresh()
+    assert await redis.zrange(keys.room_key("shop", "active"), 0, -1) == [inside.visitor]
+
+
+async def test_a_longer_session_wins_over_a_shorter_memory(store: Store, redis: Redis) -> None:
+    """Whichever instance puts a session back first, it lasts until the latest end that anybody was told of."""
+    first, second = await instance(store, shop=ONE), await instance(store, shop=ONE)
+    inside = await second.get("shop").status(ticket_of(await arrive(second)))
+    first.get("shop").note_session(inside.visitor, inside.expires_us - 100_000_000)
+    await redis.flushall()
+    await first.refresh()
+    await second.refresh()
+    expiry = await redis.zscore(keys.room_key("shop", "active"), inside.visitor)
+    assert expiry is not None
+    assert abs(expiry - inside.expires_us) <= 1
 
 
 async def test_a_late_reading_is_no_loss(late: LateStore, redis: Redis) -> None:
@@ -407,6 +552,52 @@ async def test_an_outage_is_said_and_waited_out() -> None:
         await arrive(rooms)
     await rooms.close()
     await store.close()
+
+
+async def test_who_wants_it_fresh_gets_a_reading_of_this_moment(late: LateStore) -> None:
+    """One reading is shared by all who ask for it, and is good for a moment."""
+    rooms = await instance(late, shop=ONE)
+    room, readings = rooms.get("shop"), list[int]()
+
+    async def noted() -> None:
+        readings.append(1)
+        late.meanwhile = noted
+
+    late.meanwhile = noted
+    await arrive(rooms)
+    await arrive(rooms)
+    assert (room.reading.waiting, room.reading.occupancy) == (0, 0)
+    room.read_at -= 1
+    await asyncio.gather(*(rooms.freshen(room) for _ in range(10)))
+    assert (room.reading.waiting, room.reading.occupancy) == (1, 1)
+    await rooms.freshen(room)
+    assert len(readings) == 1
+    late.meanwhile = None
+    await rooms.close()
+
+
+@pytest.mark.parametrize("fault", ["gone", "frozen"])
+async def test_what_is_known_is_told_where_nothing_fresh_is_to_be_had(fault: str) -> None:
+    """Without Redis nobody waits longer than a moment, nothing is raised, and what was known stays."""
+    program = servers.any_binary()
+    with servers.running(program) as url:
+        async with Redis.from_url(url) as redis:
+            store = Store(connect(url, timeout_seconds=1), Clock(), timeout_seconds=1)
+            rooms = await instance(store, shop=ONE)
+            await arrive(rooms)
+            room = rooms.get("shop")
+            known = room.reading
+            if fault == "gone":
+                await redis.shutdown(nosave=True)
+            else:
+                await redis.client_pause(3_000)
+            room.read_at -= 1
+            await rooms.freshen(room)
+            assert room.reading == known
+            room.reachable = False
+            await rooms.freshen(room)
+            await rooms.close()
+            await store.close()
 
 
 async def test_a_room_made_again_owes_nothing_to_the_old_ones_tickets(store: Store) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,13 +17,14 @@ from tests import servers
 from tests.clockwork import fast_forward
 from waitroom import keys
 from waitroom.clock import Clock
+from waitroom.connections import connect
 from waitroom.errors import Unavailable
 from waitroom.leadership import Leadership
-from waitroom.model import Place, Standing, Ticket
+from waitroom.model import Admission, Place, Standing, Ticket
 from waitroom.rooms import Rooms
 from waitroom.scheduler import Scheduler
 from waitroom.settings import RoomSettings
-from waitroom.store import Store, connect
+from waitroom.store import Store
 from waitroom.tickets import new_visitor
 
 
@@ -312,6 +313,99 @@ async def test_a_large_room_does_not_starve_a_small_one(store: Store) -> None:
     assert [await admitted(store, name) for name in ("big", "small")] == [3000, 1]
 
 
+async def test_a_large_room_has_a_share_of_the_tick(store: Store) -> None:
+    """A room with more to do than its sure calls goes on while its share of the tick lasts."""
+    rooms = await instance(store, big=RoomSettings(capacity=0, state="paused", max_waiting=100_000))
+    for _ in range(3):
+        await asyncio.gather(*(rooms.get("big").enter(new_visitor(), None) for _ in range(3000)))
+    await rooms.create("big", RoomSettings(capacity=0, max_waiting=100_000))
+    await scheduler(store, rooms, tick_seconds=60).tick()
+    assert await admitted(store, "big") == 9000
+
+
+class Counting(Store):
+    """A store that counts its calls of `admit` by room."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(connect(url, timeout_seconds=10), Clock(), timeout_seconds=10)
+        self.calls: dict[str, int] = {}
+
+    async def admit(self, room: str, *, term: int, most: int = 500) -> Admission:
+        """As it is, and counted."""
+        self.calls[room] = self.calls.get(room, 0) + 1
+        return await super().admit(room, term=term, most=most)
+
+
+@pytest.fixture
+async def counting(engine: str, redis: Redis) -> AsyncIterator[Counting]:
+    """Such a store on the emptied server."""
+    opened = Counting(engine)
+    yield opened
+    await opened.close()
+
+
+async def test_where_nobody_waits_little_is_done(counting: Counting) -> None:
+    """Round after round of ticks calls no script for empty rooms, and serves the one in which somebody waits."""
+    names = [f"empty{number}" for number in range(20)]
+    rooms = await instance(counting, busy=RoomSettings(capacity=1), **{name: RoomSettings() for name in names})
+    ticking = scheduler(counting, rooms)
+    await ticking.tick()
+    await arrive(rooms, "busy")
+    await arrive(rooms, "busy")
+    counting.calls.clear()
+    for _ in range(10):
+        await ticking.tick()
+    # Once a second also the empty rooms are served; ten ticks on a slow machine may take some.
+    assert counting.calls["busy"] == 10
+    assert sum(counting.calls.values()) <= 10 + 20 * 3
+
+
+async def test_who_begins_to_wait_is_found_at_the_next_tick(store: Store, redis: Redis) -> None:
+    """In a room that was empty a moment ago a visitor who came by another instance is admitted at once (I17)."""
+    rooms, others = [await instance(store, shop=RoomSettings(state="paused")) for _ in range(2)]
+    ticking = scheduler(store, rooms)
+    for _ in range(3):
+        await ticking.tick()
+    await arrive(others)
+    await redis.hset(keys.room_key("shop", "config"), "state", "open")
+    await ticking.tick()
+    assert await admitted(store) == 1
+
+
+async def test_empty_rooms_are_swept_all_the_same(store: Store, redis: Redis) -> None:
+    """A session that ends in a room in which nobody waits is counted a second later."""
+    rooms = await instance(store, shop=RoomSettings(capacity=2, session_seconds=60))
+    place = await arrive(rooms)
+    await rooms.get("shop").status(Ticket(place.visitor, place.serial, place.now_us))
+    ticking = scheduler(store, rooms)
+    await ticking.tick()
+    await fast_forward(redis, "shop", 61)
+
+    async def swept() -> bool:
+        await ticking.tick()
+        return (await store.read("shop")).counts.finished == 1
+
+    await eventually(swept)
+
+
+async def test_rooms_that_cannot_be_looked_at_together_are_served(counting: Counting, redis: Redis) -> None:
+    """Where the look fails for a room, or for all, they are served like any other."""
+    rooms = await instance(counting, a=RoomSettings(), b=RoomSettings())
+    ticking = scheduler(counting, rooms)
+    await ticking.tick()
+    counting.calls.clear()
+    await redis.set(keys.room_key("a", "wait"), "no set")
+    await ticking.tick()
+    assert counting.calls == {"a": 1}
+
+    async def out_of_reach(_rooms: Sequence[str]) -> list[int | None]:
+        raise Unavailable("not now")
+
+    counting.waiting = out_of_reach  # type: ignore[method-assign, assignment]
+    await ticking.tick()
+    assert counting.calls == {"a": 2, "b": 1}
+
+
 async def test_admissions_are_remembered_at_once(store: Store, redis: Redis) -> None:
     """What the leader admitted is known to its instance before the next reading, should the data be lost."""
     rooms = await instance(store, shop=RoomSettings(capacity=0, state="paused"))
@@ -319,7 +413,8 @@ async def test_admissions_are_remembered_at_once(store: Store, redis: Redis) -> 
     await rooms.create("shop", RoomSettings(capacity=0))
     await scheduler(store, rooms).tick()
     await redis.flushall()
-    found = await rooms.get("shop").status(Ticket(place.visitor, place.serial, place.now_us))
+    # Of long ago: who was heard later may not know of the offer, and is restored.
+    found = await rooms.get("shop").status(Ticket(place.visitor, place.serial, place.now_us - 100_000_000))
     assert found.standing is Standing.USED
 
 

@@ -353,6 +353,19 @@ def test_nobody_is_told_to_stay_away_too_long(claim: float, abandon: float) -> N
     assert longest <= min(claim / 2, abandon / 3, 30)
 
 
+@given(st.floats(0.1, 3600), st.floats(0.1, 86_400))
+def test_nobody_who_watches_stays_away_too_long(claim: float, abandon: float) -> None:
+    """The latest poll leaves time for another, and is no later than the longest where offers are too short."""
+    room = RoomSettings(claim_seconds=claim, abandon_seconds=abandon, ticket_seconds=604_800.0)
+    assert (
+        room.longest_poll_seconds
+        <= room.latest_poll_seconds
+        <= max(min(abandon * 2 / 3, 240), room.longest_poll_seconds)
+    )
+    if claim < 18:
+        assert room.latest_poll_seconds == room.longest_poll_seconds
+
+
 # What Redis keeps.
 
 PLAIN = st.text(st.characters(exclude_categories=("Cc", "Cf", "Cs", "Zl", "Zp")), max_size=500)
@@ -406,3 +419,58 @@ def test_what_redis_holds_is_checked_too(name: str, text: str) -> None:
     """A field that somebody wrote over is refused as a setting, by name, and by no other error."""
     with pytest.raises(SettingsError, match=name):
         settings_of(fields_of(RoomSettings()) | {name: text})
+
+
+# The password in a file.
+
+
+def redis_password(tmp_path: Path, content: bytes, url: str = "redis://waitroom@10.0.0.1:6379/0") -> str:
+    """The URL that comes of one without a password and a file with that content."""
+    (file := tmp_path / "password").write_bytes(content)
+    return load(environment={}, redis_url=url, redis_password_file=str(file)).redis_url
+
+
+def test_the_redis_password_may_stand_in_a_file(tmp_path: Path) -> None:
+    """Its one line goes into the URL, encoded."""
+    assert redis_password(tmp_path, b"p@ss/word\n") == "redis://waitroom:p%40ss%2Fword@10.0.0.1:6379/0"
+    assert redis_password(tmp_path, b"x", "redis+sentinel://a:1,b:2/main") == "redis+sentinel://:x@a:1,b:2/main"
+
+
+@pytest.mark.parametrize(
+    ("content", "url", "why"),
+    [
+        (b"", "redis://h", "must be one line"),
+        (b"a\nb", "redis://h", "must be one line"),
+        (b"\xff", "redis://h", "not UTF-8"),
+        (b"hunter2", "redis://:hunter3@h", "redis_url has a password already"),
+        (b"hunter2", "", "needs redis_url"),
+    ],
+)
+def test_a_redis_password_file_that_cannot_be_used(tmp_path: Path, content: bytes, url: str, why: str) -> None:
+    """Each fault is one line that names the setting and shows no password."""
+    with pytest.raises(SettingsError) as refused:
+        redis_password(tmp_path, content, url)
+    assert str(refused.value).startswith("redis_password_file: ")
+    assert why in str(refused.value)
+    assert "hunter" not in str(refused.value)
+
+
+def test_a_redis_password_file_that_is_missing(tmp_path: Path) -> None:
+    """The path and the reason are told, beside the other faults."""
+    with pytest.raises(SettingsError) as refused:
+        load(environment={}, port=-1, redis_url="redis://h", redis_password_file=f"{tmp_path}/none")
+    assert [line.split(":")[0] for line in str(refused.value).splitlines()] == ["port", "redis_password_file"]
+    assert f"cannot read '{tmp_path}/none': No such file or directory" in str(refused.value)
+
+
+def test_a_wrong_redis_url_is_one_fault(tmp_path: Path) -> None:
+    """With a password file too."""
+    with pytest.raises(SettingsError) as refused:
+        redis_password(tmp_path, b"x", "redis://h:port")
+    assert len(str(refused.value).splitlines()) == 1
+    assert str(refused.value).startswith("redis_url: names no host")
+
+
+def test_settings_do_not_show_the_redis_password() -> None:
+    """Not in their repr, which may end up in a log."""
+    assert "hunter2" not in repr(load(environment={}, redis_url="redis://:hunter2@h"))

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hmac
+import subprocess
+import sys
 from base64 import b64encode, urlsafe_b64decode, urlsafe_b64encode
+from typing import Final
 
 import pytest
 from hypothesis import given
@@ -22,7 +26,14 @@ TEXT = OFFICE.issue("shop", TICKET)
 KID, BODY = TEXT.split(".")
 
 VISITORS = st.binary(min_size=16, max_size=16).map(lambda raw: Visitor(urlsafe_b64encode(raw)[:22].decode()))
-TICKETS = st.builds(Ticket, VISITORS, st.integers(0, 2**53 - 1), st.integers(0, 2**53 - 1))
+FINGERPRINTS = st.just(b"") | st.binary(min_size=6, max_size=6)
+TICKETS = st.builds(
+    Ticket,
+    VISITORS,
+    st.integers(0, 2**53 - 1),
+    st.integers(0, 2**53 - 1),
+    FINGERPRINTS.map(lambda raw: urlsafe_b64encode(raw).decode()),
+)
 ROOMS = st.from_regex(r"[a-z0-9][a-z0-9_-]{0,63}", fullmatch=True)
 
 
@@ -31,7 +42,7 @@ def test_what_is_issued_verifies(room: str, ticket: Ticket) -> None:
     """A ticket survives the round trip unchanged, and its text is far below 1 KB."""
     text = OFFICE.issue(room, ticket)
     assert OFFICE.verify(room, text) == ticket
-    assert len(text) < 110
+    assert len(text) < 120
 
 
 def test_a_ticket_has_one_spelling() -> None:
@@ -118,6 +129,29 @@ def test_digits_of_other_scripts_are_refused(digit: str) -> None:
     assert OFFICE.verify("shop", f"{digit}.{BODY}") is None
 
 
+def test_a_bound_ticket_is_signed_as_a_whole() -> None:
+    """No byte of a bound ticket can be changed, its fingerprint can neither be cut out nor added."""
+    bound = OFFICE.issue("shop", Ticket(TICKET.visitor, TICKET.serial, TICKET.issued_us, "abcdefgh"))
+    raw, plain = urlsafe_b64decode(bound.split(".")[1]), urlsafe_b64decode(BODY)
+    for at in range(len(raw) * 8):
+        changed = bytearray(raw)
+        changed[at // 8] ^= 1 << at % 8
+        assert OFFICE.verify("shop", f"{KID}.{urlsafe_b64encode(changed).decode()}") is None
+    without = raw[: -32 - 6] + raw[-32:]
+    added = plain[:-32] + bytes(6) + plain[-32:]
+    for forged in (without, added):
+        assert OFFICE.verify("shop", f"{KID}.{urlsafe_b64encode(forged).decode()}") is None
+
+
+@pytest.mark.parametrize("version", [0, 1, 3])
+def test_a_fingerprint_belongs_to_its_version(version: int) -> None:
+    """A signed ticket whose version says another length than it has is refused, whoever signed it."""
+    key = Keyring("old", OLD).derived(b"waitroom ticket v1")["old"]
+    body = version.to_bytes(2, "big") + bytes(32) + bytes(6)
+    text = urlsafe_b64encode(body + hmac.digest(key, b"shop\0" + body, "sha256")).decode()
+    assert OFFICE.verify("shop", f"{KID}.{text}") is None
+
+
 @given(ROOMS)
 def test_a_ticket_of_another_room_is_refused(room: str) -> None:
     """A ticket proves a place in its own room only."""
@@ -174,3 +208,21 @@ def test_garbage_is_refused_quietly(text: str) -> None:
 def test_a_megabyte_is_refused() -> None:
     """A huge text is refused like any other."""
     assert OFFICE.verify("shop", KID + "." + "A" * 1_000_000) is None
+
+
+_FORKED: Final = """
+import os
+from waitroom.tickets import new_visitor
+print(*(new_visitor() for _ in range(100)), flush=True)
+if child := os.fork():
+    os.waitpid(child, 0)
+print(*(new_visitor() for _ in range(500)), flush=True)
+"""
+
+
+def test_no_two_visitors_are_alike_nor_in_a_child_process() -> None:
+    """Random numbers are drawn ahead; a child that is forked meanwhile draws its own."""
+    said = subprocess.run([sys.executable, "-c", _FORKED], capture_output=True, text=True, check=True)
+    visitors = said.stdout.split()
+    assert len(visitors) == len(set(visitors)) == 1100
+    assert {len(visitor) for visitor in visitors} == {22}

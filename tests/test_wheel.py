@@ -35,7 +35,8 @@ def test_the_wheel_carries_scripts_pages_and_nginx_files(wheel: Path) -> None:
     wanted = {f"waitroom/lua/{name}.lua" for name in scripts.NAMES}
     wanted |= {f"waitroom/web/{path.parent.name}/{path.name}" for path in (ROOT / "waitroom/web/assets").iterdir()}
     wanted |= {f"waitroom/web/{path.parent.name}/{path.name}" for path in (ROOT / "waitroom/web/templates").iterdir()}
-    wanted |= {f"waitroom/nginx/{path.name}" for path in (ROOT / "deploy/nginx").iterdir()}
+    nginx = ROOT / "deploy/nginx"
+    wanted |= {f"waitroom/nginx/{path.relative_to(nginx)}" for path in nginx.rglob("*") if path.is_file()}
     wanted.add("waitroom/py.typed")
     assert wanted - names == set()
     assert not [name for name in names if not name.startswith("waitroom")]

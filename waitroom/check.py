@@ -1,7 +1,8 @@
 """Whether a Redis is fit to hold a queue: what `waitroom check` asks it and how the answers are judged.
 
-`examine` asks; the `judge_...` functions turn what was measured into findings and touch nothing. No text made
-here holds a credential: URLs are masked, and what a server says about one is scrubbed.
+`examine` asks one server, the primary that Sentinels name, or every primary of a cluster; the `judge_...` functions
+turn what was measured into findings and touch nothing. No text made here holds a credential: URLs are masked, and what
+a server says about one is scrubbed.
 """
 
 from __future__ import annotations
@@ -12,15 +13,13 @@ import re
 import ssl
 import statistics
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
-from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+from redis.crc import REDIS_CLUSTER_HASH_SLOTS
 from redis.exceptions import (
     AuthenticationError,
     BusyLoadingError,
@@ -29,6 +28,10 @@ from redis.exceptions import (
     ResponseError,
 )
 from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from waitroom.connections import Clients, Cluster, Single, Watched
+from waitroom.errors import SettingsError, Unavailable
+from waitroom.redis_url import Address, RedisUrl, masked, parse, shown
 
 #: Seconds within which one question must be answered, connecting included.
 ANSWER_SECONDS = 2.0
@@ -46,6 +49,9 @@ LATENCY_FAIL_MS = 100.0
 LATENCY_ROUNDS = 20
 #: Seconds of difference between the two clocks above which proofs begin to expire at the wrong time.
 SKEW_WARN_SECONDS = 2.0
+
+#: Sentinels that it takes for a majority to outlive one of them.
+SENTINELS_WANTED = 3
 
 Verdict = Literal["ok", "warn", "fail"]
 
@@ -75,29 +81,112 @@ def unfit(findings: list[Finding]) -> bool:
 async def examine(url: str, *, answer_seconds: float = ANSWER_SECONDS) -> list[Finding]:
     """Ask the Redis at `url` everything and return the findings, in the order in which to read them.
 
-    Never raises for what is wrong with the URL or the server: that is a finding. Where no connection comes about,
-    that is the only one.
+    Never raises for what is wrong with the URL or the servers: that is a finding. Where no connection comes about,
+    that is the only one. In a cluster the findings of each primary carry its address.
     """
     try:
-        client = _client(url, answer_seconds)
-    except (ValueError, TypeError, RedisError):
-        return [_bad_url(url)]
-    async with contextlib.aclosing(client):
-        ask = partial(_ask, client, answer_seconds)
+        parsed = parse(url)
+        clients = Clients(parsed, timeout_seconds=answer_seconds)
+    except SettingsError as error:
+        return [_bad_url(url, error)]
+    if parsed.kind == "sentinel":
+        return await _examine_watched(parsed, Watched(parsed, clients, timeout_seconds=answer_seconds), answer_seconds)
+    if parsed.kind == "cluster":
+        return await _examine_cluster(parsed, Cluster(parsed, clients, timeout_seconds=answer_seconds), answer_seconds)
+    async with contextlib.aclosing(Single(parsed, clients)) as single:
+        (client,) = await single.primaries()
+        return await _examine_server(client, parsed, answer_seconds)
+
+
+async def _examine_watched(url: RedisUrl, servers: Watched, answer_seconds: float) -> list[Finding]:
+    async with contextlib.aclosing(servers):
         try:
-            await ask("PING")
-        except (RedisError, OSError, ValueError, TypeError, AttributeError) as error:
-            if _is_about_options(error):
-                return [_bad_url(url)]
-            return [judge_failure(error, url, answer_seconds=answer_seconds)]
-        connection = Finding("connection", "ok", f"{mask(url)} answers")
-        findings: list[Finding] = []
+            (client,) = await servers.primaries()
+            states = await servers.states(len(url.hosts))
+            if not states:
+                raise Unavailable("no Sentinel answers any more")
+        except Unavailable as error:
+            remedy = (
+                "Name every Sentinel, the service by the name that they know, and sentinel_password if they want one."
+            )
+            return [Finding("sentinels", "fail", f"{url.masked()}: {error}", remedy)]
+        found = await _examine_server(client, url, answer_seconds)
+        return [judge_sentinels(len(url.hosts), states), *found]
+
+
+async def _examine_cluster(url: RedisUrl, servers: Cluster, answer_seconds: float) -> list[Finding]:
+    async with contextlib.aclosing(servers):
+        layout = await servers.layout()
         try:
-            async for finding in _inspect(client, ask, url):
-                findings.append(finding)  # noqa: PERF401 - those before a failure are kept
-        except (RedisError, OSError) as error:
-            connection = judge_failure(error, url, answer_seconds=answer_seconds)
-        return [connection, *findings]
+            clients = await servers.primaries()
+        except Unavailable as error:
+            remedy = "See that these are nodes of a cluster, and allow the user CLUSTER SLOTS (+cluster|slots)."
+            return [Finding("cluster", "fail", f"{url.masked()}: {error}", remedy)]
+        findings = [judge_cluster(layout)]
+        for client in clients:
+            settings = client.connection_pool.connection_kwargs
+            where = shown((settings["host"], settings["port"]))
+            found = await _examine_server(client, url, answer_seconds, where)
+            findings += [replace(finding, name=f"{where} {finding.name}") for finding in found]
+        return findings
+
+
+async def _examine_server(client: Redis, url: RedisUrl, answer_seconds: float, where: str = "") -> list[Finding]:
+    ask = partial(_ask, client, answer_seconds)
+    connection = Finding("connection", "ok", f"{where or url.masked()} answers")
+    findings: list[Finding] = []
+    try:
+        await ask("PING")
+        async for finding in _inspect(client, ask, url):
+            findings.append(finding)  # noqa: PERF401 - those before a failure are kept
+    except (RedisError, OSError) as error:
+        connection = judge_failure(error, url, answer_seconds=answer_seconds)
+    return [connection, *findings]
+
+
+def judge_sentinels(named: int, states: Sequence[Mapping[str, Any]]) -> Finding:
+    """Sentinels of the URL against those that answer, and who could take over. `states` as of SENTINEL MASTER."""
+    newest = max(states, key=lambda state: int(state["config-epoch"]))
+    replicas, quorum = int(newest["num-slaves"]), int(newest["quorum"])
+    known = int(newest["num-other-sentinels"]) + 1
+    detail = (
+        f"{len(states)} of {named} in the URL answer, {known} know each other, quorum {quorum};"
+        f" the primary is {shown((str(newest['ip']), int(newest['port'])))} with {replicas} replica(s)"
+    )
+    if replicas == 0:
+        return Finding("sentinels", "warn", detail, "Give the primary a replica: without one nobody can take over.")
+    if len(states) < named:
+        return Finding("sentinels", "warn", detail, "See why the others do not answer.")
+    if known < SENTINELS_WANTED:
+        return Finding("sentinels", "warn", detail, "Run three Sentinels on machines that do not fail together.")
+    return Finding("sentinels", "ok", detail)
+
+
+def judge_cluster(layout: Sequence[Sequence[Any]]) -> Finding:
+    """Whether every slot is held, and by a primary that a replica could follow. `layout` as of Cluster.layout."""
+    followers: dict[Address, set[Address]] = {}
+    for _first, _last, primary, *replicas in layout:
+        followers.setdefault(primary, set()).update(replicas)
+    held = sum(last - first + 1 for first, last, *_ in layout)
+    alone = sorted(shown(primary) for primary, replicas in followers.items() if not replicas)
+    number = len({replica for replicas in followers.values() for replica in replicas})
+    detail = f"{len(followers)} primaries, {number} replicas, {held} of {REDIS_CLUSTER_HASH_SLOTS} slots held"
+    if held < REDIS_CLUSTER_HASH_SLOTS:
+        return Finding("cluster", "fail", detail, "Rooms on the other slots cannot be served: see CLUSTER SHARDS.")
+    if alone:
+        remedy = f"Give each primary a replica ({', '.join(alone)} has none): else its rooms end with it."
+        return Finding("cluster", "warn", detail, remedy)
+    return Finding("cluster", "ok", detail)
+
+
+def judge_coverage(required: str | None) -> Finding | None:
+    """Whether a cluster stops as a whole when a part is lost; None where the server does not tell."""
+    if required is None:
+        return None
+    if required == "yes":
+        detail = "while one primary is lost, no room is served (cluster-require-full-coverage yes)"
+        return Finding("coverage", "warn", detail, "Set cluster-require-full-coverage to no.")
+    return Finding("coverage", "ok", "while one primary is lost, the others' rooms are served")
 
 
 def judge_version(version: str | None) -> Finding:
@@ -180,73 +269,34 @@ def judge_skew(skew_seconds: float) -> Finding:
     return Finding("clock", "ok", detail)
 
 
-def judge_failure(error: Exception, url: str, *, answer_seconds: float = ANSWER_SECONDS) -> Finding:
+def judge_failure(error: Exception, url: RedisUrl, *, answer_seconds: float = ANSWER_SECONDS) -> Finding:
     """Why there is no connection, and what to do about that."""
-    shown = mask(url)
-    said = _scrubbed(error, url)
-    if _is_from(error, ssl.SSLError) or (_is_from(error, FileNotFoundError) and url.startswith("rediss:")):
+    where = url.masked()
+    said = url.scrubbed(str(error)) or type(error).__name__
+    if _is_from(error, ssl.SSLError):
         remedy = (
             "Name the authority's file with ?ssl_ca_certs=/path/ca.pem, use a host name that the certificate is for,"
             " and see that this port speaks TLS."
         )
-        return Finding("tls", "fail", f"no TLS connection to {shown}: {said}", remedy)
+        return Finding("tls", "fail", f"no TLS connection to {where}: {said}", remedy)
     if _is_from(error, BusyLoadingError):
-        return Finding("connection", "fail", f"{shown} is still loading its data", "Wait for it and try again.")
+        return Finding("connection", "fail", f"{where} is still loading its data", "Wait for it and try again.")
     if _is_from(error, AuthenticationError) or _is_from(error, NoPermissionError) or "NOAUTH" in said:
         remedy = "Give the right user and password in the URL, and allow that user PING and scripts."
-        return Finding("connection", "fail", f"{shown} refuses this user: {said}", remedy)
+        return Finding("connection", "fail", f"{where} refuses this user: {said}", remedy)
     if _is_from(error, TimeoutError) or _is_from(error, RedisTimeoutError):
         said = f"no answer within {answer_seconds:g} s"
     remedy = "See that the server runs, listens there, and can be reached from this machine."
-    return Finding("connection", "fail", f"no connection to {shown}: {said}", remedy)
+    return Finding("connection", "fail", f"no connection to {where}: {said}", remedy)
 
 
-def mask(url: str) -> str:
-    """The URL without user, password and options; reduced to its scheme where it cannot be told what is what."""
-    scheme, separator, rest = url.partition("://")
-    if not separator:
-        return "***"
-    shown = re.split(r"[?#]", rest, maxsplit=1)[0]
-    if "@" in shown:
-        secret, place = "***@", shown.rpartition("@")[2]
-    else:
-        # An @ further on may be the end of a password that holds a bare ? or #.
-        secret, place = "", "" if "@" in rest else shown
-    # Port or nothing: in redis://user:password the password stands where the port would.
-    if not re.fullmatch(r"(\[[0-9a-fA-F:.%]+\]|[^:/]*)(:\d+)?(/.*)?", place) or not place:
-        return f"{scheme}://***"
-    return f"{scheme}://{secret}{place}"
-
-
-def _client(url: str, answer_seconds: float) -> Redis:
-    return Redis.from_url(
-        url,
-        decode_responses=True,
-        socket_timeout=answer_seconds,
-        socket_connect_timeout=answer_seconds,
-        retry=Retry(NoBackoff(), 0),
-    )
-
-
-def _is_about_options(error: Exception) -> bool:
-    """Whether redis-py stumbled over an option of the URL: it raises plain errors for those."""
-    return type(error) in (RedisError, ValueError, TypeError, AttributeError)
-
-
-def _bad_url(url: str) -> Finding:
-    # What the parser says would quote parts of the URL, and those may be the password.
-    if url.startswith(("redis+sentinel://", "redis+cluster://")):
-        return Finding(
-            "connection",
-            "fail",
-            f"{mask(url)} stands for several servers",
-            "Check each of them by its own redis:// or rediss:// URL.",
-        )
+def _bad_url(url: str, error: SettingsError) -> Finding:
     remedy = (
-        "Write redis://user:password@host:6379/0, rediss://... for TLS or unix:///path/redis.sock;"
-        " percent-encode special characters in the password, and look at its options."
+        "Write redis://user:password@host:6379/0, redis+sentinel://host:26379,host:26379/service,"
+        " redis+cluster://host:6379,host:6379 or unix:///path/redis.sock, with TLS rediss:// and so on."
     )
-    return Finding("connection", "fail", f"{mask(url)} is not a Redis URL that can be used", remedy)
+    why = str(error).removeprefix("redis_url: ")
+    return Finding("tls" if "ssl_" in why else "connection", "fail", f"{masked(url)} cannot be used: {why}", remedy)
 
 
 async def _ask(client: Redis, answer_seconds: float, *command: str | int) -> Any:
@@ -256,13 +306,20 @@ async def _ask(client: Redis, answer_seconds: float, *command: str | int) -> Any
         return await send(*command)
 
 
-async def _inspect(client: Redis, ask: Ask, url: str) -> AsyncIterator[Finding]:
+async def _inspect(client: Redis, ask: Ask, url: RedisUrl) -> AsyncIterator[Finding]:
     """Everything beyond the connection; stops at the first question that finds nobody there any more."""
     info = await _facts(ask)
     yield judge_version(info.get("valkey_version") or info.get("redis_version"))
     yield await _try_script(ask, url)
-    if urlsplit(url).scheme == "rediss":
+    if url.tls:
         yield await _look_at_tls(client.connection_pool)
+    if info.get("cluster_enabled") and url.kind != "cluster":
+        remedy = "Write redis+cluster:// instead, with several of the nodes."
+        yield Finding("cluster", "fail", "this server is one of a cluster", remedy)
+    if url.kind == "cluster":
+        coverage = judge_coverage(await _setting(ask, "cluster-require-full-coverage"))
+        if coverage is not None:
+            yield coverage
     yield judge_role(info.get("role"))
     yield judge_eviction(info.get("maxmemory_policy") or await _setting(ask, "maxmemory-policy"))
     yield judge_persistence(info, await _setting(ask, "save"))
@@ -277,9 +334,10 @@ async def _facts(ask: Ask) -> dict[str, Any]:
     if info is not None:
         return {name: str(value) if name.endswith("_version") else value for name, value in info.items()}
     hello = await _permitted(ask("HELLO"))
-    if not isinstance(hello, dict):
+    if not isinstance(hello, list):
         return {}
-    return {"redis_version": str(hello.get("version")), "role": hello.get("role")}
+    told = dict(zip(hello[::2], hello[1::2], strict=False))
+    return {"redis_version": str(told.get("version")), "role": told.get("role")}
 
 
 async def _setting(ask: Ask, name: str) -> str | None:
@@ -296,12 +354,12 @@ async def _permitted(answer: Awaitable[Any]) -> Any:
         return None
 
 
-async def _try_script(ask: Ask, url: str) -> Finding:
+async def _try_script(ask: Ask, url: RedisUrl) -> Finding:
     try:
         answer = await ask("EVAL", _PROBE, 0)
     except ResponseError as error:
         remedy = "Allow the user scripts (+@scripting), and use a server that has them."
-        return Finding("scripts", "fail", f"a script was refused: {_scrubbed(error, url)}", remedy)
+        return Finding("scripts", "fail", f"a script was refused: {url.scrubbed(str(error))}", remedy)
     if answer != 1:
         return Finding("scripts", "fail", "a script gave a wrong answer", "Connect without a proxy in between.")
     return Finding("scripts", "ok", "scripts with flags run")
@@ -366,19 +424,3 @@ def _is_from(error: BaseException | None, kind: type[BaseException]) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
-
-
-def _scrubbed(error: Exception, url: str) -> str:
-    """What the error says, in one line: a server that does not know AUTH repeats its arguments."""
-    said = " ".join(str(error).split()) or type(error).__name__
-    for secret in sorted(_secrets(url), key=len, reverse=True):
-        said = said.replace(secret, "***")
-    return said
-
-
-def _secrets(url: str) -> set[str]:
-    """Passwords in the URL, as written and as meant."""
-    parts = urlsplit(url)
-    options = parse_qs(parts.query)
-    raw = {parts.password or "", *options.get("password", ()), *options.get("ssl_password", ())}
-    return {form for secret in raw for form in (secret, unquote(secret), quote(secret, safe="")) if form}

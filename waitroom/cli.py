@@ -13,6 +13,7 @@ import socket
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -29,13 +30,16 @@ from waitroom import __version__, keyfile, server
 from waitroom import settings as settings_module
 from waitroom.check import Finding, examine, unfit
 from waitroom.clock import Clock
+from waitroom.connections import connect
 from waitroom.embedded import EmbeddedServer, running_url
 from waitroom.errors import SettingsError, WaitroomError
 from waitroom.model import ROOM_NAME
+from waitroom.protocol import WholeAnswers
+from waitroom.redis_url import has_password, masked
 from waitroom.room import Room
-from waitroom.rooms import Rooms
+from waitroom.rooms import READING_SECONDS, Rooms
 from waitroom.settings import RoomSettings, ServerSettings
-from waitroom.store import Store, connect, masked
+from waitroom.store import Store
 
 logger = logging.getLogger("waitroom")
 
@@ -46,7 +50,22 @@ room_app = typer.Typer(help="Show and change rooms, live.", no_args_is_help=True
 app.add_typer(room_app, name="room")
 
 Config = Annotated[Path | None, typer.Option(help="TOML file with settings and rooms")]
-RedisUrl = Annotated[str | None, typer.Option(help="the Redis or Valkey to use; default: the embedded one")]
+
+
+def _without_password(url: str | None) -> str | None:
+    """Every process of the machine can read a command line."""
+    if url and has_password(url):
+        raise SettingsError(
+            "redis_url: a password on the command line would show in the process list; set WAITROOM_REDIS_URL, "
+            "write the URL into the config file, or leave the password out and set redis_password_file"
+        )
+    return url
+
+
+RedisUrl = Annotated[
+    str | None,
+    typer.Option(callback=_without_password, help="the Redis or Valkey to use; default: the embedded one"),
+]
 DataDir = Annotated[str | None, typer.Option(help="folder of the embedded server's data and of generated keys")]
 Name = Annotated[str, typer.Argument(help="the room's name")]
 Message = Annotated[str | None, typer.Option(help="what to tell those who wait")]
@@ -59,6 +78,9 @@ _LOOK_SECONDS = 0.5
 
 #: Connections that may wait to be accepted.
 _BACKLOG = 4096
+
+#: Milliseconds after which the kernel ends a connection on which the other side takes nothing.
+_UNREAD_MS = 30_000
 
 #: Seconds that an idle connection is kept: longer than nginx keeps its own, so that nginx is who closes.
 _KEEP_ALIVE_SECONDS = 75
@@ -225,6 +247,9 @@ def _listen(settings: ServerSettings) -> Iterator[socket.socket]:
     listening = socket.socket(family, socket.SOCK_STREAM)
     with listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if sys.platform == "linux":
+            # Connections inherit it. Without it what was closed unread, a stream above all, would be held for ever.
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNREAD_MS)
         try:
             listening.bind((settings.host, settings.port))
         except OSError as error:
@@ -278,12 +303,15 @@ def _run_workers(settings: ServerSettings, listening: socket.socket, stack: Exit
     config = uvicorn.Config(
         "waitroom.server:create",
         factory=True,
+        http=WholeAnswers,
         workers=settings.workers,
         log_config=None,
         access_log=False,
         server_header=False,
         # What a client says about itself is not believed; a proxy in front overwrites it anyway.
         proxy_headers=False,
+        # A proxy may ask the gate with the headers of a WebSocket's first request: that is a question like any other.
+        ws="none",
         backlog=_BACKLOG,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=_GRACE_SECONDS,
@@ -299,7 +327,24 @@ def _run_workers(settings: ServerSettings, listening: socket.socket, stack: Exit
     os.environ[server.PARENT_VARIABLE] = str(os.getpid())
     # Read by prometheus-client when a worker imports it: each writes its numbers there, /metrics adds them up.
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = stack.enter_context(tempfile.TemporaryDirectory(prefix="waitroom-"))
-    Multiprocess(config, sockets=[listening]).run()
+    _Supervisor(config, sockets=[listening]).run()
+
+
+class _Supervisor(Multiprocess):
+    """uvicorn's, but at the end it stands in nobody's way."""
+
+    def join_all(self) -> None:
+        """Wait for the workers, which were told to stop; tell them again when somebody tells this process again."""
+        # Else connections would still be taken, and never answered, once the workers do not listen any more.
+        for listening in self.sockets:
+            listening.close()
+        self.signal_queue.clear()
+        while any(worker.process.is_alive() for worker in self.processes):
+            if self.signal_queue:
+                self.signal_queue.clear()
+                self.terminate_all()
+            time.sleep(_LOOK_SECONDS)
+        super().join_all()
 
 
 # room and check
@@ -345,6 +390,8 @@ def _change(
         await rooms.refresh()
         if create and name not in {room.name for room in rooms}:
             await rooms.create(_checked(name), settings_module.parse_room(changes), expected=0)
+            # What comes next in a script may be a visitor: by then every instance knows the room.
+            await asyncio.sleep(READING_SECONDS)
             return rooms.get(name)
         return await rooms.change(_checked(name), changes)
 

@@ -6,6 +6,7 @@ WaitroomError
 ├── RoomBroken         the room's keys in Redis are not what they should be
 ├── VersionConflict    somebody else changed the room first
 ├── TermStale          a newer leader has acted; this one's term is over
+├── StreamsFull        there are as many event streams open as may be
 ├── EmbeddedError      the embedded server cannot start or was lost
 └── Unavailable        Redis did not answer in time or refused
     ├── Full           Redis is out of memory: nobody new fits
@@ -46,6 +47,14 @@ class VersionConflict(WaitroomError):
 
 class TermStale(WaitroomError):
     """A newer leader has acted on the room; what carries the older term does nothing."""
+
+
+class StreamsFull(WaitroomError):
+    """As many event streams are open as may be: on the `instance`, of the `visitor`, or of the `address`."""
+
+    def __init__(self, limit: str, message: str) -> None:
+        super().__init__(message)
+        self.limit = limit
 
 
 class EmbeddedError(WaitroomError):

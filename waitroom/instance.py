@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from waitroom import keyring
+from waitroom.agreement import Agreement
 from waitroom.clock import Clock
+from waitroom.connections import connect
 from waitroom.passes import PassOffice
 from waitroom.rooms import Rooms
 from waitroom.settings import ServerSettings
-from waitroom.store import Store, connect
+from waitroom.store import Store
+from waitroom.streams import Streams, affordable
 from waitroom.tickets import TicketOffice
+
+
+@dataclass
+class Drain:
+    """Whether the instance is on its way out: it still serves, but nobody new should be sent to it."""
+
+    started: bool = False
 
 
 @dataclass(frozen=True)
@@ -23,6 +33,9 @@ class Instance:
     rooms: Rooms
     tickets: TicketOffice
     passes: PassOffice
+    agreement: Agreement
+    streams: Streams
+    drain: Drain = field(default_factory=Drain)
 
 
 def assemble(settings: ServerSettings) -> Instance:
@@ -41,4 +54,6 @@ def assemble(settings: ServerSettings) -> Instance:
         Rooms(store, settings.rooms, most_waiting=settings.max_backlog),
         TicketOffice(ring),
         PassOffice(ring),
+        Agreement(store, ring),
+        Streams(most=affordable(settings.max_streams), most_per_address=settings.max_streams_per_address),
     )

@@ -32,6 +32,10 @@ class Keyring:
     def __repr__(self) -> str:
         return f"Keyring(signer={self.signer!r}, ids={sorted(self.secrets)!r})"
 
+    def fingerprint(self) -> str:
+        """What tells the signing secret from another one, and nothing else about it: 16 hexadecimal digits."""
+        return self.derived(b"waitroom signer v1")[self.signer].hex()[:16]
+
     def derived(self, purpose: bytes) -> dict[str, bytes]:
         """A key for one purpose from each secret, by key id, so that no two kinds of proof share a key."""
         return {kid: hmac.digest(secret, purpose, hashlib.sha256) for kid, secret in self.secrets.items()}

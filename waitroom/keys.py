@@ -10,6 +10,7 @@
     waitroom:{room}:revoked   sorted set: visitors whose pass outlives their place, by when
     waitroom:lease            hash: owner, term and end of the leadership
     waitroom:rooms            hash: room -> "live" or "deleted"
+    waitroom:signer:<id>      string: fingerprint of the signing key of that id; expires
 
 The braces are Redis Cluster's hash tag: all keys of a room live in one slot, so one script may touch them all.
 """
@@ -21,6 +22,11 @@ from typing import Final
 ROOM_KEYS: Final = ("config", "state", "wait", "seen", "active", "offered", "used", "revoked")
 LEASE: Final = "waitroom:lease"
 ROOMS: Final = "waitroom:rooms"
+
+
+def signer_key(kid: str) -> str:
+    """The key that holds the fingerprint of the signing key of that id."""
+    return f"waitroom:signer:{kid}"
 
 
 def room_key(room: str, name: str) -> str:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 
 from waitroom import metrics
-from waitroom.errors import WaitroomError
+from waitroom.errors import Unavailable, WaitroomError
 from waitroom.model import Outcome
 from waitroom.store import Store
 
@@ -38,13 +38,20 @@ class Leadership:
         return self._term if self._monotonic() < self._deadline else None
 
     async def hold(self) -> int | None:
-        """Acquire if the lease is free, renew if it is time to; returns `term`. Raises Unavailable.
+        """Acquire if the lease is free, renew if it is time to; returns `term`.
 
-        To be called every tick: a lease that was resigned is taken at the next one.
+        To be called every tick: a lease that was resigned is taken at the next one. Raises Unavailable when Redis
+        cannot be asked and no lease is running.
         """
         now = self._monotonic()
         if self.term is None or now >= self._renew_at:
-            outcome, term = await self._store.lease("hold", self.owner, ttl_seconds=self._lease_seconds)
+            try:
+                outcome, term = await self._store.lease("hold", self.owner, ttl_seconds=self._lease_seconds)
+            except Unavailable:
+                # In a cluster the lease may be out of reach while the rooms are not: it is good until its end.
+                if self.term is None:
+                    raise
+                return self.term
             self._take(outcome, term, asked_at=now)
         return self.term
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final, Literal, NewType
+from typing import Final, Literal, NamedTuple, NewType
 
 #: A visitor's id: 128 random bits, made by the server, as 22 characters of base64url.
 Visitor = NewType("Visitor", str)
+
+#: What such an id looks like.
+VISITOR_ID: Final = re.compile(r"[A-Za-z0-9_-]{22}\Z", re.ASCII)
 
 #: What a room may be called. No character of it means anything to Redis, a URL, a cookie or a shell.
 ROOM_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}\Z")
@@ -48,13 +51,16 @@ class Standing(StrEnum):
 RoomState = Literal["open", "paused", "closed", "bypass"]
 
 
-@dataclass(frozen=True, slots=True)
-class Ticket:
-    """Signed proof of a place. Times are Redis time in µs since the epoch."""
+class Ticket(NamedTuple):
+    """Signed proof of a place. Times are Redis time in µs since the epoch.
+
+    `bound`: the fingerprint of the client that it was given to, where the room binds proofs; else empty.
+    """
 
     visitor: Visitor
     serial: int
     issued_us: int
+    bound: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +68,17 @@ class Pass:
     """Signed proof of admission. `expires` and `issued` are in seconds since the epoch, Redis time.
 
     An `offer` has not been claimed yet: it lives for `claim_seconds`, and the next contact starts the session.
+    `bound`: the fingerprint of the client that it was given to, where the room binds proofs; else empty.
     """
 
     visitor: Visitor
     expires: float
     offer: bool = False
     issued: float = field(default=0.0, compare=False)
+    bound: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """One visitor's standing. `rank` counts from 1 (0 when not waiting); `expires_us` is 0 unless admitted."""
 
     standing: Standing
@@ -128,9 +135,12 @@ class Marks:
 class Reading:
     """A room at one instant. Times are Redis time in µs since the epoch.
 
-    `settings` are the raw texts that Redis holds. `releases_us` are up to 17 evenly spaced expiries of the active
-    set, first to last. In `pace_us` µs of demand `pace_admitted` visitors were admitted; in `pace_stay_us` µs spent
-    inside, added up over visitors, `pace_ended` places became free; all four fade.
+    `settings` are the raw texts that Redis holds. `lost_us`: when data were last found lost. `releases_us` are up to 17
+    evenly spaced expiries of the active set, first to last. In `pace_us` µs of demand `pace_admitted` visitors were
+    admitted; in `pace_stay_us` µs spent inside, added up over visitors, `pace_ended` places became free, `pace_early`
+    of them before their end and `pace_no_show` unclaimed; in `pace_wait_us` µs spent waiting, added up alike,
+    `pace_gone` visitors went without a turn; all of these fade.
+    `ladder`: up to 32 ranks of the wait queue with the serials that stand there, first and last among them.
     """
 
     now_us: int
@@ -147,9 +157,15 @@ class Reading:
     pace_us: float
     pace_ended: float = 0.0
     pace_stay_us: float = 0.0
+    pace_early: float = 0.0
+    pace_no_show: float = 0.0
+    pace_wait_us: float = 0.0
+    pace_gone: float = 0.0
     longest_session_seconds: float = 0.0
     passes_after_us: int = 0
+    lost_us: int = 0
     releases_us: tuple[int, ...] = ()
+    ladder: tuple[tuple[int, int], ...] = ()
     revoked: dict[Visitor, int] = field(default_factory=dict)
 
 

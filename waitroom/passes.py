@@ -1,8 +1,8 @@
 """Passes: signed proof of admission, as JSON Web Tokens (RFC 7519) under HS256.
 
     header   {"alg": "HS256", "kid": <key id>, "typ": "JWT"}
-    payload  {"aud": "waitroom:<room>", "sub": <visitor>, "iat": <s>, "exp": <s>, "offer": true}
-             (offer only while it is not claimed)
+    payload  {"aud": "waitroom:<room>", "sub": <visitor>, "iat": <s>, "exp": <s>, "offer": true, "ua": <hash>}
+             (offer only while it is not claimed; ua only in rooms that bind passes to a User-Agent)
 
 An application behind the gate may verify them with any JWT library and the same key. Here the header must be, byte
 for byte, one that this key ring writes: that settles algorithm and key before anything is parsed.
@@ -11,22 +11,19 @@ for byte, one that this key ring writes: that settles algorithm and key before a
 from __future__ import annotations
 
 import math
-import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import Any, Final
 
 import jwt
 
 from waitroom.keyring import Keyring
-from waitroom.model import Pass, Visitor
+from waitroom.model import VISITOR_ID, Pass, Visitor
 
 #: Seconds by which the clocks of two machines may differ.
 LEEWAY_SECONDS: Final = 5
 
 #: A pass is about 230 characters; what is longer is not one.
 LONGEST: Final = 1024
-
-_VISITOR = re.compile(r"[A-Za-z0-9_-]{22}\Z", re.ASCII)
 
 
 class PassOffice:
@@ -50,6 +47,8 @@ class PassOffice:
         }
         if granted.offer:
             claims["offer"] = True
+        if granted.bound:
+            claims["ua"] = granted.bound
         return jwt.encode(claims, self._secrets[self._signer], "HS256", headers={"kid": self._signer})
 
     def verify(self, room: str, text: str, *, now: float) -> Pass | None:
@@ -93,8 +92,9 @@ def _judged(claims: dict[str, Any], now: float) -> Pass | None:
     # Beyond 2^53 there is no time to speak of, and a comparison with an integer of 400 digits is exact.
     if not all(type(value) in (int, float) and abs(value) < 2**53 for value in (expires, issued)):
         return None
-    if not isinstance(visitor, str) or not _VISITOR.match(visitor) or type(claims["aud"]) is not str:
+    if not isinstance(visitor, str) or not VISITOR_ID.match(visitor) or type(claims["aud"]) is not str:
         return None
-    if expires <= now or issued > now + LEEWAY_SECONDS:
+    bound = claims.get("ua", "")
+    if expires <= now or issued > now + LEEWAY_SECONDS or not isinstance(bound, str):
         return None
-    return Pass(Visitor(visitor), float(expires), offer=claims.get("offer") is True, issued=float(issued))
+    return Pass(Visitor(visitor), float(expires), claims.get("offer") is True, float(issued), bound)

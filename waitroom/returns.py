@@ -18,7 +18,7 @@ LONGEST: Final = 2048
 HOME: Final = "/"
 
 #: Paths of waitroom itself: going back to one would loop, or do something the visitor did not ask for.
-_OWN: Final = re.compile(r"/(wait|gate|v1|admin|metrics|livez|readyz)(/|\?|#|\Z)", re.IGNORECASE)
+_OWN: Final = re.compile(r"/(wait|gate|forward-auth|v1|admin|metrics|livez|readyz)(/|\?|#|\Z)", re.IGNORECASE)
 
 #: A path: one slash, not followed by another; visible ASCII without backslash, quote and angle bracket.
 _PATH: Final = re.compile(r"/(?!/)[!#-;=?-\[\]-_a-z{|}~]*\Z", re.ASCII)

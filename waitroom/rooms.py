@@ -10,14 +10,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Iterator, Mapping
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from waitroom import metrics
 from waitroom.errors import RoomBroken, RoomUnknown, SettingsError, Unavailable, VersionConflict
-from waitroom.model import Reading
+from waitroom.model import Marks, Reading
 from waitroom.room import Room
-from waitroom.settings import RoomSettings, fields_of, parse_room, settings_of
+from waitroom.settings import YOUNGER, RoomSettings, fields_of, parse_room, settings_of
 from waitroom.store import SCHEMA, Store
 
 logger = logging.getLogger(__name__)
@@ -25,11 +27,19 @@ logger = logging.getLogger(__name__)
 #: Seconds between two readings of a room.
 READING_SECONDS: Final = 1.0
 
+#: A reading that is younger is fresh; and seconds that are waited for one that is.
+_FRESH_SECONDS: Final = 0.2
+_FRESHEN_SECONDS: Final = 0.1
+
 #: A re-created room admits nobody for the longest poll times this (ours and the page's jitter) ...
 _HOLD_JITTER: Final = 1.3
 
 #: ... and these seconds, for a slow network.
 _HOLD_MARGIN_SECONDS: Final = 5.0
+
+#: After a failover that lost the last moments nobody is admitted for so many readings: by then every instance has said
+#: who is inside.
+_READINGS_HELD: Final = 2.0
 
 #: Rooms that are read at the same time.
 _ROOMS_AT_ONCE: Final = 8
@@ -45,9 +55,13 @@ class Rooms:
         self.faults: dict[str, str] = {}
         self.reachable = False
         self._store = store
-        self._seeds = seeds
+        #: Seeds that are still to be sown, and rooms that are known to be there and could not be read yet.
+        self._unsown = dict(seeds)
+        self._unread: set[str] = set()
         self._most_waiting = most_waiting
         self._rooms: dict[str, Room] = {}
+        self._recoveries: dict[str, asyncio.Task[None]] = {}
+        self._freshenings: dict[Room, asyncio.Task[None]] = {}
         self._seeded = False
 
     def __iter__(self) -> Iterator[Room]:
@@ -58,7 +72,7 @@ class Rooms:
         try:
             return self._rooms[name]
         except KeyError:
-            if not self._seeded:
+            if not self._seeded or name in self._unread:
                 raise Unavailable("the rooms have not been read yet") from None
             raise RoomUnknown(f"no room {name!r}") from None
 
@@ -67,30 +81,58 @@ class Rooms:
 
         Raises Unavailable; a room that cannot be read goes to `faults` and harms no other.
         """
+        outage: Exception | None = None
         try:
-            await self._refresh()
-        except (Unavailable, RoomBroken):
-            self.reachable = False
-            raise
-        self.reachable = True
+            await self._learn()
+        except (Unavailable, RoomBroken) as error:
+            outage = error
+        await self._renew_all(said=outage is not None)
+        # In a cluster the list and the rooms are in several places: whatever can be reached is served.
+        self.reachable = self._seeded and (outage is None or any(room.reachable for room in self))
+        metrics.SKEW_SECONDS.set(self._store.clock.skew_seconds())
+        if outage is not None:
+            raise outage
 
-    async def _refresh(self) -> None:
-        if not self._seeded:
-            await self._seed()
+    async def _learn(self) -> None:
+        """Which rooms there are."""
         listed = await self._store.registered()
+        if self._unsown:
+            await self._seed(listed)
+            listed = await self._store.registered()
+        self._seeded = True
         for name in [name for name in self._rooms if listed.get(name) is False]:
             self._forget(name)
-        for name, live in listed.items():
-            if live and name not in self._rooms:
-                await self._guarded(name, self._adopt_listed(name))
-        together = asyncio.Semaphore(_ROOMS_AT_ONCE)
+        new = [name for name, live in listed.items() if live and name not in self._rooms]
+        await self._each(new, self._adopt_listed)
+
+    async def _renew_all(self, *, said: bool) -> None:
+        """Read every room anew, some at a time; each room's outage is its own.
+
+        `said`: the log says already that Redis is down.
+        """
+        together, answers, silences = asyncio.Semaphore(_ROOMS_AT_ONCE), 0, 0
 
         async def renew(room: Room) -> None:
+            nonlocal answers, silences
             async with together:
-                await self._guarded(room.name, self._renew(room))
+                # Where nobody has answered, the rest need not be waited for one by one.
+                dark = silences >= _ROOMS_AT_ONCE and answers == 0
+                reached = not dark and await self._reach(room, said=said)
+            answers, silences = answers + reached, silences + (not reached)
+            room.reachable = reached
 
         await asyncio.gather(*(renew(room) for room in self))
-        metrics.SKEW_SECONDS.set(self._store.clock.skew_seconds())
+
+    async def _reach(self, room: Room, *, said: bool) -> bool:
+        try:
+            await self._guarded(room.name, self._renew(room))
+        except Unavailable as error:
+            if room.reachable and not said:
+                logger.warning("room %s cannot be reached: %s", room.name, error)
+            return False
+        if not room.reachable and not said:
+            logger.info("room %s is reached again", room.name)
+        return True
 
     async def run(self) -> None:
         """Refresh once a second for ever; outages are logged once and waited out."""
@@ -177,39 +219,81 @@ class Rooms:
         except RoomUnknown:
             raise RoomBroken("it is listed, but its data are gone, and nobody here knows its settings") from None
 
+    async def freshen(self, room: Room) -> None:
+        """Have a reading of this moment, if Redis answers soon. All who ask share one."""
+        if not room.reachable or time.monotonic() - room.read_at < _FRESH_SECONDS:
+            return
+        freshening = self._freshenings.get(room)
+        if freshening is None:
+            freshening = self._freshenings[room] = asyncio.create_task(self._freshen(room))
+            freshening.add_done_callback(lambda _: self._freshenings.pop(room))
+        await asyncio.wait({freshening}, timeout=_FRESHEN_SECONDS)
+
+    async def _freshen(self, room: Room) -> None:
+        try:
+            await self._guarded(room.name, self._renew(room))
+        except Unavailable as error:
+            # The next reading of all rooms says so aloud.
+            logger.debug("room %s: no fresh reading: %s", room.name, error)
+
     async def recover(self, room: Room) -> None:
-        """Make a lost room again; raises RoomUnknown when it was deleted on purpose."""
+        """Make a lost room again; raises RoomUnknown when it was deleted on purpose. All who ask share one recovery."""
+        recovery = self._recoveries.get(room.name)
+        if recovery is None:
+            recovery = self._recoveries[room.name] = asyncio.create_task(self._recover(room))
+            recovery.add_done_callback(lambda done: self._recovered(room.name, done))
+        await asyncio.shield(recovery)
+
+    def _recovered(self, name: str, recovery: asyncio.Task[None]) -> None:
+        del self._recoveries[name]
+        if not recovery.cancelled():
+            recovery.exception()  # those who asked have it; nobody may be left of them
+
+    async def _recover(self, room: Room) -> None:
         if (await self._store.registered()).get(room.name) is False:
             self._forget(room.name)
             raise RoomUnknown(f"no room {room.name!r}")
-        hold = room.settings.longest_poll_seconds * _HOLD_JITTER + _HOLD_MARGIN_SECONDS
+        hold = _hold_seconds(room)
         try:
             await self._store.configure(
-                room.name, fields_of(room.settings), expected=0, marks=room.marks, hold_seconds=hold
+                room.name, fields_of(room.settings), expected=0, marks=_spent(room), hold_seconds=hold
             )
             logger.error("room %s: its data were lost; re-created, admits nobody for %.0f s", room.name, hold)
             metrics.RECOVERED.labels(room.name).inc()
+            await room.put_back()
         except VersionConflict:
-            await self._add_marks(room)
+            await self._add_what_is_known(room)
         await self._store.register(room.name, live=True)
 
     async def close(self) -> None:
         """Answer everybody who still waits for Redis."""
+        await asyncio.gather(*self._freshenings.values(), return_exceptions=True)
         for room in self:
             await room.close()
 
-    async def _seed(self) -> None:
-        listed = await self._store.registered()
-        for name, settings in self._seeds.items():
-            if listed.get(name) is False:
-                logger.warning(
-                    "room %s was deleted live and is not made again; PUT it or take it out of the file", name
-                )
-                continue
-            await self._guarded(name, self._sow(name, settings))
-        self._seeded = True
+    async def _seed(self, listed: Mapping[str, bool]) -> None:
+        for name in [name for name in self._unsown if listed.get(name) is False]:
+            logger.warning("room %s was deleted live and is not made again; PUT it or take it out of the file", name)
+            del self._unsown[name]
+        await self._each(list(self._unsown), self._sow)
+        self._unsown = {name: settings for name, settings in self._unsown.items() if name in self._unread}
 
-    async def _sow(self, name: str, settings: RoomSettings) -> None:
+    async def _each(self, names: Iterable[str], work: Callable[[str], Awaitable[object]]) -> None:
+        """Do that for each of these rooms, some at a time; those that cannot be reached are left for the next time."""
+        together = asyncio.Semaphore(_ROOMS_AT_ONCE)
+
+        async def one(name: str) -> None:
+            async with together:
+                try:
+                    await self._guarded(name, work(name))
+                    self._unread.discard(name)
+                except Unavailable:
+                    self._unread.add(name)
+
+        await asyncio.gather(*map(one, names))
+
+    async def _sow(self, name: str) -> None:
+        settings = self._unsown[name]
         await self._store.register(name, live=True)
         try:
             await self._store.configure(name, fields_of(settings), expected=0)
@@ -226,13 +310,17 @@ class Rooms:
             await self.recover(room)
             reading = await room.read()
         if reading.marks.turn_serial < known.turn_serial or reading.marks.last < known.last:
-            await self._add_marks(room)
+            await self._add_what_is_known(room)
+        elif reading.lost_us != room.reading.lost_us:
+            await room.put_back()
         room.renew(reading, _settings_in(room.name, reading))
         self.faults.pop(room.name, None)
 
-    async def _add_marks(self, room: Room) -> None:
-        """Another instance re-created the room: add what this one knows of used turns."""
-        await self._store.configure(room.name, {}, expected=None, marks=room.marks)
+    async def _add_what_is_known(self, room: Room) -> None:
+        """Another instance re-created the room, or a failover lost its last moments: add what this one knows."""
+        hold = _READINGS_HELD * READING_SECONDS
+        await self._store.configure(room.name, {}, expected=None, marks=_spent(room), hold_seconds=hold)
+        await room.put_back()
 
     async def _guarded(self, name: str, work: Awaitable[object]) -> None:
         try:
@@ -246,13 +334,36 @@ class Rooms:
 
     def _forget(self, name: str) -> None:
         self._rooms.pop(name, None)
+        self._unread.discard(name)
         self.faults.pop(name, None)
+        metrics.forget(name)
+
+
+def _hold_seconds(room: Room) -> float:
+    """How long visitors may stay away after a loss before their place is given to others.
+
+    Who watches the room document may stay away for longer, but sees there within seconds that data were lost, and then
+    asks as soon as the others.
+    """
+    return room.settings.longest_poll_seconds * _HOLD_JITTER + _HOLD_MARGIN_SECONDS
+
+
+def _spent(room: Room) -> Marks:
+    """The marks that say whose turn is used after a loss.
+
+    Whoever was heard shortly before the last admission may have been offered a place and not know it: their tickets
+    stay good. Of those who took it in that time each instance knows the ones that it served, and puts them back.
+    """
+    # A ticket is as old as the last question in person; an offer that came since is heard of in the document.
+    unaware_us = int((room.settings.latest_poll_seconds + _HOLD_MARGIN_SECONDS) * 1_000_000)
+    unaware_us = max(unaware_us, int(_hold_seconds(room) * 1_000_000))
+    return replace(room.marks, turn_us=max(room.marks.turn_us - unaware_us, 0))
 
 
 def _settings_in(name: str, reading: Reading) -> RoomSettings:
     if reading.schema != SCHEMA:
         raise RoomBroken(f"room {name!r}: schema {reading.schema!r} is not {SCHEMA!r}; another version wrote it")
-    missing = [field for field in RoomSettings.model_fields if field not in reading.settings]
+    missing = [field for field in RoomSettings.model_fields if field not in reading.settings.keys() | YOUNGER]
     if missing:
         raise RoomBroken(f"room {name!r}: the setting {missing[0]!r} is missing")
     try:

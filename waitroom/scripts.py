@@ -13,7 +13,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Final
 
-NAMES: Final = ("enter", "status", "leave", "extend", "admit", "expire", "configure", "lease", "read")
+NAMES: Final = ("enter", "status", "leave", "extend", "admit", "expire", "configure", "lease", "read", "look")
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
+import resource
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 from typing import Final
 
 from prometheus_client import multiprocess
@@ -19,7 +23,7 @@ from waitroom.instance import Instance, assemble
 from waitroom.leadership import Leadership
 from waitroom.scheduler import Scheduler
 from waitroom.settings import ServerSettings
-from waitroom.web.app import create_app
+from waitroom.web.app import Application
 
 logger = logging.getLogger(__name__)
 
@@ -29,14 +33,22 @@ SETTINGS_VARIABLE: Final = "WAITROOM_RESOLVED_SETTINGS"
 #: Where `serve` leaves its process id for workers that are processes of their own.
 PARENT_VARIABLE: Final = "WAITROOM_SERVE_PID"
 
+#: New objects after which the garbage collector looks at them: about 20 MB.
+_YOUNG_OBJECTS: Final = 50_000
+
 #: Seconds between two looks for the process that started this worker.
 _PARENT_SECONDS: Final = 1.0
+
+#: Seconds after which a task that was cancelled, and goes on, is cancelled again.
+_CANCEL_SECONDS: Final = 0.2
 
 
 def create() -> Starlette:
     """The application of one worker, from the settings that `serve` left in the environment."""
     settings = ServerSettings.model_validate_json(os.environ[SETTINGS_VARIABLE])
     set_up_logging(settings)
+    _collect_rarely()
+    _allow_many_files()
     _forget_dead_workers()
     parent = os.environ.get(PARENT_VARIABLE)
     return build(settings, parent=int(parent) if parent else None)
@@ -45,26 +57,119 @@ def create() -> Starlette:
 def build(settings: ServerSettings, *, parent: int | None = None) -> Starlette:
     """The application and its background work, from complete settings; ends with the process `parent`, if given."""
     instance = assemble(settings)
-    leadership = Leadership(instance.store, lease_seconds=settings.lease_seconds)
-    scheduler = Scheduler(instance.store, instance.rooms, leadership, tick_seconds=settings.tick_seconds)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        await _first_look(instance)
-        tasks = [asyncio.create_task(instance.rooms.run()), asyncio.create_task(scheduler.run())]
-        if parent is not None:
-            tasks.append(asyncio.create_task(_end_with(parent)))
-        try:
-            yield
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            await leadership.resign()
-            await instance.rooms.close()
-            await instance.store.close()
+        async with working(instance, parent=parent) as work:
+            with _draining_at_sigterm(instance, work), _ending_streams_at_sigint(instance):
+                yield
 
-    return create_app(instance, lifespan=lifespan)
+    return Application(instance, lifespan=lifespan)
+
+
+class Work:
+    """What an instance does behind its requests: reads the rooms, and ticks while it leads."""
+
+    def __init__(self, instance: Instance) -> None:
+        settings = instance.settings
+        self._leadership = Leadership(instance.store, lease_seconds=settings.lease_seconds)
+        scheduler = Scheduler(instance.store, instance.rooms, self._leadership, tick_seconds=settings.tick_seconds)
+        self._scheduling = asyncio.create_task(scheduler.run())
+        self._tasks = [asyncio.create_task(instance.rooms.run()), asyncio.create_task(instance.agreement.run())]
+
+    def end_with(self, parent: int) -> None:
+        """Stop this process when that one is gone."""
+        self._tasks.append(asyncio.create_task(_end_with(parent)))
+
+    async def stop_leading(self) -> None:
+        """Tick no more, and give the lease back so that another instance leads at its next tick."""
+        await _cancelled(self._scheduling)
+        await self._leadership.resign()
+
+    async def stop(self) -> None:
+        """End it all."""
+        await _cancelled(*self._tasks)
+        await self.stop_leading()
+
+
+@asynccontextmanager
+async def working(instance: Instance, *, parent: int | None = None) -> AsyncIterator[Work]:
+    """Do an instance's background work; at the end everybody who waits for Redis is answered, and it is closed."""
+    await _first_look(instance)
+    work = Work(instance)
+    if parent is not None:
+        work.end_with(parent)
+    try:
+        yield work
+    finally:
+        await work.stop()
+        await instance.streams.close()
+        await instance.rooms.close()
+        await instance.store.close()
+
+
+async def _cancelled(*tasks: asyncio.Task[None]) -> None:
+    """End them. Told again until they have: in Python 3.11 asyncio.wait_for, by which redis-py sends, can lose it."""
+    while lasting := [task for task in tasks if not task.done()]:
+        for task in lasting:
+            task.cancel()
+        await asyncio.wait(lasting, timeout=_CANCEL_SECONDS)
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@contextmanager
+def _draining_at_sigterm(instance: Instance, work: Work) -> Iterator[None]:
+    """At SIGTERM tell the balancers first, give up the lease, end the streams, stop listening after `drain_seconds`.
+
+    The web server's own handler, which closes the listener and lets requests in flight end, comes last. A second
+    SIGTERM does not wait for it.
+    """
+    stop_serving = signal.getsignal(signal.SIGTERM)
+    if threading.current_thread() is not threading.main_thread() or not callable(stop_serving):
+        yield
+        return
+    loop, goodbyes = asyncio.get_running_loop(), set[asyncio.Task[None]]()
+
+    def drain() -> None:
+        goodbyes.add(loop.create_task(work.stop_leading()))
+        goodbyes.add(loop.create_task(instance.streams.end()))
+        seconds = instance.settings.drain_seconds
+        if seconds:
+            logger.info("draining: not ready any more, serving for another %g s", seconds)
+        loop.call_later(seconds, stop_serving, signal.SIGTERM, None)
+
+    def told(number: int, frame: FrameType | None) -> None:
+        if instance.drain.started:
+            stop_serving(number, frame)
+        else:
+            instance.drain.started = True
+            loop.call_soon_threadsafe(drain)
+
+    signal.signal(signal.SIGTERM, told)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, stop_serving)
+
+
+@contextmanager
+def _ending_streams_at_sigint(instance: Instance) -> Iterator[None]:
+    """At SIGINT nothing drains, for who presses Ctrl-C wants it over; but streams would not end by themselves."""
+    stop_serving = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(stop_serving):
+        yield
+        return
+    loop, goodbyes = asyncio.get_running_loop(), set[asyncio.Task[None]]()
+
+    def told(number: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(lambda: goodbyes.add(loop.create_task(instance.streams.end())))
+        stop_serving(number, frame)
+
+    signal.signal(signal.SIGINT, told)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, stop_serving)
 
 
 def set_up_logging(settings: ServerSettings) -> None:
@@ -72,6 +177,17 @@ def set_up_logging(settings: ServerSettings) -> None:
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", force=True
     )
+
+
+def _collect_rarely() -> None:
+    """Let garbage that refers to itself lie for a while.
+
+    The collector would look at all that a few hundred requests in flight hold after every few of them, and find
+    nothing: a tenth of an enter. What is there from the start is not looked at again.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_YOUNG_OBJECTS)
 
 
 async def _end_with(parent: int) -> None:
@@ -86,6 +202,13 @@ async def _first_look(instance: Instance) -> None:
     """Know the rooms before the first request; without Redis the instance starts all the same, and answers 503."""
     with suppress(WaitroomError):
         await instance.rooms.refresh()
+
+
+def _allow_many_files() -> None:
+    """Take as many open files as the machine lets this process have: a stream is one, and 1,024 are the custom."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # macOS lets nobody have all that it promises
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _forget_dead_workers() -> None:

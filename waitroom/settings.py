@@ -12,20 +12,30 @@ import re
 import tomllib
 import unicodedata
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from waitroom import keyring
+from waitroom import keyring, redis_url
 from waitroom.errors import SettingsError
 from waitroom.model import ROOM_NAME, RoomState
 
 ENVIRONMENT_PREFIX: Final = "WAITROOM_"
 
+#: Room settings that are younger than the first schema: a room written before has none of them, and gets the default.
+YOUNGER: Final = frozenset({"strict", "bind_user_agent"})
+
 #: Seconds that a client may be told to stay away at most; clients poll in time for a claim and for the place.
 LONGEST_POLL_SECONDS: Final = 30.0
+
+#: The same for a client that watches the room document meanwhile.
+LATEST_POLL_SECONDS: Final = 240.0
+
+#: Age in seconds of the room document, from its `as_of`, at which a client that watches fetches it anew: so no rank
+#: that is shown gets older than 5 s.
+REFRESH_AFTER_SECONDS: Final = 4.5
 
 _ORIGIN = re.compile(r"https?://[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:(?P<port>[1-9][0-9]{0,4}))?\Z", re.ASCII)
 
@@ -83,6 +93,13 @@ class RoomSettings(BaseModel):
         max_length=20,
         description="other origins, as `https://host`, that visitors may be sent back to",
     )
+    strict: bool = Field(
+        False,
+        description="whether the gate asks Redis at each check, so that a pass that is over is refused at once",
+    )
+    bind_user_agent: bool = Field(
+        False, description="whether a ticket or pass is good only for the User-Agent that it was given to"
+    )
     when_down: Literal["static", "closed", "open"] = Field(
         "static",
         description="the gate while Redis is down: `static`: passes already given stay good; `closed`: nobody; "
@@ -120,10 +137,22 @@ class RoomSettings(BaseModel):
             )
         return self
 
-    @property
+    @cached_property
     def longest_poll_seconds(self) -> float:
         """How long a client may stay away without missing its offer or losing its place."""
         return min(LONGEST_POLL_SECONDS, self.claim_seconds / 2, self.abandon_seconds / 3)
+
+    @cached_property
+    def latest_poll_seconds(self) -> float:
+        """How long a client that watches the room document may go without asking in person.
+
+        Two thirds of `abandon_seconds`: in the last third a look that fails is repeated. An offer does not bound it:
+        the document tells whoever watches within a few seconds that the queue has moved past them. Where offers are
+        too short for that, watching takes no poll's place.
+        """
+        if self.claim_seconds < 4 * REFRESH_AFTER_SECONDS:
+            return self.longest_poll_seconds
+        return min(LATEST_POLL_SECONDS, self.abandon_seconds * 2 / 3)
 
 
 class ServerSettings(BaseModel):
@@ -134,7 +163,10 @@ class ServerSettings(BaseModel):
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65_535, description="port to listen on; 0 = any free one")
     workers: int = Field(1, ge=1, le=64, description="server processes on this machine")
-    redis_url: str = Field("", description="the Redis or Valkey to use; empty = an embedded server is started")
+    redis_url: str = Field(
+        "", repr=False, description="the Redis or Valkey to use; empty = an embedded server is started"
+    )
+    redis_password_file: str = Field("", description="file whose one line is the password for `redis_url`")
     data_dir: str = Field("waitroom-data", description="folder of the embedded server's data and of generated keys")
     production: bool = Field(False, description="refuse to start with a missing or weak `admin_key` or `signing_keys`")
     admin_key: str = Field(
@@ -151,12 +183,31 @@ class ServerSettings(BaseModel):
     )
     tick_seconds: float = Field(0.1, ge=0.01, le=0.2, description="time between two rounds of the scheduler")
     lease_seconds: float = Field(3.0, ge=0.2, le=60, description="how long a dead leader holds up the others")
+    drain_seconds: float = Field(
+        0.0,
+        ge=0,
+        le=300,
+        description="how long an instance told to stop (SIGTERM) goes on serving while `/readyz` says it leaves",
+    )
     redis_timeout_seconds: float = Field(0.4, ge=0.05, le=10, description="longest wait for an answer of Redis")
     max_backlog: int = Field(
         20_000,
         ge=1,
         le=1_000_000,
         description="requests of one kind that may wait for Redis, per room and worker; beyond it 503",
+    )
+    max_streams: int = Field(
+        5_000,
+        ge=0,
+        le=1_000_000,
+        description="event streams that a worker holds open; beyond it clients are told to poll; 0 = none",
+    )
+    max_streams_per_address: int = Field(
+        0,
+        ge=0,
+        le=1_000_000,
+        description="how many of them may be of one address; 0 = any number. For instances without a proxy in front, "
+        "whose address all visitors would share",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
     rooms: dict[RoomName, RoomSettings] = Field(
@@ -167,12 +218,10 @@ class ServerSettings(BaseModel):
     @classmethod
     def _kind_of_redis(cls, value: str) -> str:
         try:
-            parts = urlsplit(value)
-            known = parts.scheme in ("", "redis", "rediss", "unix") and (parts.port or 1) > 0
-        except ValueError:
-            known = False
-        if not known or (value and not parts.scheme):
-            raise ValueError("must be redis://host:port/0, rediss://host:port/0 or unix:///path")
+            if value:
+                redis_url.parse(value)
+        except SettingsError as error:
+            raise ValueError(str(error).removeprefix("redis_url: ")) from None
         return value
 
     @field_validator("public_url")
@@ -271,6 +320,7 @@ def load(
         faults += faults_of(error)
         settings = _sound_part(document, error)
     faults += _weak_secrets(settings)
+    settings = _with_redis_password(settings, faults)
     if faults:
         raise SettingsError("\n".join(faults))
     return settings
@@ -280,6 +330,25 @@ def _sound_part(document: Mapping[str, Any], error: ValidationError) -> ServerSe
     """The settings without those that are wrong, so that keys are judged in the same message."""
     wrong = {fault["loc"][0] for fault in error.errors() if fault["loc"]}
     return ServerSettings.model_validate({name: value for name, value in document.items() if name not in wrong})
+
+
+def _with_redis_password(settings: ServerSettings, faults: list[str]) -> ServerSettings:
+    """The settings with the password of `redis_password_file` in `redis_url`."""
+    if not settings.redis_password_file or any(fault.startswith("redis_url:") for fault in faults):
+        return settings
+    path = Path(settings.redis_password_file)
+    try:
+        if not settings.redis_url:
+            raise SettingsError("redis_password_file: needs redis_url; the embedded server has no password")
+        if redis_url.parse(settings.redis_url).password:
+            raise SettingsError("redis_password_file: redis_url has a password already; give one of the two")
+        password = redis_url.password_in(path.read_bytes())
+        return settings.model_copy(update={"redis_url": redis_url.with_password(settings.redis_url, password)})
+    except SettingsError as error:
+        faults.append(str(error))
+    except OSError as error:
+        faults.append(f"redis_password_file: cannot read {str(path)!r}: {error.strerror}")
+    return settings
 
 
 def _from_file(path: Path) -> dict[str, Any]:

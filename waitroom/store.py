@@ -4,38 +4,39 @@
     OutOfMemoryError, MISCONF                    Full
     WRONGTYPE, other ResponseError               RoomBroken
     connection, time-out, BUSY, LOADING,         Unavailable
-    READONLY, MASTERDOWN, NOREPLICAS, CLUSTERDOWN
+    READONLY, MASTERDOWN, NOREPLICAS,
+    CLUSTERDOWN, MOVED, NOPERM
 
 No call is repeated here: a call whose reply was lost may have been carried out, and every script is made so that the
-caller's own repetition does no harm. (A NOSCRIPT is repeated by redis-py: nothing was carried out.)
+caller's own repetition does no harm. (A NOSCRIPT is followed by the script itself: nothing was carried out.)
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
+import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Final, cast
 
 from redis import exceptions
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.commands.core import AsyncScript
+from redis.asyncio import Redis
 
 from waitroom import keys, metrics, scripts
 from waitroom.clock import Clock
+from waitroom.connections import Servers, describe
 from waitroom.errors import Full, RoomBroken, RoomUnknown, TermStale, Unavailable, VersionConflict
 from waitroom.model import Admission, Counts, Expiry, Marks, Outcome, Pass, Place, Reading, Standing, Ticket, Visitor
 
 #: The version of what the keys hold; a room of another one is left alone.
 SCHEMA: Final = "1"
 
-#: Visitors that one call of `admit` or entries that one of `expire` may move (500 is also the scripts' own bound).
-MOST_PER_CALL: Final = 500
+#: Visitors that one call of `admit` or entries that one of `expire` may move (500 is the scripts' own bound). Redis
+#: answers nobody else meanwhile, two milliseconds at most while it also rehashes a large set; more at once would be
+#: hardly faster.
+MOST_PER_CALL: Final = 150
 
 #: Revocations that one call of `read` lists at most, as the script has it.
 _REVOKED_PER_PAGE: Final = 5000
@@ -54,28 +55,6 @@ _PASSING: Final = (
 )
 
 
-def connect(url: str, *, timeout_seconds: float, connections: int = 64) -> Redis:
-    """A client without retries, whose every wait is bounded, also the wait for a free connection."""
-    pool = BlockingConnectionPool.from_url(
-        url,
-        timeout=timeout_seconds,
-        socket_timeout=timeout_seconds,
-        socket_connect_timeout=timeout_seconds,
-        retry=Retry(NoBackoff(), 0),
-        max_connections=connections,
-        decode_responses=True,
-        protocol=2,
-    )
-    return Redis.from_pool(pool)
-
-
-def masked(url: str) -> str:
-    """The URL without user, password, options and fragment, fit for logs."""
-    scheme, _, rest = url.partition("://")
-    # Cut at the last @: a password that was pasted unescaped may hold any of the characters that end an address.
-    return f"{scheme}://" + re.split("[?#]", rest.rpartition("@")[2])[0]
-
-
 @contextmanager
 def mapped_errors(room: str = "") -> Iterator[None]:
     """Turn what redis-py raises into the most specific error of ours."""
@@ -84,7 +63,11 @@ def mapped_errors(room: str = "") -> Iterator[None]:
     except exceptions.OutOfMemoryError as error:
         raise Full("Redis is out of memory") from error
     except (exceptions.ConnectionError, exceptions.TimeoutError, TimeoutError, OSError) as error:
-        raise Unavailable(f"Redis did not answer: {type(error).__name__}") from error
+        raise Unavailable(f"Redis did not answer: {describe(error)}") from error
+    except exceptions.NoPermissionError as error:
+        raise Unavailable(f"Redis refused: {describe(error)}") from error
+    except exceptions.AskError as error:  # a MovedError is one
+        raise Unavailable("Redis refused: this server is one of a cluster, use redis+cluster://") from error
     except (exceptions.ClusterDownError, exceptions.TryAgainError, exceptions.ReadOnlyError) as error:
         # redis-py takes the code off these texts; MASTERDOWN comes as a ClusterDownError.
         raise Unavailable(f"Redis refused: {type(error).__name__}") from error
@@ -101,17 +84,22 @@ def mapped_errors(room: str = "") -> Iterator[None]:
         raise Unavailable(f"Redis failed: {type(error).__name__}") from error
 
 
+class _Script:
+    """A script, and the digest under which a server knows it."""
+
+    def __init__(self, source: scripts.ScriptSource) -> None:
+        self.source = source
+        self.digest = hashlib.sha1(source.text.encode(), usedforsecurity=False).hexdigest()
+
+
 class Store:
     """Every atomic transition of every room, as a coroutine. Batches in, one result per visitor out."""
 
-    def __init__(self, redis: Redis, clock: Clock, *, timeout_seconds: float = 0.4) -> None:
-        self._redis = redis
+    def __init__(self, servers: Servers, clock: Clock, *, timeout_seconds: float = 0.4) -> None:
+        self._servers = servers
         self._clock = clock
         self._timeout = timeout_seconds
-        self._scripts: dict[str, tuple[AsyncScript, tuple[str, ...]]] = {}
-        for name in scripts.NAMES:
-            source = scripts.load(name)
-            self._scripts[name] = (redis.register_script(source.text), source.keys)
+        self._scripts = {name: _Script(scripts.load(name)) for name in scripts.NAMES}
 
     @property
     def clock(self) -> Clock:
@@ -120,20 +108,27 @@ class Store:
 
     async def _call(self, name: str, room: str, arguments: Sequence[str | int]) -> list[Any]:
         """One script call on one room; the reply after its outcome word was judged."""
-        script, names = self._scripts[name]
-        key_list = keys.room_keys(room, names) if room else [keys.LEASE]
+        script = self._scripts[name]
+        key_list = keys.room_keys(room, script.source.keys) if room else [keys.LEASE]
         started = time.perf_counter()
         try:
             # The time-out spans connecting, sending and reading, which redis-py bounds one by one only.
             with mapped_errors(room):
                 async with asyncio.timeout(self._timeout):
-                    reply = cast(list[Any], await script(keys=key_list, args=arguments))
+                    reply = cast(list[Any], await self._evaluate(script, key_list, arguments))
         except (Unavailable, RoomBroken) as error:
             metrics.SCRIPT_FAILURES.labels(name, type(error).__name__).inc()
             raise
         metrics.SCRIPT_SECONDS.labels(name).observe(time.perf_counter() - started)
         _judge(room, reply)
         return reply
+
+    async def _evaluate(self, script: _Script, key_list: list[str], arguments: Sequence[str | int]) -> Any:
+        rest = (len(key_list), *key_list, *arguments)
+        try:
+            return await self._servers.send(key_list[0], "EVALSHA", script.digest, *rest)
+        except exceptions.NoScriptError:
+            return await self._servers.send(key_list[0], "EVAL", script.source.text, *rest)
 
     async def enter(
         self, room: str, arrivals: Sequence[tuple[Visitor, Ticket | None]], *, direct: bool = False
@@ -172,21 +167,46 @@ class Store:
             places.append(Place(standing, now_us, ticket.visitor, ticket.serial, rank, expires))
         return places
 
-    async def leave(self, room: str, visitors: Sequence[Visitor]) -> list[Standing]:
-        """Say goodbye for each: LEFT, or UNKNOWN when they had no place any more."""
+    async def look(self, room: str, watching: Sequence[tuple[Visitor, int]]) -> list[Place]:
+        """Where each of these visitors, given with their serials, stands: nobody counts as heard, nothing is claimed.
+
+        WAITING, OFFERED, ADMITTED, or UNKNOWN where they have no place.
+        """
+        metrics.BATCH_SIZE.labels("look").observe(len(watching))
+        reply = await self._call("look", room, [visitor for visitor, _ in watching])
+        now_us = self._observed(reply[1])
+        places = []
+        for (visitor, serial), word, number in zip(watching, reply[2::2], reply[3::2], strict=True):
+            standing = _STANDINGS[word]
+            rank, expires = (number, 0) if standing is Standing.WAITING else (0, number)
+            places.append(Place(standing, now_us, visitor, serial, rank, expires))
+        return places
+
+    async def leave(
+        self, room: str, visitors: Sequence[Visitor], *, with_pass: Collection[Visitor] = (), over: bool = False
+    ) -> list[Standing]:
+        """Say goodbye for each: LEFT, or UNKNOWN when they had no place any more.
+
+        Those `with_pass` may hold one although there is no record of them inside: it is withdrawn. `over`: as far as is
+        known their sessions have ended; who is inside all the same stays, of others the turn is used from now on.
+        """
+        arguments: list[str | int] = []
+        for visitor in visitors:
+            arguments += (visitor, 2 if over else int(visitor in with_pass))
         metrics.BATCH_SIZE.labels("leave").observe(len(visitors))
-        reply = await self._call("leave", room, visitors)
+        reply = await self._call("leave", room, arguments)
         self._observed(reply[1])
         return [_STANDINGS[word] for word in reply[2:]]
 
-    async def extend(self, room: str, passes: Sequence[Pass]) -> list[Place]:
+    async def extend(self, room: str, passes: Sequence[Pass], *, remembered: bool = False) -> list[Place]:
         """Note that each pass was used: claims an offer, lengthens a sliding session.
 
+        `remembered`: none was, they are sessions that are to be put back if their record is gone, and no more.
         ADMITTED with the expiry inside, USED when the turn is over, UNKNOWN when there is no record of it.
         """
         arguments: list[str | int] = []
         for proof in passes:
-            arguments += (proof.visitor, int(proof.expires * 1_000_000))
+            arguments += (proof.visitor, int(proof.expires * 1_000_000), 2 if remembered else int(proof.offer))
         metrics.BATCH_SIZE.labels("extend").observe(len(passes))
         reply = await self._call("extend", room, arguments)
         now_us = self._observed(reply[1])
@@ -206,6 +226,19 @@ class Store:
         reply = await self._call("expire", room, [term, most])
         self._observed(reply[1])
         return Expiry(reply[2] == 1, *reply[3:7])
+
+    async def waiting(self, rooms: Sequence[str]) -> list[int | None]:
+        """How many wait in each of these rooms, asked in one go; None where one server cannot say it of all."""
+        with mapped_errors():
+            async with asyncio.timeout(self._timeout):
+                primaries = await self._servers.primaries()
+                if len(primaries) > 1:
+                    return [None] * len(rooms)
+                pipeline = primaries[0].pipeline(transaction=False)
+                for room in rooms:
+                    pipeline.zcard(keys.room_key(room, "wait"))
+                replies = await pipeline.execute(raise_on_error=False)
+        return [reply if isinstance(reply, int) else None for reply in replies]
 
     async def configure(
         self,
@@ -269,13 +302,19 @@ class Store:
             counts=Counts(**{name: number(name) for name in Counts.__dataclass_fields__}),
             marks=Marks(number("last"), number("turn_serial"), number("turn_us"), version),
             hold_until_us=number("hold_until_us"),
+            lost_us=number("lost_us"),
             longest_session_seconds=float(config.pop("longest_session_seconds", 0)),
             passes_after_us=int(config.pop("passes_after_us", 0)),
             pace_admitted=float(state.get("pace_admitted", 0)),
             pace_us=float(state.get("pace_us", 0)),
             pace_ended=float(state.get("pace_ended", 0)),
             pace_stay_us=float(state.get("pace_stay_us", 0)),
+            pace_early=float(state.get("pace_early", 0)),
+            pace_no_show=float(state.get("pace_no_show", 0)),
+            pace_wait_us=float(state.get("pace_wait_us", 0)),
+            pace_gone=float(state.get("pace_gone", 0)),
             releases_us=tuple(reply[8]),
+            ladder=tuple(zip(reply[9][::2], reply[9][1::2], strict=True)),
             revoked={Visitor(visitor): int(when) for visitor, when in _pairs(reply[7]).items()},
         )
 
@@ -288,36 +327,71 @@ class Store:
         """Note in the list of rooms that this one exists, or that it was deleted on purpose."""
         with mapped_errors(room):
             async with asyncio.timeout(self._timeout):
-                await self._redis.hset(keys.ROOMS, room, "live" if live else "deleted")
+                await self._servers.send(keys.ROOMS, "HSET", keys.ROOMS, room, "live" if live else "deleted")
 
     async def registered(self) -> dict[str, bool]:
         """Every room that was ever made: True where it lives, False where it was deleted on purpose."""
         with mapped_errors():
             async with asyncio.timeout(self._timeout):
-                listed = await self._redis.hgetall(keys.ROOMS)
+                listed = await self._servers.send(keys.ROOMS, "HGETALL", keys.ROOMS)
         return {str(room): note == "live" for room, note in listed.items()}
+
+    async def note_signer(self, kid: str, fingerprint: str, *, seconds: float) -> str:
+        """Note for so long with which key instances sign, unless another is noted; the fingerprint that stands."""
+        key, milliseconds = keys.signer_key(kid), int(seconds * 1000)
+        with mapped_errors():
+            async with asyncio.timeout(self._timeout):
+                if await self._servers.send(key, "SET", key, fingerprint, "NX", "PX", milliseconds):
+                    return fingerprint
+                noted = await self._servers.send(key, "GET", key)
+                if noted == fingerprint:
+                    await self._servers.send(key, "PEXPIRE", key, milliseconds)
+        # One that expired in between is nobody's: it will be noted at the next look.
+        return fingerprint if noted is None else str(noted)
+
+    async def noted_signer(self, kid: str) -> str | None:
+        """The fingerprint that stands, if one does."""
+        key = keys.signer_key(kid)
+        with mapped_errors():
+            async with asyncio.timeout(self._timeout):
+                noted = await self._servers.send(key, "GET", key)
+        return None if noted is None else str(noted)
 
     async def delete(self, room: str) -> bool:
         """Remove a room with everything in it; False when there was none. Its name stays noted as deleted."""
         with mapped_errors(room):
             async with asyncio.timeout(self._timeout):
-                names = keys.room_keys(room)
-                if not await self._redis.exists(*names) and await self._redis.hget(keys.ROOMS, room) != "live":
+                names, send = keys.room_keys(room), self._servers.send
+                listed = await send(keys.ROOMS, "HGET", keys.ROOMS, room)
+                if listed != "live" and not await send(names[0], "EXISTS", *names):
                     return False
                 # Noted first: an instance that misses the keys must know that nothing was lost.
-                await self._redis.hset(keys.ROOMS, room, "deleted")
-                await self._redis.unlink(*names)
+                await send(keys.ROOMS, "HSET", keys.ROOMS, room, "deleted")
+                await send(names[0], "UNLINK", *names)
                 return True
 
-    async def ping(self) -> dict[str, Any]:
-        """INFO's replication, memory and persistence sections; raises Unavailable."""
+    async def ping(self) -> list[dict[str, Any]]:
+        """INFO's replication, memory and persistence sections of each primary that answers; raises Unavailable.
+
+        A cluster has several primaries: it is Unavailable when none of them answers.
+        """
         with mapped_errors():
             async with asyncio.timeout(self._timeout):
-                return await self._redis.info("replication", "memory", "persistence")
+                primaries = await self._servers.primaries()
+        answers = await asyncio.gather(*(self._info(primary) for primary in primaries), return_exceptions=True)
+        told = [answer for answer in answers if isinstance(answer, dict)]
+        if not told:
+            raise next(answer for answer in answers if isinstance(answer, BaseException))
+        return told
+
+    async def _info(self, primary: Redis) -> dict[str, Any]:
+        with mapped_errors():
+            async with asyncio.timeout(self._timeout):
+                return await primary.info("replication", "memory", "persistence")
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._redis.aclose()
+        await self._servers.aclose()
 
     def _observed(self, now_us: int) -> int:
         self._clock.observe(now_us)

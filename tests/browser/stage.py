@@ -51,21 +51,33 @@ def standing(situation: pages.Situation, *, message: str = "") -> pages.Page:
 
 
 class Stage:
-    """Answers every request of one visitor; `shown` is what the page and the status say."""
+    """Answers every request of one visitor; `shown` is what the page and the status say.
+
+    `ladder` is the room document's (None: there is no such document), `more` what else is to stand in it; `events` the
+    whole of an event stream (None: poll instead). `asked` are the calls, by the last part of their path. `admits`: the
+    status says that the turn has come.
+    """
 
     def __init__(self, visitor: Visitor, shown: pages.Page) -> None:
         self.shown = shown
+        self.ladder: list[tuple[int, int]] | None = None
+        self.more: dict[str, Any] = {}
+        self.events: str | None = None
+        self.asked: list[str] = []
+        self.admits = False
         visitor.context.route("**/*", self._answer)
         self._visitor = visitor
 
-    def open(self, tab: Page | None = None) -> Page:
-        """The page, in that tab or a new one."""
-        page = tab or self._visitor.context.new_page()
+    def open(self) -> Page:
+        """The page, in a new tab."""
+        page = self._visitor.context.new_page()
         page.goto(f"{ORIGIN}/wait/{self.shown.room}")
         return page
 
     def _answer(self, route: Route) -> None:
         path = urlsplit(route.request.url).path
+        if path.startswith("/v1/"):
+            self.asked.append(path.rpartition("/")[2])
         if path.startswith(ASSET_PATH):
             asset = ASSETS[path.removeprefix(ASSET_PATH)]
             route.fulfill(body=asset.body, headers=asset.headers)
@@ -73,22 +85,50 @@ class Stage:
             headers = {**PAGE_HEADERS, "Content-Type": "text/html; charset=utf-8"}
             route.fulfill(body=render(self.shown), headers=headers)
         elif path.endswith("/status"):
-            route.fulfill(json=_document(self.shown))
+            route.fulfill(json={"state": "admitted"} if self.admits else document(self.shown))
+        elif path.endswith("/events") and self.events is not None:
+            route.fulfill(body=self.events, content_type="text/event-stream")
+        elif path.endswith("/events"):
+            route.fulfill(status=503, json={"type": "urn:waitroom:poll-instead"})
+        elif path == f"/v1/rooms/{self.shown.room}" and self.ladder is not None:
+            route.fulfill(json=self._public(self.ladder))
+        elif path == self.shown.return_to.partition("?")[0]:
+            route.fulfill(body="<h1>Basket</h1>", content_type="text/html")
         else:
             route.fulfill(status=404)
 
+    def _public(self, ladder: list[tuple[int, int]]) -> dict[str, Any]:
+        """The room document of this moment; the page fetches the next one a second later."""
+        return {
+            "room": self.shown.room,
+            "state": self.shown.room_state,
+            "waiting": ladder[-1][0] if ladder else 0,
+            "admitted_per_second": None,
+            "eta_seconds": None,
+            "eta_low_seconds": None,
+            "eta_high_seconds": None,
+            "message": self.shown.message,
+            "ladder": ladder,
+            "lost_at": None,
+            "refresh_after_seconds": 1.0,
+            "as_of": datetime.now(UTC).isoformat(),
+            **self.more,
+        }
 
-def _document(shown: pages.Page) -> dict[str, Any]:
+
+def document(shown: pages.Page) -> dict[str, Any]:
     """The waiting document of the same place."""
     return {
         "room": shown.room,
         "state": "waiting",
         "rank": shown.rank,
+        "serial": shown.serial,
         "waiting": shown.waiting,
         "eta_seconds": shown.eta_seconds,
         "eta_low_seconds": shown.eta_low_seconds,
         "eta_high_seconds": shown.eta_high_seconds,
         "poll_after_seconds": shown.poll_after_seconds,
+        "latest_poll_seconds": shown.latest_poll_seconds,
         "entered_at": NOON.isoformat(),
         "as_of": shown.as_of.isoformat(),
         "room_state": shown.room_state,

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Response, expect
 
 from tests.browser.visitor import rank_of, ranks_until, visiting
 from waitroom.demo.processes import free_port
@@ -32,11 +32,12 @@ LEAST_PICTURE_BYTES: Final = 8_000
 
 SCHEMES: Final[tuple[Literal["light", "dark"], ...]] = ("light", "dark")
 
-CROWD: Final = 36
+CROWD: Final = 48
 CAPACITY: Final = 12
 
-#: Others in the queue before a test joins it, so that there is something to see.
-QUEUE: Final = 4
+#: Others in the queue before a test joins it, so that there is something to see. About twice as many wait on average:
+#: the figure is up to two seconds old, and a queue of four has been seen to be gone by then.
+QUEUE: Final = 8
 
 
 @pytest.fixture(scope="module")
@@ -76,9 +77,11 @@ def _waiting(demo: str) -> int:
 
 
 def test_a_visitor_waits_and_lands_in_the_shop(browser: Browser, busy: str) -> None:
-    """The rank falls before the visitor's eyes, and the page goes by itself to the address first asked for."""
+    """The rank falls as the events tell, and the page goes by itself to the address first asked for."""
     with visiting(browser) as visitor:
         page = visitor.context.new_page()
+        streams: list[Response] = []
+        page.on("response", lambda one: streams.append(one) if one.url.endswith("/v1/rooms/shop/events") else None)
         wanted = f"{busy}/products/mug?a=1&b=2%20c"
         answer = page.goto(wanted)
         assert answer is not None
@@ -93,6 +96,7 @@ def test_a_visitor_waits_and_lands_in_the_shop(browser: Browser, busy: str) -> N
         assert landing.value.headers["x-origin"] == "demo"
         assert len(ranks) >= 2
         assert ranks == sorted(ranks, reverse=True)
+        assert [(one.status, one.headers["content-type"]) for one in streams] == [(200, "text/event-stream")]
         assert set(visitor.proofs()) == {"waitroom_pass_shop"}
         visitor.assert_proofs_are_out_of_reach(page)
         _leave_the_shop(page)

@@ -87,17 +87,20 @@ def test_the_script_changes_no_word_of_the_server(browser: Browser) -> None:
         visiting(browser, java_script_enabled=False, locale="en-GB") as plain,
         visiting(browser, locale="en-GB") as scripted,
     ):
-        stages = [(Stage(visitor, WAITING), visitor.context.new_page()) for visitor in (plain, scripted)]
+        stages = [Stage(visitor, WAITING) for visitor in (plain, scripted)]
         for name, shown in PAGES.items():
-            written, taken_over = (_read(stage, tab, shown=shown) for stage, tab in stages)
+            written, taken_over = (_read(stage, shown=shown) for stage in stages)
             assert written["title"]
             assert taken_over == written, name
         assert plain.complaints == scripted.complaints == []
 
 
-def _read(stage: Stage, tab: Page, *, shown: pages.Page) -> dict[str, Any]:
+def _read(stage: Stage, *, shown: pages.Page) -> dict[str, Any]:
     stage.shown = shown
-    found: dict[str, Any] = stage.open(tab).evaluate(READ, [TEXTS, PARTS])
+    # A tab for each: a page that loads itself anew would come between.
+    tab = stage.open()
+    found: dict[str, Any] = tab.evaluate(READ, [TEXTS, PARTS])
+    tab.close()
     return found
 
 
@@ -120,9 +123,10 @@ def _eta(page: Page) -> str:
 def test_how_long_a_place_is_kept_stays_as_the_server_wrote_it(browser: Browser) -> None:
     """The script has no words for durations, so it must leave the server's alone."""
     with visiting(browser) as visitor:
-        stage, tab = Stage(visitor, WAITING), visitor.context.new_page()
+        stage = Stage(visitor, WAITING)
         for seconds in (0.4, 1, 59, 61, 3600, 5400, 90_061, 172_800):
             stage.shown = replace(WAITING, ticket_seconds=seconds)
-            stage.open(tab)
+            tab = stage.open()
             expect(tab.locator("#stub")).to_contain_text(f"come back within {duration_words(seconds)} in this browser")
+            tab.close()
         assert visitor.complaints == []

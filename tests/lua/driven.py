@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import count
 from typing import Any, cast
 
@@ -24,12 +23,13 @@ def ticket_of(place: Place) -> Ticket:
 
 def aged(ticket: Ticket, seconds: float) -> Ticket:
     """The ticket after the room's time was moved on."""
-    return replace(ticket, issued_us=ticket.issued_us - round(seconds * 1_000_000))
+    return ticket._replace(issued_us=ticket.issued_us - round(seconds * 1_000_000))
 
 
 def pass_of(place: Place, *, expires_us: int | None = None) -> Pass:
     """The pass that the place's holder was given with it."""
-    return Pass(place.visitor, (place.expires_us if expires_us is None else expires_us) / 1_000_000)
+    expires_us = place.expires_us if expires_us is None else expires_us
+    return Pass(place.visitor, expires_us / 1_000_000, offer=place.standing is Standing.OFFERED)
 
 
 def burst(rate: float) -> int:

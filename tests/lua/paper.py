@@ -200,8 +200,11 @@ class PaperRoom:
         return ["ok", now, *(part for i in range(len(arrivals)) for part in answers[i])]
 
     def status(self, now: int, tickets: Sequence[Ticket]) -> list[Any]:
-        """Look-ups."""
-        return ["ok", now, *(part for ticket in tickets for part in self._standing(now, ticket))]
+        """Look-ups: who waits is told before anybody comes back."""
+        waits = [ticket.visitor in self.sets["wait"] for ticket in tickets]
+        told = {i: self._standing(now, ticket) for i, ticket in enumerate(tickets) if waits[i]}
+        told |= {i: self._standing(now, ticket) for i, ticket in enumerate(tickets) if not waits[i]}
+        return ["ok", now, *(part for i in range(len(tickets)) for part in told[i])]
 
     def _standing(self, now: int, ticket: Ticket) -> tuple[str, int]:
         visitor = ticket.visitor
@@ -222,11 +225,13 @@ class PaperRoom:
         self._queue(visitor, ticket.serial, now)
         return "waiting", self.rank(visitor)
 
-    def leave(self, now: int, visitors: Sequence[str]) -> list[Any]:
+    def leave(self, now: int, visitors: Sequence[str], *, with_pass: bool = False) -> list[Any]:
         """Goodbyes."""
-        return ["ok", now, *(self._leave(now, visitor) for visitor in visitors)]
+        return ["ok", now, *(self._leave(now, visitor, with_pass) for visitor in visitors)]
 
-    def _leave(self, now: int, visitor: str) -> str:
+    def _leave(self, now: int, visitor: str, with_pass: bool) -> str:
+        if with_pass:
+            self.sets["revoked"][visitor] = now
         if visitor in self.sets["wait"]:
             self._unqueue(visitor)
         elif visitor in self.sets["active"]:
@@ -244,12 +249,17 @@ class PaperRoom:
         self.counts["left"] += 1
         return "left"
 
-    def extend(self, now: int, passes: Sequence[Pass]) -> list[Any]:
-        """Passes in use; `expires` in µs here."""
-        return ["ok", now, *(part for proof in passes for part in self._use(now, proof))]
+    def extend(self, now: int, passes: Sequence[Pass], *, remembered: bool = False) -> list[Any]:
+        """Passes in use, or only remembered; `expires` in µs here."""
+        return ["ok", now, *(part for proof in passes for part in self._use(now, proof, remembered))]
 
-    def _use(self, now: int, proof: Pass) -> tuple[str, int]:
+    def _use(self, now: int, proof: Pass, remembered: bool) -> tuple[str, int]:
         visitor = proof.visitor
+        if remembered and self.sets["active"].get(visitor, 0) > now:
+            if visitor not in self.sets["offered"]:
+                granted = min(int(proof.expires), now + self._us("session_seconds"))
+                self.sets["active"][visitor] = max(self.sets["active"][visitor], granted)
+            return "admitted", self.sets["active"][visitor]
         if self.sets["active"].get(visitor, 0) > now:
             expiry = self._claim(visitor, now)
             if self.settings["sliding"]:
@@ -262,10 +272,17 @@ class PaperRoom:
             return "used", 0
         capacity = self.settings["capacity"]
         full = capacity and self.occupancy(now) >= capacity
-        if full or proof.expires <= now or visitor in self.sets["wait"]:
+        if full or proof.expires <= now:
             return "unknown", 0
-        self.counts["restored"] += 1
-        expiry = min(int(proof.expires), now + self._us("session_seconds"))
+        if visitor in self.sets["wait"]:
+            self._unqueue(visitor)
+            self.counts["admitted"] += 1
+        else:
+            self.counts["restored"] += 1
+        self.counts["claimed"] += proof.offer
+        expiry = now + self._us("session_seconds")
+        if not proof.offer:
+            expiry = min(int(proof.expires), expiry)
         self.sets["active"][visitor] = expiry
         return "admitted", expiry
 

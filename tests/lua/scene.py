@@ -51,17 +51,18 @@ class Scene:
         calls: dict[str, list[str | int]] = {
             "enter": enter,
             "status": [part for ticket in tickets for part in ticket],
-            "leave": [place.visitor for place in everybody],
-            "extend": [part for place in everybody for part in (place.visitor, now + self._pass_us(place))],
+            "leave": [part for place in everybody for part in (place.visitor, 1)],
+            "extend": [part for place in everybody for part in (place.visitor, now + self._pass_us(place), 0)],
             "admit": [9, 500],
             "expire": [9, 500],
             "configure": ["*", now, 7, 8, 9, 10, "capacity", 6, "session_seconds", 70, "ticket_seconds", 300],
             "read": [0],
+            "look": [place.visitor for place in everybody],
         }
         return calls[script]
 
     def _pass_us(self, place: Place) -> int:
-        """How long the pass of that visitor has to go; who waits should have none, and brings one all the same."""
+        """How long the pass of that visitor has to go; who waits has one as after a failover."""
         return -1 if place in (self.finished, self.missed, self.used, self.abandoned) else 60_000_000
 
 

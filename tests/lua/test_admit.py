@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.lua.driven import DrivenRoom, aged, most_within, ticket_of
+from waitroom import keys
 from waitroom.errors import RoomUnknown, TermStale
 from waitroom.model import Place, Standing
 
@@ -95,7 +96,7 @@ async def test_at_most_500_per_call(room: DrivenRoom, most: int) -> None:
 async def test_more_is_said_only_where_more_may_come(room: DrivenRoom) -> None:
     """A call of 500 that fills the capacity says that there is no more."""
     await queue(room, 700, capacity=500)
-    admission = await room.store.admit(room.name, term=1)
+    admission = await room.store.admit(room.name, term=1, most=500)
     assert (len(admission.serials), admission.more) == (500, False)
 
 
@@ -288,6 +289,110 @@ async def test_pace_counts_demand_only(room: DrivenRoom) -> None:
     await room.fast_forward(4)
     await room.admit()
     assert (await room.read()).pace_us == reading.pace_us
+
+
+async def test_pace_tells_the_ways_out_apart(room: DrivenRoom) -> None:
+    """Places that ended are counted once each: given back early, never claimed, or kept to the end."""
+    settings = {"capacity": 4, "session_seconds": 100, "claim_seconds": 10, "abandon_seconds": 300}
+    await room.configure(**settings)
+    places = await room.arrive(6)
+    await room.admit()
+    await room.claim(*places[:3])
+    await room.fast_forward(4)
+    await room.leave(places[0])
+    await room.admit()
+    await room.fast_forward(4)
+    await room.leave(places[4])
+    await room.fast_forward(4)
+    await room.expire()
+    await room.admit()
+    reading = await room.read()
+    assert reading.pace_ended == pytest.approx(3, rel=0.1)
+    assert reading.pace_early == pytest.approx(2, rel=0.1)
+    assert reading.pace_no_show == pytest.approx(1, rel=0.1)
+    await room.fast_forward(100)
+    await room.expire()
+    await room.admit()
+    reading = await room.read()
+    assert reading.pace_ended - reading.pace_early - reading.pace_no_show == pytest.approx(2, rel=0.1)
+
+
+async def test_pace_counts_who_gives_up(room: DrivenRoom) -> None:
+    """Who goes from the queue without a turn is counted, silent or with a goodbye, and no more once back."""
+    places = await queue(room, 10, capacity=1, abandon_seconds=8, session_seconds=300)
+    await room.admit()
+    await room.fast_forward(4)
+    await room.leave(places[9])
+    await room.status(*map(ticket_of, places[1:6]))
+    await room.admit()
+    await room.fast_forward(4.5)
+    await room.expire()
+    await room.admit()
+    reading = await room.read()
+    assert reading.pace_gone == pytest.approx(4, rel=0.05)
+    assert reading.pace_wait_us == pytest.approx(8 * 4.5e6 + 5 * 4e6, rel=0.2)
+    await room.status(*(aged(ticket_of(place), 8.5) for place in places[6:9]))
+    await room.admit()
+    assert (await room.read()).pace_gone == pytest.approx(1, abs=0.1)
+
+
+async def test_pace_remembers_while_nobody_comes(room: DrivenRoom) -> None:
+    """What was learned of sessions is still known after hours in which the room was empty."""
+    await room.configure(capacity=2, session_seconds=100)
+    first, second = await room.arrive(2)
+    await room.admit()
+    for place in (first, second):
+        await room.fast_forward(4)
+        await room.leave(place)
+        await room.admit()
+    before = await room.read()
+    assert before.pace_early == pytest.approx(2, rel=0.1)
+    for _ in range(20):
+        await room.fast_forward(300)
+        await room.expire()
+        await room.admit()
+    after = await room.read()
+    assert (after.pace_early, after.pace_stay_us) == pytest.approx((before.pace_early, before.pace_stay_us))
+
+
+async def test_pace_of_a_room_that_knew_less(room: DrivenRoom) -> None:
+    """A room whose state is of an older version goes on from its counts as they are: none of them is news."""
+    await queue(room, 5, capacity=1)
+    await room.admit()
+    await room.redis.hset(keys.room_key(room.name, "state"), mapping={"finished": 9000, "no_show": 500, "left": -9500})
+    await room.redis.hdel(
+        keys.room_key(room.name, "state"), "pace_last_finished", "pace_last_no_show", "pace_last_gone"
+    )
+    await room.admit()
+    reading = await room.read()
+    assert reading.pace_ended == reading.pace_early == reading.pace_no_show == reading.pace_gone == 0
+
+
+async def test_demand_begins_when_somebody_waits(room: DrivenRoom) -> None:
+    """Where nobody waited a while ago, that while is no time in which people waited for their turn."""
+    await room.configure(capacity=1)
+    await room.admit()
+    await room.fast_forward(3)
+    await room.arrive(2)
+    await room.admit()
+    assert (await room.read()).pace_us <= 200_000
+
+
+async def test_more_at_any_size_of_call(room: DrivenRoom) -> None:
+    """A call that stopped at its own bound says that there is more; one that the limits stopped does not."""
+    await queue(room, 10, capacity=7)
+    sizes = [await room.store.admit(room.name, term=1, most=3) for _ in range(3)]
+    assert [(len(admission.serials), admission.more) for admission in sizes] == [(3, True), (3, True), (1, False)]
+
+
+async def test_one_silent_far_back_changes_nothing(room: DrivenRoom) -> None:
+    """Somebody silent at the end of the queue keeps nobody at its head from their turn, and stays there."""
+    places = await queue(room, 4, capacity=2, abandon_seconds=10)
+    await room.fast_forward(11)
+    await room.status(*map(ticket_of, places[:3]))
+    assert await room.admit() == (places[0].serial, places[1].serial)
+    assert await room.members("wait") == [places[2].visitor, places[3].visitor]
+    assert await room.members("seen") == [places[3].visitor, places[2].visitor]
 
 
 async def test_admitted_is_counted(room: DrivenRoom) -> None:

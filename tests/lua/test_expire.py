@@ -121,3 +121,28 @@ async def test_no_show_is_not_used(room: DrivenRoom) -> None:
     await room.fast_forward(10)
     await room.expire()
     assert await room.members("used") == []
+
+
+async def test_ends_and_no_shows_in_one_order(room: DrivenRoom) -> None:
+    """Sessions and offers that end are told apart wherever the bound cuts, and what is cut off stays for the next."""
+    await room.configure(capacity=8, claim_seconds=10, session_seconds=10, abandon_seconds=100)
+    places = await room.arrive(8)
+    claimed = places[::2]
+    await room.claim(*claimed)
+    await room.fast_forward(11)
+    seen = [await room.expire(3) for _ in range(3)]
+    assert [done.no_show + done.finished for done in seen] == [3, 3, 2]
+    assert (sum(done.no_show for done in seen), sum(done.finished for done in seen)) == (4, 4)
+    assert await room.members("active") == await room.members("offered") == []
+    assert set(await room.members("used")) == {place.visitor for place in claimed}
+
+
+async def test_only_the_silent_go(room: DrivenRoom) -> None:
+    """Of those who wait exactly the silent are taken out, wherever in the queue they stand."""
+    await room.configure(state="paused", abandon_seconds=10)
+    places = await room.arrive(9)
+    await room.fast_forward(11)
+    await room.status(*map(ticket_of, places[1::2]))
+    assert (await room.expire()).abandoned == 5
+    assert await room.members("wait") == [place.visitor for place in places[1::2]]
+    assert set(await room.members("seen")) == {place.visitor for place in places[1::2]}

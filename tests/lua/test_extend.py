@@ -122,14 +122,28 @@ async def test_old_pass_puts_nobody_back(room: DrivenRoom) -> None:
     assert (await room.extend(Pass(Visitor("a"), now / 1_000_000)))[0].standing is UNKNOWN
 
 
-async def test_waiting_visitor_is_not_put_inside(room: DrivenRoom) -> None:
-    """One who waits again does not get inside by an old pass (I1)."""
+async def test_an_offer_is_put_back_as_a_whole_session(room: DrivenRoom) -> None:
+    """An offer whose record was lost is claimed by the pass that shows it: a session, not the rest of the offer."""
+    await room.configure(capacity=1, claim_seconds=10, session_seconds=100)
+    offer = await room.arrive_alone()
+    await room.lose()
+    await room.recreate(Marks(), hold_seconds=0, capacity=1, session_seconds=100)
+    first, second = await room.extend(pass_of(offer), pass_of(offer))
+    assert first.expires_us == second.expires_us == first.now_us + 100_000_000
+    assert ((await room.counts()).restored, (await room.counts()).claimed) == (1, 1)
+
+
+@pytest.mark.parametrize("capacity", [2, 1])
+async def test_one_whose_admission_a_failover_lost(room: DrivenRoom, capacity: int) -> None:
+    """The pass of somebody who waits takes them in if there is room, and out of the queue (I1, I2, I3)."""
     await room.configure(capacity=1)
-    inside, waiting = await room.arrive(2)
-    await room.leave(inside)
-    (found,) = await room.extend(pass_of(waiting, expires_us=waiting.now_us + 60_000_000))
-    assert found.standing is UNKNOWN
-    assert await room.members("wait") == [waiting.visitor]
+    _, waiting = await room.arrive(2)
+    await room.configure(capacity=capacity)
+    found = await room.extend(*2 * [pass_of(waiting, expires_us=waiting.now_us + 60_000_000)])
+    assert {place.standing for place in found} == {ADMITTED if capacity == 2 else UNKNOWN}
+    assert (waiting.visitor in await room.members("active")) is (capacity == 2)
+    assert await room.members("wait") == await room.members("seen") == ([] if capacity == 2 else [waiting.visitor])
+    assert (await room.counts()).entered == 2
 
 
 async def test_batch(room: DrivenRoom) -> None:

@@ -26,12 +26,13 @@ FLAGS: Final = {
     "expire": "#!lua flags=allow-oom",
     "lease": "#!lua flags=allow-oom",
     "read": "#!lua flags=no-writes",
+    "look": "#!lua flags=no-writes",
 }
 
 #: Commands that a script may use: each is bounded by its arguments, or by a hash of a few dozen fields.
 COMMANDS: Final = {
     *("TIME", "EXISTS", "HGET", "HMGET", "HGETALL", "HLEN", "HSET", "HINCRBY"),
-    *("ZADD", "ZREM", "ZCARD", "ZCOUNT", "ZRANGE", "ZRANK", "ZSCORE", "ZMSCORE"),
+    *("ZADD", "ZREM", "ZREMRANGEBYRANK", "ZCARD", "ZCOUNT", "ZRANGE", "ZRANK", "ZSCORE", "ZMSCORE"),
 }
 
 OUTCOMES: Final = {outcome.value for outcome in Outcome}
@@ -219,9 +220,9 @@ def test_readme_arguments() -> None:
 def test_readme_keys() -> None:
     """The README's table has every key, and says of each which scripts write it."""
     rows = table("Keys")
-    named = [*(f"waitroom:{{room}}:{name}" for name in keys.ROOM_KEYS), keys.LEASE, keys.ROOMS]
+    named = [*(f"waitroom:{{room}}:{name}" for name in keys.ROOM_KEYS), keys.LEASE, keys.ROOMS, keys.signer_key("ID")]
     assert list(rows) == named
-    writing = r"redis\.call\('(?:HSET|HINCRBY|ZADD|ZREM)', (\w+)_key"
+    writing = r"redis\.call\('(?:HSET|HINCRBY|ZADD|ZREM|ZREMRANGEBYRANK)', (\w+)_key"
     for key, cells in rows.items():
         short = key.rpartition(":")[2]
         writers = {name for name in scripts.NAMES if short in re.findall(writing, body(name))}

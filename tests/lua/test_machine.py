@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import count
 from typing import Any, cast
 
@@ -182,9 +181,11 @@ class RoomMachine(RuleBasedStateMachine):
         visitors = [ticket.visitor for ticket in self.picked(picks)]
         if not visitors:
             return
-        reply = self.call("leave", *visitors)
-        assert reply == self.paper.leave(reply[1], visitors)
-        self.repeatable = ("leave", list(visitors))
+        with_pass = len(visitors) % 2 == 1
+        arguments = [part for visitor in visitors for part in (visitor, int(with_pass))]
+        reply = self.call("leave", *arguments)
+        assert reply == self.paper.leave(reply[1], visitors, with_pass=with_pass)
+        self.repeatable = ("leave", arguments)
 
     @rule(picks=PICKS)
     def use_pass(self, picks: Picks) -> None:
@@ -193,12 +194,27 @@ class RoomMachine(RuleBasedStateMachine):
         if not holders:
             return
         chosen = [holders[-1 - ago % len(holders)] for ago, _ in picks]
-        proofs = [Pass(Visitor(visitor), self.passes[visitor]) for visitor in chosen]
-        arguments = [part for proof in proofs for part in (proof.visitor, proof.expires)]
+        proofs = [
+            Pass(Visitor(visitor), self.passes[visitor], offer=bool(kind))
+            for visitor, (_, kind) in zip(chosen, picks, strict=True)
+        ]
+        arguments = [part for proof in proofs for part in (proof.visitor, proof.expires, int(proof.offer))]
         reply = self.call("extend", *arguments)
         assert reply == self.paper.extend(reply[1], proofs)
         for visitor, expiry in zip(chosen, reply[3::2], strict=True):
             self.passes[visitor] = max(self.passes[visitor], expiry)
+        self.repeatable = ("extend", arguments)
+
+    @rule(picks=PICKS)
+    def remember(self, picks: Picks) -> None:
+        """An instance puts back the sessions that it remembers, also ones that are there or long gone."""
+        holders = list(self.passes)
+        if not holders:
+            return
+        proofs = [Pass(Visitor(it), self.passes[it]) for it in (holders[-1 - ago % len(holders)] for ago, _ in picks)]
+        arguments = [part for proof in proofs for part in (proof.visitor, proof.expires, 2)]
+        reply = self.call("extend", *arguments)
+        assert reply == self.paper.extend(reply[1], proofs, remembered=True)
         self.repeatable = ("extend", arguments)
 
     @rule()
@@ -299,7 +315,7 @@ class RoomMachine(RuleBasedStateMachine):
         by = round(seconds * SECOND)
         self.paper.fast_forward(by)
         for visitor, issued in self.tickets.items():
-            self.tickets[visitor] = [replace(ticket, issued_us=ticket.issued_us - by) for ticket in issued]
+            self.tickets[visitor] = [ticket._replace(issued_us=ticket.issued_us - by) for ticket in issued]
         self.passes = {visitor: expiry - by for visitor, expiry in self.passes.items()}
 
     @rule(seconds=LONG_SECONDS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from tests.lua.driven import DrivenRoom, dump, run
@@ -62,6 +64,25 @@ async def test_releases(room: DrivenRoom, inside: int) -> None:
         assert set(reading.releases_us) == set(ends)
     middle = reading.releases_us[len(reading.releases_us) // 2]
     assert abs(ends.index(middle) - inside / 2) <= 1
+
+
+@pytest.mark.parametrize("waiting", [0, 1, 2, 3, 31, 32, 33, 40, 100, 5000])
+async def test_ladder(room: DrivenRoom, waiting: int) -> None:
+    """Up to 32 ranks with their serials, ascending, first and last among them; each rank where there are no more."""
+    await room.configure(state="paused")
+    for start in range(0, waiting, 500):
+        await room.arrive(min(500, waiting - start))
+    serials = sorted((await room.scores("wait")).values())
+    ladder = (await room.read()).ladder
+    ranks = [rank for rank, _ in ladder]
+    assert [serial for _, serial in ladder] == [serials[rank - 1] for rank in ranks]
+    assert ranks == sorted(set(ranks))
+    assert len(ranks) == min(waiting, 32)
+    if waiting:
+        assert (ranks[0], ranks[-1]) == (1, waiting)
+    # Each step is the same share of the way, as far as whole ranks can be.
+    growth = waiting ** (1 / 31)
+    assert all(after - before <= max(before * (growth - 1), 1) + 1 for before, after in itertools.pairwise(ranks))
 
 
 async def test_revoked_since(room: DrivenRoom) -> None:

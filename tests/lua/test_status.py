@@ -222,6 +222,17 @@ async def test_restoring_raises_last(room: DrivenRoom) -> None:
     assert (await room.arrive_alone()).serial == ticket.serial + 1
 
 
+async def test_an_older_ticket_beside_a_newer_one_of_the_same_visitor(room: DrivenRoom) -> None:
+    """After a loss one call may bring both; the newer gives the place back, and then the older holds it too."""
+    seconds, micros = await room.redis.time()
+    now = seconds * 1_000_000 + micros
+    await room.recreate(Marks(last=now, turn_serial=now, turn_us=now), hold_seconds=20)
+    older, newer = Ticket(Visitor("v"), now - 10, now - 1), Ticket(Visitor("v"), now - 10, now + 1)
+    assert standings(await room.status(older)) == [USED]
+    assert standings(await room.status(newer, older)) == [WAITING, WAITING]
+    assert (await room.counts()).restored == 1
+
+
 async def test_mixed_batch(room: DrivenRoom) -> None:
     """A batch of 512 of every kind answers each ticket in its place."""
     await room.configure(capacity=2, abandon_seconds=10, ticket_seconds=100, session_seconds=50)

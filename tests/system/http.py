@@ -14,16 +14,24 @@ _PATIENCE: Final = 30.0
 
 
 class Browser:
-    """One visitor's connection to one of several instances; moves on to the next when one dies."""
+    """One visitor's connection to one of several instances; moves on to the next when one dies.
 
-    def __init__(self, ports: list[int]) -> None:
+    `tries`: how often a request is sent at most (default: twice to each). `address`: the visitor's own.
+    """
+
+    def __init__(self, ports: list[int], *, tries: int | None = None, address: str | None = None) -> None:
         self._ports = ports
+        self._tries = tries or len(ports) * 2
+        self._from = (address, 0) if address else None
         self._stream: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         self.cookies: dict[str, str] = {}
 
     async def ask(self, method: str, path: str) -> tuple[int, dict[str, Any]]:
-        """The status and JSON document of an answer; repeats the request at another instance when one is gone."""
-        for _ in range(len(self._ports) * 2):
+        """The status and JSON document of an answer; repeats the request at another instance when one is gone.
+
+        Raises ConnectionError when all tries failed.
+        """
+        for _ in range(self._tries):
             try:
                 async with asyncio.timeout(_PATIENCE):
                     return await self._exchange(method, path)
@@ -34,7 +42,7 @@ class Browser:
 
     async def _exchange(self, method: str, path: str) -> tuple[int, dict[str, Any]]:
         if self._stream is None:
-            self._stream = await asyncio.open_connection("127.0.0.1", self._ports[0])
+            self._stream = await asyncio.open_connection("127.0.0.1", self._ports[0], local_addr=self._from)
         reader, writer = self._stream
         cookies = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
         lines = [f"{method} {path} HTTP/1.1", "Host: test", *([f"Cookie: {cookies}"] if cookies else [])]
@@ -42,7 +50,7 @@ class Browser:
         head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
         length = self._read_headers(head[1:])
         body = await reader.readexactly(length) if length else b""
-        return int(head[0].split()[1]), orjson.loads(body) if body else {}
+        return int(head[0].split()[1]), orjson.loads(body) if body.startswith(b"{") else {}
 
     def _read_headers(self, lines: list[str]) -> int:
         length = 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+
+from waitroom.demo.processes import free_port
 
 #: Seconds that a process may take to answer for the first time, or to end.
 DEADLINE_SECONDS: Final = 30.0
@@ -60,16 +61,14 @@ class Served:
             pass
 
 
-def free_port() -> int:
-    """A port that is free right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @contextmanager
-def serving(folder: Path, *, rooms: dict[str, Any], redis_url: str = "", command: str = "") -> Iterator[Served]:
-    """One `waitroom serve` with these rooms, on the embedded server in `folder` unless a URL is given."""
+def serving(
+    folder: Path, *, rooms: dict[str, Any], redis_url: str = "", command: str = "", **variables: str
+) -> Iterator[Served]:
+    """One `waitroom serve` with these rooms, on the embedded server in `folder` unless a URL is given.
+
+    `variables` are more of its environment.
+    """
     port = free_port()
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("WAITROOM_")},
@@ -78,6 +77,7 @@ def serving(folder: Path, *, rooms: dict[str, Any], redis_url: str = "", command
         "WAITROOM_ADMIN_KEY": ADMIN_KEY,
         "WAITROOM_REDIS_URL": redis_url,
         "WAITROOM_REDIS_TIMEOUT_SECONDS": "5",
+        **variables,
     }
     program = [command] if command else [sys.executable, "-m", "waitroom"]
     folder.mkdir(parents=True, exist_ok=True)

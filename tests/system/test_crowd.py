@@ -3,33 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
 
+from loadtest.watch import Watch, watching
 from tests.system.crowd import all_enter, all_stay
-from tests.system.history import Visit, Watch, check
+from tests.system.history import Visit, check
 from tests.system.http import browsing
 from tests.system.processes import Served, serving
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
 ROOM = {"capacity": 50, "session_seconds": 60, "claim_seconds": 6, "abandon_seconds": 60, "state": "paused"}
-
-
-@asynccontextmanager
-async def watching(redis: Redis) -> AsyncIterator[Watch]:
-    """A watch on the room for the length of the block."""
-    watch = Watch(redis, "shop")
-    task = asyncio.create_task(watch.run())
-    try:
-        yield watch
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 async def counts(redis: Redis) -> dict[str, int]:

@@ -18,7 +18,7 @@ from tests.system.processes import serving
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
 
-ROOM = {"capacity": 1, "session_seconds": 600, "claim_seconds": 4, "abandon_seconds": 60}
+ROOM = {"capacity": 1, "session_seconds": 600, "claim_seconds": 20, "abandon_seconds": 60}
 
 
 async def ranks_now(browsers: list[Browser]) -> list[int]:
@@ -71,22 +71,26 @@ async def test_a_crash_keeps_every_rank(tmp_path: Path) -> None:
 
 
 async def test_an_emptied_redis_costs_nobody_the_place(tmp_path: Path) -> None:
-    """FLUSHALL under 200 waiting: all back in the old order at their next status; a used turn is not."""
+    """FLUSHALL under 200 waiting: all back in the old order at their next status, who is inside is inside, who had
+    left starts anew."""
     with serving(tmp_path, rooms={"shop": ROOM}) as served:
         redis = Redis.from_url(f"unix://{tmp_path}/data/redis.sock", decode_responses=True, protocol=2)
-        async with browsing(202, served.port) as browsers:
-            resident, used, *waiting = browsers
+        async with browsing(203, served.port) as browsers:
+            first, second, third, *waiting = browsers
             await entered_one_by_one(browsers)
-            old_cookies = dict(used.cookies)
-            await resident.ask("POST", "/v1/rooms/shop/leave")
-            await until_admitted(used)
+            await first.ask("POST", "/v1/rooms/shop/leave")
+            old_cookies = dict(second.cookies)
+            await until_admitted(second)
+            await second.ask("POST", "/v1/rooms/shop/leave")
+            await until_admitted(third)
             before = await ranks_now(waiting)
             await redis.flushall()
             assert await ranks_now(waiting) == before == list(range(1, 201))
-            used.cookies = old_cookies
-            status, document = await used.ask("GET", "/v1/rooms/shop/status")
+            assert (await third.ask("GET", "/v1/rooms/shop/status"))[1]["state"] == "admitted"
+            second.cookies = old_cookies
+            status, document = await second.ask("GET", "/v1/rooms/shop/status")
             assert (status, document["type"]) == (410, "urn:waitroom:turn-over")
-            status, document = await used.ask("POST", "/v1/rooms/shop/enter")
+            status, document = await second.ask("POST", "/v1/rooms/shop/enter")
             assert (status, document["rank"]) == (202, 201)
         await redis.aclose()
 

@@ -25,6 +25,7 @@ class Link:
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._over = False
 
     @property
     def url(self) -> str:
@@ -59,18 +60,31 @@ class Link:
         if self._server is not None:
             self._server.close()
             self._server = None
-        for writer in self._writers:
+        writers, self._writers = self._writers, set()
+        for writer in writers:
             writer.transport.abort()
 
     async def _end(self) -> None:
+        self._over = True
+        await self._close()
+        await asyncio.sleep(0.02)  # who was being taken has been, and is cut off as well
         await self._close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # what is cut off is closed a round later
 
     async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there_reader, there = await asyncio.open_unix_connection(self._path)
-        self._writers |= {writer, there}
+        self._writers.add(writer)
+        try:
+            there_reader, there = await asyncio.open_unix_connection(self._path)
+        except OSError:
+            writer.transport.abort()
+            return
+        self._writers.add(there)
+        if self._over:
+            await self._close()
+            return
         for source, target, slow in ((reader, there, False), (there_reader, writer, True)):
             task = asyncio.create_task(self._carry(source, target, slow=slow))
             self._tasks.add(task)
@@ -85,8 +99,8 @@ class Link:
                     await asyncio.sleep(self.delay_seconds)
                 target.write(chunk)
                 await target.drain()
+        # Still one of ours: what it has not sent may never be taken.
         target.close()
-        self._writers.discard(target)
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from tests import servers
 from waitroom import keyring, keys, server
 from waitroom.model import Pass, Ticket, Visitor
 from waitroom.passes import PassOffice
+from waitroom.protocol import WholeAnswers
 from waitroom.settings import RoomSettings, ServerSettings
 from waitroom.tickets import TicketOffice
 
@@ -148,7 +149,7 @@ class Site:
         """All that Redis holds, save what ticks rewrite and when the waiting were last heard."""
         found: Snapshot = {}
         for key in sorted(cast(list[str], self.redis.keys("*"))):
-            if key == keys.LEASE:
+            if key == keys.LEASE or key.startswith(keys.signer_key("")):
                 continue
             if self.redis.type(key) == "hash":
                 fields = cast(dict[str, str], self.redis.hgetall(key))
@@ -234,12 +235,15 @@ def settings_for(redis_url: str, **more: Any) -> ServerSettings:
 
 
 @contextmanager
-def serving(redis: Redis, settings: ServerSettings) -> Iterator[Site]:
-    """An instance in a thread of this process."""
+def serving(redis: Redis, settings: ServerSettings, *, send_buffer: int = 0) -> Iterator[Site]:
+    """An instance in a thread of this process; its connections hold `send_buffer` unread bytes, or the usual."""
     with socket.socket() as listening:
+        if send_buffer:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         listening.bind(("127.0.0.1", 0))
         config = uvicorn.Config(
             server.build(settings),
+            http=WholeAnswers,
             log_config=None,
             access_log=False,
             server_header=False,

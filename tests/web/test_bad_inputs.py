@@ -14,7 +14,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
@@ -534,8 +534,8 @@ def bad_tickets(crowd: Crowd) -> dict[str, str]:
         "random": f"{kid}." + "A" * 88,
         "empty": "",
         "1 MB": "x" * 60_000,
-        "expired": crowd.site.forge_ticket(crowd.room, replace(ticket, issued_us=now_us - 3_700_000_000)),
-        "issued at zero": crowd.site.forge_ticket(crowd.room, replace(ticket, issued_us=0)),
+        "expired": crowd.site.forge_ticket(crowd.room, ticket._replace(issued_us=now_us - 3_700_000_000)),
+        "issued at zero": crowd.site.forge_ticket(crowd.room, ticket._replace(issued_us=0)),
     }
 
 

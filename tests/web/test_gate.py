@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,9 +18,10 @@ from tests.web.links import Link
 from tests.web.sites import Site, set_cookies, until
 from waitroom import keys
 from waitroom.instance import Instance, assemble
-from waitroom.model import Visitor
+from waitroom.model import Pass, Visitor
 from waitroom.tickets import new_visitor
-from waitroom.web.app import create_app
+from waitroom.web.app import Application
+from waitroom.web.gate import Gate
 
 NewRoom = Callable[..., str]
 
@@ -244,6 +246,80 @@ def test_when_down_closed_asks_at_every_request(site: Site, new_room: NewRoom) -
     assert site.gate(room, granted).status_code in (401, 403)
 
 
+def test_a_strict_room_refuses_at_once_everywhere() -> None:
+    """In a strict room an instance that heard nothing of a goodbye refuses the pass at the very next request."""
+    with sites.own_redis() as (url, redis), sites.serving(redis, sites.settings_for(url)) as one:
+        room = one.make_room(strict=True)
+        with sites.serving(redis, sites.settings_for(url)) as other:
+            for _ in range(5):
+                granted = one.pass_of_new(room)
+                assert other.gate(room, granted).status_code == 204
+                one.leave(room, granted)
+                assert other.gate(room, granted).status_code in (401, 403)
+
+
+def test_a_strict_room_lets_in_nobody_without_a_record(site: Site, new_room: NewRoom) -> None:
+    """A pass whose session is lost, while somebody else has the place, opens a strict room no more than `status`."""
+    room = new_room(capacity=1, strict=True)
+    granted = site.pass_of_new(room)
+    site.redis.delete(keys.room_key(room, "active"))
+    other = site.pass_of_new(room)
+    assert site.gate(room, other).status_code == 204
+    assert site.gate(room, granted).status_code == 401
+
+
+# Bound to one client.
+
+_PHONE, _LAPTOP = {"User-Agent": "phone/1"}, {"User-Agent": "laptop/2"}
+
+
+def seen_by(site: Site, room: str, granted: str, client: dict[str, str]) -> int:
+    """What the gate says to a pass from that client."""
+    return site.call("GET", f"/gate/{room}", headers={"X-Waitroom-Pass": granted} | client).status_code
+
+
+def test_a_bound_pass_is_good_for_one_user_agent(site: Site, new_room: NewRoom) -> None:
+    """In a room that binds proofs a pass or ticket shown by another User-Agent counts for nothing (T8)."""
+    room = new_room(capacity=1, bind_user_agent=True)
+    offer = site.call("POST", f"/v1/rooms/{room}/enter", headers=_PHONE).json()["pass"]
+    status = f"/v1/rooms/{room}/status"
+    granted = site.call("GET", status, headers=_PHONE | sites.bearer(offer)).json()["pass"]
+    for _ in range(2):  # the second time the gate remembers the pass
+        assert seen_by(site, room, granted, _PHONE) == 204
+        assert seen_by(site, room, granted, _LAPTOP) == 401
+        assert seen_by(site, room, granted, {"User-Agent": ""}) == 401
+    assert site.call("GET", status, headers=_LAPTOP | sites.bearer(granted)).status_code == 401
+    ticket = site.call("POST", f"/v1/rooms/{room}/enter", headers=_PHONE).json()["ticket"]
+    assert site.call("GET", status, headers=_PHONE | sites.bearer(ticket)).json()["rank"] == 1
+    assert site.call("GET", status, headers=_LAPTOP | sites.bearer(ticket)).status_code == 401
+    entered = site.call("POST", f"/v1/rooms/{room}/enter", headers=_LAPTOP | sites.bearer(ticket))
+    assert entered.json()["rank"] == 2
+
+
+def test_an_offer_given_at_the_gate_is_bound_too(site: Site, new_room: NewRoom) -> None:
+    """What the gate hands out and what it makes of an offer is good for the client that asked."""
+    room = new_room(bind_user_agent=True)
+    offer = site.call("GET", f"/gate/{room}", headers=_PHONE).headers["x-waitroom-pass"]
+    claimed = site.call("GET", f"/gate/{room}", headers={"X-Waitroom-Pass": offer} | _PHONE).headers["x-waitroom-pass"]
+    site.admin("PATCH", f"/{room}", json={"state": "paused"})
+    for granted in (offer, claimed):
+        assert seen_by(site, room, granted, _PHONE) == 204
+        assert seen_by(site, room, granted, _LAPTOP) == 401
+
+
+def test_binding_begins_and_ends_without_harm(site: Site, new_room: NewRoom) -> None:
+    """Proofs from before a room binds stay good, and bound ones are good for everybody once it has stopped."""
+    room = new_room(capacity=1)
+    before, ticket = site.pass_of_new(room), site.ticket_of_new(room)
+    site.admin("PATCH", f"/{room}", json={"bind_user_agent": True, "sliding": True})
+    assert seen_by(site, room, before, _LAPTOP) == 204
+    renewed = site.call("GET", f"/v1/rooms/{room}/status", headers=_PHONE | sites.bearer(ticket)).json()["ticket"]
+    assert site.call("GET", f"/v1/rooms/{room}/status", headers=_LAPTOP | sites.bearer(renewed)).status_code == 401
+    site.admin("PATCH", f"/{room}", json={"bind_user_agent": False})
+    answer = site.call("GET", f"/v1/rooms/{room}/status", headers=_LAPTOP | sites.bearer(renewed))
+    assert answer.json()["rank"] == 1
+
+
 # While Redis is down.
 
 
@@ -350,7 +426,7 @@ async def inside_out() -> AsyncIterator[tuple[Instance, httpx.AsyncClient]]:
     with sites.own_redis() as (url, _):
         instance = assemble(sites.settings_for(url, rooms={"shop": {"capacity": 10, "when_down": "open"}}))
         await instance.rooms.refresh()
-        transport = httpx.ASGITransport(create_app(instance))
+        transport = httpx.ASGITransport(Application(instance))
         async with httpx.AsyncClient(transport=transport, base_url="http://site") as client:
             yield instance, client
         await instance.rooms.close()
@@ -376,6 +452,24 @@ async def test_an_unexpected_failure_lets_nobody_in(
     answer = await client.get("/gate/shop", headers={"Cookie": "waitroom_pass_shop=x.y.z"})
     assert answer.status_code == 401
     assert "set-cookie" not in answer.headers
+
+
+async def test_passes_that_are_over_are_not_remembered(inside_out: tuple[Instance, httpx.AsyncClient]) -> None:
+    """Nor are more than so many: what the gate knows by heart does not grow with those who were ever inside."""
+    instance, _ = inside_out
+    gate, room, office = Gate(instance), instance.rooms.get("shop"), instance.passes
+    now = instance.clock.now()
+
+    def verified(seconds: float) -> None:
+        text = office.issue("shop", Pass(new_visitor(), now + seconds), now=now)
+        assert gate._verified(room, text) is not None
+
+    for _ in range(20):
+        verified(0.2)
+    await asyncio.sleep(0.25)
+    for _ in range(20):
+        verified(60)
+    assert len(gate._known) == 20
 
 
 def test_a_deleted_rooms_pass_opens_no_room_of_its_name(site: Site, new_room: Callable[..., str]) -> None:

@@ -215,7 +215,7 @@ async def test_routes_and_document_say_the_same() -> None:
     """Every route and method of the application is in the document, and nothing else is, under the same names."""
     instance = assemble(sites.settings_for("unix:///nowhere"))
     served = {
-        (route.path, method.lower(), route.name)
+        (route.path_format, method.lower(), route.name)
         for route in routes(instance)
         if isinstance(route, Route)
         # The gate answers every method alike; the document tells of GET.

@@ -31,6 +31,8 @@ OTHER_VALUES: dict[str, Any] = {
     "state": "paused",
     "message": "Back soon.",
     "return_origins": ["https://shop.example"],
+    "strict": True,
+    "bind_user_agent": True,
     "when_down": "closed",
 }
 
@@ -394,3 +396,71 @@ def test_a_refused_change_does_not_revive_a_deleted_room(pair: tuple[Site, Site]
     one.admin("PUT", "/seeded", json={}, headers={"If-Match": '"1"'})
     assert one.redis.hget(keys.ROOMS, "seeded") == "deleted"
     assert_problem(other.enter("seeded"), 404)
+
+
+# Sending one visitor away.
+
+
+@pytest.mark.parametrize("by", ["visitor", "pass", "ticket"])
+def test_revoke_sends_one_visitor_away(site: Site, new_room: NewRoom, by: str) -> None:
+    """Named by id or by a proof, a visitor loses the place and the pass; nobody else does."""
+    room = new_room(capacity=2)
+    granted, other = site.pass_of_new(room), site.pass_of_new(room)
+    waiting = site.ticket_of_new(room)
+    held = site.passes.verify(room, granted, now=site.now_us() / 1_000_000)
+    assert held is not None
+    body = {
+        "visitor": {"visitor": held.visitor},
+        "pass": {"proof": granted},
+        "ticket": {"proof": waiting},
+    }[by]
+    answer = site.admin("POST", f"/{room}/revoke", json=body)
+    assert (answer.status_code, answer.json()["had_place"]) == (200, True)
+    assert site.admin("POST", f"/{room}/revoke", json=body).json()["had_place"] is False
+    if by == "ticket":
+        assert site.status(room, waiting).status_code == 410
+    else:
+        until(lambda: site.gate(room, granted).status_code == 403, seconds=4, what="revocation")
+    assert site.gate(room, other).status_code == 204
+
+
+def test_revoke_reaches_a_pass_without_a_record(site: Site, new_room: NewRoom) -> None:
+    """A pass whose session Redis has lost is refused all the same."""
+    room = new_room(capacity=1)
+    granted = site.pass_of_new(room)
+    site.redis.delete(*keys.room_keys(room, ("active", "offered")))
+    assert site.gate(room, granted).status_code == 204
+    assert site.admin("POST", f"/{room}/revoke", json={"proof": granted}).json()["had_place"] is False
+    until(lambda: site.gate(room, granted).status_code == 403, seconds=4, what="revocation")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"visitor": "short"},
+        {"visitor": 7},
+        {"visitor": None},
+        {"visitor": "a" * 23},
+        {"visitor": "<script>alert(1)</script>"},
+        {"proof": "x.y.z"},
+        {"proof": ["x"]},
+        {"proof": ""},
+        {"visitor": "a" * 22, "proof": "x"},
+        {"name": "x"},
+    ],
+)
+def test_revoke_refuses_what_names_nobody(site: Site, new_room: NewRoom, body: dict[str, Any]) -> None:
+    """What is no id and no proof of this room changes nothing, and the answer says what was wrong."""
+    room = new_room(capacity=1)
+    site.pass_of_new(room)
+    before = site.snapshot()
+    assert_problem(site.admin("POST", f"/{room}/revoke", json=body), 400)
+    assert site.snapshot() == before
+
+
+def test_revoke_takes_no_proof_of_another_room(site: Site, new_room: NewRoom) -> None:
+    """A pass of one room names nobody in another (I20)."""
+    room, elsewhere = new_room(capacity=1), new_room(capacity=1)
+    answer = site.admin("POST", f"/{room}/revoke", json={"proof": site.pass_of_new(elsewhere)})
+    assert_problem(answer, 400)

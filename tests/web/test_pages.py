@@ -72,6 +72,8 @@ def waiting() -> Page:
         poll_after_seconds=5.2,
         ticket_seconds=3600,
         rank=1234,
+        serial=1_767_355_200_000_000,
+        latest_poll_seconds=60.0,
         waiting=56789,
         eta_seconds=300.0,
         eta_low_seconds=241.0,

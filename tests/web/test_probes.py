@@ -159,6 +159,21 @@ def test_the_instance_measures_itself(site: Site, new_room: NewRoom) -> None:
     until(lambda: value(site, "waitroom_tick_seconds_count") > 0, what="a tick")
 
 
+def test_a_deleted_room_leaves_no_series(site: Site, new_room: NewRoom) -> None:
+    """Rooms that come and go do not add up, and the next of the name begins anew."""
+    room = new_room(capacity=1)
+    inside = site.pass_of_new(room)
+    site.gate(room, inside)
+    site.ticket_of_new(room)
+    site.leave(room, inside)
+    until(lambda: value(site, "waitroom_wait_seconds_count", room=room) == 2, what="an admission")
+    assert site.admin("DELETE", f"/{room}").status_code == 204
+    assert f'"{room}"' not in site.call("GET", "/metrics").text
+    assert site.admin("PUT", f"/{room}", json={"capacity": 1}).status_code == 201
+    site.gate(room)
+    assert value(site, "waitroom_gate_total", room=room, status="204") == 1
+
+
 def test_names_are_prefixed_and_of_their_kind(site: Site) -> None:
     """Whatever is ours begins with waitroom_, and counters end in _total."""
     text = site.call("GET", "/metrics").text
@@ -173,8 +188,10 @@ def test_waits_are_measured_at_admission(site: Site, new_room: NewRoom) -> None:
     room = new_room(capacity=1)
     site.pass_of_new(room)
     site.ticket_of_new(room)
+    before = value(site, "waitroom_wait_seconds_count", room=room)
+    assert before == 1  # who came in at once waited for no time
     site.admin("PATCH", f"/{room}", json={"capacity": 2})
-    until(lambda: value(site, "waitroom_wait_seconds_count", room=room) == 1, what="the measurement")
+    until(lambda: value(site, "waitroom_wait_seconds_count", room=room) == before + 1, what="the measurement")
 
 
 def test_bogus_rooms_add_no_series(site: Site) -> None:

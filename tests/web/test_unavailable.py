@@ -51,6 +51,7 @@ class Cut:
             ("POST", "/v1/rooms/shop/enter", ticket, {503}),
             ("GET", "/v1/rooms/shop/status", ticket, {503}),
             ("GET", "/v1/rooms/shop/status", bearer(self.inside), {503}),
+            ("GET", "/v1/rooms/shop/events", ticket, {503}),
             ("POST", "/v1/rooms/shop/leave", bearer(self.other_ticket), {503}),
             ("GET", "/v1/rooms/shop", {}, {200}),
             ("GET", "/gate/shop", {}, {401}),

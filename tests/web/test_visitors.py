@@ -18,11 +18,13 @@ WAITING_FIELDS = {
     "room",
     "state",
     "rank",
+    "serial",
     "waiting",
     "eta_seconds",
     "eta_low_seconds",
     "eta_high_seconds",
     "poll_after_seconds",
+    "latest_poll_seconds",
     "entered_at",
     "as_of",
     "room_state",
@@ -42,6 +44,9 @@ PUBLIC_FIELDS = {
     "eta_low_seconds",
     "eta_high_seconds",
     "message",
+    "ladder",
+    "lost_at",
+    "refresh_after_seconds",
     "as_of",
 }
 
@@ -338,6 +343,17 @@ def test_an_unknown_room_is_404(site: Site, call: str) -> None:
         "public": ("GET", ""),
     }[call]
     assert_problem(site.call(method, f"/v1/rooms/nowhere{path}"), 404)
+
+
+def test_whoever_waits_stands_on_the_ladder(site: Site, full_room: str) -> None:
+    """The public document has the ranks and serials that the visitors were told, a second later at most."""
+    told = [site.enter(full_room).json() for _ in range(3)]
+    mine = [[place["rank"], place["serial"]] for place in told]
+    until(lambda: site.call("GET", f"/v1/rooms/{full_room}").json()["ladder"] == mine, what="the ladder")
+    assert all(place["poll_after_seconds"] <= place["latest_poll_seconds"] + 0.01 for place in told)
+    site.leave(full_room, told[0]["ticket"])
+    moved = [[1, mine[1][1]], [2, mine[2][1]]]
+    until(lambda: site.call("GET", f"/v1/rooms/{full_room}").json()["ladder"] == moved, what="the queue to move")
 
 
 def test_the_public_room_is_cacheable(site: Site, full_room: str) -> None:

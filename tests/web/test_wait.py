@@ -9,6 +9,8 @@ from urllib.parse import quote
 import httpx
 import pytest
 
+from tests.web import sites
+from tests.web.listeners import listening
 from tests.web.sites import Site, assert_problem, set_cookies, until
 from waitroom.web.pages import ASSET_PATH, ASSETS, PAGE_HEADERS, STRINGS
 from waitroom.web.wait import asked_return
@@ -48,6 +50,21 @@ def test_who_waits_gets_the_page_and_a_place(site: Site, full_room: str) -> None
     assert attributes.keys() == {"max-age", "path", "httponly", "samesite"}
     assert site.status(full_room, ticket).json()["rank"] == 1
     assert ticket not in answer.text, "a proof in the page could be read by scripts"
+
+
+def test_the_page_is_told_of_streams_only_where_there_are_any(site: Site, full_room: str) -> None:
+    """So that no browser asks in vain where there are none, or all are taken."""
+    assert 'data-streams="yes"' in visit(site, full_room).text
+    with (
+        sites.own_redis() as (url, redis),
+        sites.serving(redis, sites.settings_for(url, max_streams=1)) as small,
+    ):
+        room = small.make_room(capacity=1)
+        small.pass_of_new(room)
+        assert 'data-streams="yes"' in visit(small, room).text
+        with listening(small, room, small.ticket_of_new(room)) as visitor:
+            assert visitor.status == 200
+            assert 'data-streams="no"' in visit(small, room).text
 
 
 def test_a_reload_keeps_the_place(site: Site, full_room: str) -> None:
@@ -234,7 +251,17 @@ def test_the_page_names_only_files_that_exist(site: Site, full_room: str) -> Non
     """Every script and style of the page is served."""
     addresses = re.findall(r'(?:src|href)="(/wait/_assets/[^"]+)"', visit(site, full_room).text)
     assert len(addresses) == len(ASSETS)
-    assert {site.call("GET", address).status_code for address in addresses} == {200}
+    answers = [site.call("GET", address) for address in addresses]
+    assert {answer.status_code for answer in answers} == {200}
+    assert all("immutable" in answer.headers["cache-control"] for answer in answers)
+
+
+@pytest.mark.parametrize("version", ["", "?v=", "?v=0000000000000000", "?w={}", "?v={}&x=1"])
+def test_only_the_content_that_was_asked_for_is_kept(site: Site, version: str) -> None:
+    """Under an address that names another version, as in the middle of an upgrade, nothing is kept for a year."""
+    path, _, query = ASSETS["wait.js"].url.partition("?")
+    answer = site.call("GET", path + version.format(query.partition("=")[2]))
+    assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-cache")
 
 
 @pytest.mark.parametrize(

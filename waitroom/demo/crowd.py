@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -21,6 +23,13 @@ PAUSE_SECONDS: Final = (6.0, 16.0)
 
 #: Share of visitors who close the window without a goodbye; their sessions end by themselves.
 SILENT_SHARE: Final = 0.1
+
+#: Loopback addresses that the crowd comes from, as visitors come from many: nginx limits what one address may ask for.
+#: Linux has them all; where there is only 127.0.0.1, everybody comes from there, like an office.
+SOURCES: Final = tuple(f"127.0.0.{number}" for number in range(101, 121))
+
+#: Connections that the crowd holds from one address at most, and keeps open between requests.
+CONNECTIONS: Final = httpx.Limits(max_connections=20, max_keepalive_connections=10)
 
 _PATHS: Final = ("/", "/products/mug", "/products/lamp", "/products/plant", "/products/book")
 _BROWSER: Final = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
@@ -58,10 +67,11 @@ class Crowd:
 
     async def run(self) -> None:
         """Let everybody arrive and come back for ever."""
-        limits = httpx.Limits(max_connections=200, max_keepalive_connections=100)
-        async with httpx.AsyncHTTPTransport(limits=limits) as transport, asyncio.TaskGroup() as visitors:
-            for _ in range(self._size):
-                visitors.create_task(self._come_and_go(transport))
+        async with AsyncExitStack() as stack:
+            transports = [await stack.enter_async_context(transport) for transport in _transports()]
+            async with asyncio.TaskGroup() as visitors:
+                for number in range(self._size):
+                    visitors.create_task(self._come_and_go(transports[number % len(transports)]))
 
     async def _come_and_go(self, transport: httpx.AsyncHTTPTransport) -> None:
         await asyncio.sleep(self._random.uniform(0, ARRIVAL_SECONDS))
@@ -101,7 +111,7 @@ class Visit:
         while document["state"] == "waiting":
             await asyncio.sleep(float(document["poll_after_seconds"]))
             answer = await self._client.get(f"{self._room}/status", headers=_CALLER)
-            document = _document(answer) or document
+            document = _document(answer) or document | {"poll_after_seconds": _retry_after(answer)}
 
     async def _enter(self) -> dict[str, Any]:
         while True:
@@ -109,7 +119,7 @@ class Visit:
             document = _document(answer)
             if document is not None:
                 return document
-            await asyncio.sleep(float(answer.headers.get("Retry-After", "5")))
+            await asyncio.sleep(_retry_after(answer))
 
     async def _shop(self) -> bool:
         """Look at some pages; whether the session lasted as long."""
@@ -125,13 +135,35 @@ class Visit:
         return True
 
 
+def _transports() -> list[httpx.AsyncHTTPTransport]:
+    """One way to the site for each address that this machine can send from; many visitors share it."""
+    if not can_send_from(SOURCES[-1]):
+        office = httpx.Limits(max_connections=200, max_keepalive_connections=100)
+        return [httpx.AsyncHTTPTransport(limits=office)]
+    return [httpx.AsyncHTTPTransport(limits=CONNECTIONS, local_address=source) for source in SOURCES]
+
+
+def can_send_from(address: str) -> bool:
+    """Whether this machine can send from that loopback address: Linux has all of 127.0.0.0/8, macOS the first."""
+    with socket.socket() as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError:
+            return False
+        return True
+
+
 def _document(answer: httpx.Response) -> dict[str, Any] | None:
-    """The visitor's document; None if there is none now because the room is full or cannot be reached."""
-    if answer.status_code == 503:
+    """The visitor's document; None if there is none now: the room is full or out of reach, or too much was asked."""
+    if answer.status_code in (429, 503):
         return None
     _expect(answer, 200, 202)
     document: dict[str, Any] = answer.json()
     return document
+
+
+def _retry_after(answer: httpx.Response) -> float:
+    return float(answer.headers.get("Retry-After", "5"))
 
 
 def _expect(answer: httpx.Response, *codes: int) -> None:

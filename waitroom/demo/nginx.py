@@ -9,7 +9,6 @@ import shutil
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from string import Template
 from typing import Final
 
 from waitroom.demo.processes import DemoError
@@ -20,18 +19,19 @@ _MORE_FOLDERS: Final = "/usr/sbin:/usr/local/sbin:/opt/homebrew/bin"
 _NO_NGINX: Final = "the demo needs nginx: pip install 'waitroom[demo]', or install nginx so that it is on PATH"
 
 # All paths are relative to the folder given with -p, so that nginx writes nowhere else.
-_MAIN: Final = Template("""\
+_MAIN: Final = """\
 daemon off;
 worker_processes 1;
+worker_rlimit_nofile 8192;
 pid nginx.pid;
 error_log stderr notice;
-$user
+{user}
 
-events {
+events {{
     worker_connections 4096;
-}
+}}
 
-http {
+http {{
     access_log off;
     client_body_temp_path client_body_temp;
     proxy_temp_path proxy_temp;
@@ -39,43 +39,9 @@ http {
     uwsgi_temp_path uwsgi_temp;
     scgi_temp_path scgi_temp;
 
-    include waitroom-http.conf;
-    proxy_cache_path cache keys_zone=waitroom_public:1m max_size=16m inactive=10s use_temp_path=off;
-
-    upstream waitroom {
-        zone waitroom 64k;
-        least_conn;
-$instances
-        keepalive 64;
-        keepalive_timeout 60s;
-    }
-
-    upstream origin {
-        zone origin 64k;
-        server 127.0.0.1:$origin;
-        keepalive 32;
-    }
-
-    server {
-        listen 127.0.0.1:$port;
-        client_header_timeout 10s;
-        client_body_timeout 10s;
-
-        set $$waitroom_room $room;
-        include waitroom-locations.conf;
-
-        location / {
-            include waitroom-gate.conf;
-            proxy_http_version 1.1;
-            proxy_set_header Connection "";
-            proxy_set_header Host $$host;
-            proxy_set_header X-Forwarded-For $$remote_addr;
-            proxy_set_header X-Forwarded-Proto $$scheme;
-            proxy_pass http://origin;
-        }
-    }
-}
-""")
+    include site.conf;
+}}
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,12 +85,14 @@ def _binary_of_wheel() -> Path | None:
 
 
 def write_configuration(folder: Path, site: Site) -> Path:
-    """Put the shipped files and a main file for `site` into `folder`; returns the main file."""
+    """Put the shipped files, the example for `site` and a main file into `folder`; returns the main file."""
     folder.mkdir(parents=True, exist_ok=True)
     for shipped in sorted(configuration_folder().glob("waitroom-*.conf")):
         shutil.copyfile(shipped, folder / shipped.name)
+    example = (configuration_folder() / "site.conf.example").read_text(encoding="ascii")
+    (folder / "site.conf").write_text(filled_in(example, site), encoding="ascii")
     main = folder / "nginx.conf"
-    main.write_text(_main_file(site), encoding="ascii")
+    main.write_text(_MAIN.format(user=_user()), encoding="ascii")
     return main
 
 
@@ -133,11 +101,25 @@ def nginx_command(main: Path, *, binary: Path) -> list[str]:
     return [str(binary), "-e", "stderr", "-p", str(main.parent), "-c", str(main)]
 
 
-def _main_file(site: Site) -> str:
-    servers = (f"        server 127.0.0.1:{port} max_fails=2 fail_timeout=3s;" for port in site.instances)
-    return _MAIN.substitute(
-        user=_user(), port=site.port, room=site.room, origin=site.origin, instances="\n".join(servers)
-    )
+def filled_in(example: str, site: Site) -> str:
+    """The example of a site with this machine's ports and the room's name, for whatever name one asks by."""
+    instance = "    server 127.0.0.1:{} max_fails=5 fail_timeout=3s;\n".format
+    again = "    server 127.0.0.1:{} backup max_fails=0;\n".format
+    replaced = {
+        "    listen 80;": f"    listen 127.0.0.1:{site.port};",
+        "    listen 80 default_server;": f"    listen 127.0.0.1:{site.port} default_server;",
+        "    server_name shop.example.com;": '    server_name "~^";',
+        "/var/cache/nginx-waitroom": "cache",
+        instance(8001) + instance(8002): "".join(map(instance, site.instances)),
+        again(8001) + again(8002): "".join(map(again, site.instances)),
+        "    server 127.0.0.1:9000;": f"    server 127.0.0.1:{site.origin};",
+        "    set $waitroom_room shop;": f"    set $waitroom_room {site.room};",
+    }
+    for theirs, ours in replaced.items():
+        if example.count(theirs) != 1:
+            raise DemoError(f"the nginx example does not have the line {theirs.strip()!r}: install waitroom again")
+        example = example.replace(theirs, ours)
+    return example
 
 
 def _user() -> str:

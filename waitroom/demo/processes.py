@@ -7,11 +7,14 @@ closes, because the demo stops or because it was killed, the guard ends the chil
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +24,9 @@ from waitroom.errors import WaitroomError
 
 #: How long the children together may take to end before they are killed, in seconds.
 GRACE_SECONDS: Final = 6.0
+
+#: Below those that systems hand out to outgoing connections: one of these may be taken before its server listens.
+_PORTS: Final = range(15_000, 32_000)
 
 #: Characters of a log line that a message repeats at most.
 _LONGEST_LINE: Final = 300
@@ -45,11 +51,33 @@ class DemoError(WaitroomError):
     """The demo cannot start, or one of its processes stopped; the message says which, why and what to do."""
 
 
+#: One for each port that was given out here, so that other processes give it to nobody else.
+_given_out: Final[list[socket.socket]] = []
+
+
 def free_port() -> int:
-    """A loopback port that nobody listens on right now."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
+    """A loopback port that nobody listens on right now, and that no outgoing connection is given meanwhile.
+
+    Nobody else is given it for as long as this process runs: between looking and listening there is time.
+    """
+    while True:
+        port = secrets.choice(_PORTS)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            _give_out(port)
+            return port
+
+
+def _give_out(port: int) -> None:
+    """Raises OSError where it has been given to somebody already. Names without a file exist on Linux only."""
+    if not sys.platform.startswith("linux"):
+        return
+    mark = socket.socket(socket.AF_UNIX)
+    try:
+        mark.bind(f"\0waitroom-port-{port}")
+    except OSError:
+        mark.close()
+        raise
+    _given_out.append(mark)
 
 
 def require_port(port: int) -> None:
@@ -105,7 +133,7 @@ class Children:
         log = self._logs / f"{name}.log"
         with log.open("ab") as output:
             guard = subprocess.Popen(
-                ["/bin/sh", "-c", _GUARD, "waitroom-demo-guard", *command],
+                ["/bin/sh", "-c", _GUARD, f"waitroom-demo-guard:{name}", *command],
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -1,6 +1,6 @@
 """The demo's origin: a small shop that knows nothing of the waiting room, except for its "leave" button.
 
-Run as `python -m waitroom.demo.shop PORT`.
+Run as `python -m waitroom.demo.shop PORT [ADDRESS]`; the address is 127.0.0.1 unless another is given.
 """
 
 from __future__ import annotations
@@ -128,11 +128,12 @@ async def _failed(request: Request, error: Exception) -> Response:
 
 
 def main() -> None:
-    """Serve the shop on the loopback port named on the command line."""
+    """Serve the shop at the port, and the address, named on the command line."""
+    port, address = (*sys.argv[1:], "127.0.0.1")[:2]
     uvicorn.run(
         shop(),
-        host="127.0.0.1",
-        port=int(sys.argv[1]),
+        host=address,
+        port=int(port),
         log_level="warning",
         timeout_keep_alive=75,  # nginx lets go first, after 60 s, so it never writes to a connection just closed
         timeout_graceful_shutdown=2,

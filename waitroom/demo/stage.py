@@ -93,7 +93,7 @@ def _instance_environment(plan: Plan, redis_url: str) -> dict[str, str]:
     """The settings that the instances share; the keys are new each time and are written nowhere."""
     return {
         "WAITROOM_REDIS_URL": redis_url,
-        "WAITROOM_SIGNING_KEYS": f"demo:{secrets.token_urlsafe(32)}",
+        "WAITROOM_SIGNING_KEYS": f"demo-{secrets.token_hex(3)}:{secrets.token_urlsafe(32)}",
         "WAITROOM_ADMIN_KEY": secrets.token_urlsafe(32),
         "WAITROOM_PUBLIC_URL": plan.url,
         "WAITROOM_DATA_DIR": str(plan.folder / "instances"),

@@ -1,24 +1,32 @@
-"""The application: which address leads where, and which error becomes which answer."""
+"""The application: which address leads where, and which error becomes which answer.
+
+The gate, `enter` and `status` are found by one look at the path. Starlette's router and the layers around it, which
+would take as long again as all that `enter` does itself, serve everything else, and whatever is not exactly such a
+request.
+"""
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from waitroom import metrics
-from waitroom.errors import Full, Overloaded, RoomBroken, RoomUnknown, Unavailable
+from waitroom.errors import Full, Overloaded, RoomBroken, RoomUnknown, Unavailable, WaitroomError
 from waitroom.instance import Instance
 from waitroom.web import openapi
+from waitroom.web.events import Events
+from waitroom.web.forward import ForwardAuth
 from waitroom.web.gate import Gate
 from waitroom.web.operators import Operators
 from waitroom.web.probes import Alive, Metrics, Ready
@@ -37,50 +45,73 @@ class _ExactRoute(Route):
 
     def __init__(self, path: str, endpoint: Callable[..., Any], *, methods: list[str] | None, name: str) -> None:
         super().__init__(path, endpoint, methods=methods, name=name)
-        self.path_regex = re.compile(self.path_regex.pattern.removesuffix("$") + r"\Z")
+        self.path_regex = re.compile(self.path_regex.pattern.removesuffix("$") + r"\Z", re.DOTALL)
 
 
 Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
 
+#: The paths of the hot addresses; the second group is empty for the gate.
+_HOT_PATH: Final = re.compile(r"/(?:v1/rooms/([^/]+)/(enter|status)|gate/([^/]+))\Z")
 
-def create_app(instance: Instance, *, lifespan: Lifespan | None = None) -> Starlette:
+
+class Application(Starlette):
     """The application of one instance. `lifespan` runs what works in the background."""
-    app = Starlette(
-        routes=routes(instance),
-        lifespan=lifespan or _idle,
-        exception_handlers={
-            Problem: _problem,
-            RoomUnknown: _room_unknown,
-            Full: _full,
-            Overloaded: _overloaded,
-            Unavailable: _unavailable,
-            RoomBroken: _room_broken,
-            HTTPException: _http_exception,
-            Exception: _unexpected,
-        },
-    )
-    # /v1/rooms/shop/ is another address than /v1/rooms/shop, and no room of ours.
-    app.router.redirect_slashes = False
-    return app
+
+    def __init__(self, instance: Instance, *, lifespan: Lifespan | None = None) -> None:
+        super().__init__(routes=routes(instance), lifespan=lifespan or _idle, exception_handlers=_ANSWERS)
+        # /v1/rooms/shop/ is another address than /v1/rooms/shop, and no room of ours.
+        self.router.redirect_slashes = False
+        hot = {route.name: route for route in self.routes if isinstance(route, Route)}
+        self._gate: ASGIApp = hot["gate"].app
+        self._calls = {("POST", "enter"): hot["enter"].app, ("GET", "status"): hot["status"].app}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or run the lifespan."""
+        endpoint = self._hot_endpoint(scope)
+        if endpoint is None:
+            await super().__call__(scope, receive, send)
+            return
+        try:
+            await endpoint(scope, receive, send)
+        except Exception as error:
+            response = await _answer_to(error, Request(scope))
+            await response(scope, receive, send)
+            if not isinstance(error, WaitroomError):
+                raise  # as Starlette does: the server logs it
+
+    def _hot_endpoint(self, scope: Scope) -> ASGIApp | None:
+        """The endpoint of a hot address, with the room's name in the scope as the router would leave it; else None."""
+        found = _HOT_PATH.match(scope["path"]) if scope["type"] == "http" and not scope.get("root_path") else None
+        if found is None:
+            return None
+        room, call, gated = found.groups()
+        scope["path_params"] = {"room": room or gated}
+        return self._gate if gated else self._calls.get((scope["method"], call))
 
 
 def routes(instance: Instance) -> list[Route]:
     """Every address that is answered, the hot ones first."""
-    enter, operators = Enter(instance), Operators(instance)
+    enter, status, operators = Enter(instance), Status(instance), Operators(instance)
     admin = operators.endpoint
+    gate = Gate(instance)
+    forward = ForwardAuth(gate)
     return [
-        _ExactRoute("/gate/{room}", Gate(instance), methods=None, name="gate"),
-        _ExactRoute("/v1/rooms/{room}/status", Status(instance), methods=["GET"], name="status"),
+        _ExactRoute("/gate/{room}", gate, methods=None, name="gate"),
+        _ExactRoute("/forward-auth/{room}", forward, methods=None, name="forward_auth"),
+        _ExactRoute("/forward-auth/{room}/{tail:path}", forward, methods=None, name="forward_auth_below"),
+        _ExactRoute("/v1/rooms/{room}/status", status, methods=["GET"], name="status"),
         _ExactRoute("/v1/rooms/{room}/enter", enter, methods=["POST"], name="enter"),
         _ExactRoute("/v1/rooms/{room}/leave", Leave(instance), methods=["POST"], name="leave"),
+        _ExactRoute("/v1/rooms/{room}/events", Events(instance, status), methods=["GET"], name="events"),
         _ExactRoute("/v1/rooms/{room}", PublicRoom(instance), methods=["GET"], name="room"),
         _ExactRoute("/wait/_assets/{name}", Asset(), methods=["GET"], name="asset"),
-        _ExactRoute("/wait/{room}", Wait(enter), methods=["GET"], name="wait"),
+        _ExactRoute("/wait/{room}", Wait(enter, instance.streams), methods=["GET"], name="wait"),
         _ExactRoute("/admin/rooms", admin(operators.list_rooms), methods=["GET"], name="list_rooms"),
         _ExactRoute("/admin/rooms/{room}", admin(operators.read), methods=["GET"], name="read_room"),
         _ExactRoute("/admin/rooms/{room}", admin(operators.put), methods=["PUT"], name="put_room"),
         _ExactRoute("/admin/rooms/{room}", admin(operators.patch), methods=["PATCH"], name="patch_room"),
         _ExactRoute("/admin/rooms/{room}", admin(operators.delete), methods=["DELETE"], name="delete_room"),
+        _ExactRoute("/admin/rooms/{room}/revoke", admin(operators.revoke), methods=["POST"], name="revoke_room"),
         *(
             _ExactRoute(f"/admin/rooms/{{room}}/{command}", admin(handle), methods=["POST"], name=f"{command}_room")
             for command, handle in operators.commands()
@@ -143,3 +174,21 @@ async def _http_exception(_request: Request, error: Any) -> Response:
 async def _unexpected(_request: Request, _error: Exception) -> Response:
     # Starlette raises the error again after this answer, and the server logs it.
     return _answer(Problem(500, "internal", "Internal error"))
+
+
+_ANSWERS: Final[dict[Any, Callable[[Request, Any], Awaitable[Response]]]] = {
+    Problem: _problem,
+    RoomUnknown: _room_unknown,
+    Full: _full,
+    Overloaded: _overloaded,
+    Unavailable: _unavailable,
+    RoomBroken: _room_broken,
+    HTTPException: _http_exception,
+    Exception: _unexpected,
+}
+
+
+async def _answer_to(error: Exception, request: Request) -> Response:
+    """What is answered where that error was raised: by its kind, the most specific first."""
+    kind = next(kind for kind in type(error).__mro__ if kind in _ANSWERS)
+    return await _ANSWERS[kind](request, error)

@@ -9,16 +9,18 @@ from typing import Any
 from waitroom.eta import Eta, poll_after
 from waitroom.model import Place, Reading
 from waitroom.room import Room
+from waitroom.settings import REFRESH_AFTER_SECONDS
 
 
 def iso(us: int) -> str:
     """A time in µs since the epoch as RFC 3339 text in UTC, to the millisecond."""
-    return f"{_second(us // 1_000_000)}.{us // 1000 % 1000:03d}Z"
+    seconds, rest = divmod(us, 1_000_000)
+    return f"{_to_the_second(seconds)}.{rest // 1000:03d}Z"
 
 
-@lru_cache(maxsize=1024)
-def _second(seconds: int) -> str:
-    # Kept, because thousands of visitors arrive in the same second and strftime took a twelfth of an enter.
+# Kept for two hours of seconds: many visitors share one, and those who wait ask again and again.
+@lru_cache(maxsize=7200)
+def _to_the_second(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
@@ -29,10 +31,12 @@ def waiting(room: Room, place: Place, *, ticket: str) -> dict[str, Any]:
         "room": room.name,
         "state": "waiting",
         "rank": place.rank,
+        "serial": place.serial,
         # The reading is up to a second old; nobody stands behind the end of the queue.
         "waiting": max(room.reading.waiting, place.rank),
         **_eta_fields(eta),
         "poll_after_seconds": round(poll_after(eta, room.settings), 2),
+        "latest_poll_seconds": round(room.settings.latest_poll_seconds, 2),
         "entered_at": iso(place.serial),
         "as_of": iso(place.now_us),
         "room_state": room.settings.state,
@@ -53,7 +57,11 @@ def admitted(room: Room, place: Place, *, text: str) -> dict[str, Any]:
 
 
 def public(room: Room) -> dict[str, Any]:
-    """What anybody may know of a room, of a second ago at most."""
+    """What anybody may know of a room, as of its reading.
+
+    Whoever waits finds their own rank by it between two polls: their serial on the `ladder` of ranks and serials. One
+    who was last heard before `lost_at` has no place there until they ask.
+    """
     reading, settings = room.reading, room.settings
     return {
         "room": room.name,
@@ -65,6 +73,9 @@ def public(room: Room) -> dict[str, Any]:
         "admitted_per_second": _admitted_per_second(reading),
         **_eta_fields(_eta_at_tail(room)),
         "message": settings.message,
+        "ladder": reading.ladder,
+        "lost_at": iso(reading.lost_us) if reading.lost_us else None,
+        "refresh_after_seconds": REFRESH_AFTER_SECONDS,
         "as_of": iso(reading.now_us),
     }
 
@@ -85,8 +96,4 @@ def _eta_at_tail(room: Room) -> Eta | None:
 def _eta_fields(eta: Eta | None) -> dict[str, float | None]:
     if eta is None:
         return {"eta_seconds": None, "eta_low_seconds": None, "eta_high_seconds": None}
-    return {
-        "eta_seconds": round(eta.seconds, 1),
-        "eta_low_seconds": round(eta.low, 1),
-        "eta_high_seconds": round(eta.high, 1),
-    }
+    return {"eta_seconds": eta.seconds, "eta_low_seconds": eta.low, "eta_high_seconds": eta.high}

@@ -2,12 +2,14 @@
 
 The decision rests on the room that the proxy's configuration names, on the pass, on the time and on what was revoked:
 never on URL, method or other headers. A pass is verified once and remembered; Redis is asked only to claim an offer,
-to lengthen a sliding session, to let a visitor straight through, and at each check where `when_down` is `closed`.
+to lengthen a sliding session, to let a visitor straight through, and at each check of a `strict` room or one whose
+`when_down` is `closed`.
 """
 
 from __future__ import annotations
 
 import logging
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,7 +21,7 @@ from waitroom.instance import Instance
 from waitroom.model import Pass, Place, Standing
 from waitroom.room import Room
 from waitroom.tickets import new_visitor
-from waitroom.web.proofs import PASS_HEADER, ProofDesk
+from waitroom.web.proofs import PASS_HEADER, ProofDesk, fingerprint, fits
 from waitroom.web.visitors import grant, retry_after
 from waitroom.web.wire import Header, respond
 
@@ -61,37 +63,42 @@ class Gate:
         self._rooms = instance.rooms
         self._clock = instance.clock
         self._desk = ProofDesk(instance)
-        self._known: dict[tuple[str, str], Pass] = {}
+        self._known: OrderedDict[tuple[str, str], Pass] = OrderedDict()
         self._open_until: dict[str, float] = {}
 
     async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
-        """Answer with the decision; whatever goes wrong, nobody gets past by it."""
-        name = scope["path_params"]["room"]
+        """Answer with the decision."""
+        decision = await self.decide(scope, scope["path_params"]["room"])
+        await respond(send, decision.status, headers=decision.headers)
+
+    async def decide(self, scope: Scope, name: str) -> Decision:
+        """204, 401 or 403 for a request to what that room protects; whatever goes wrong, nobody gets past by it."""
         try:
             room = self._rooms.get(name)
-            decision = await self._decide(room, self._desk.of_gate(scope, name))
-            metrics.GATE.labels(name, decision.status).inc()
+            decision = await self._decide(room, self._desk.of_gate(scope, name), fingerprint(scope, room))
+            metrics.gate_answers(name, decision.status).inc()
         except RoomUnknown:
             decision = FORBIDDEN
         except Unavailable:
             # Before the rooms could be read for the first time nothing is known, not even `when_down`.
             decision = MUST_WAIT
         except Exception:
+            metrics.GATE_FAULTS.inc()
             logger.exception("gate: room %s: unexpected failure, nobody goes on", name)
             decision = MUST_WAIT
-        await respond(send, decision.status, headers=decision.headers)
+        return decision
 
-    async def _decide(self, room: Room, text: str | None) -> Decision:
+    async def _decide(self, room: Room, text: str | None, bound: str) -> Decision:
         if room.settings.state == "bypass":
             return GO_ON
         proof = self._verified(room, text) if text else None
-        if proof is None:
-            return await self._without_pass(room)
+        if proof is None or not fits(proof, bound):
+            return await self._without_pass(room, bound)
         if room.is_revoked(proof):
             return FORBIDDEN
         if not self._asks_redis(room, proof):
             return GO_ON
-        return await self._with_redis(room, proof)
+        return await self._with_redis(room, proof, bound)
 
     def _verified(self, room: Room, text: str) -> Pass | None:
         known = self._known.get((room.name, text))
@@ -99,19 +106,32 @@ class Gate:
             return known if known.expires > self._clock.now() else None
         proof = self._desk.verified_pass(room.name, text)
         if proof is not None:
-            if len(self._known) >= _REMEMBERED:
-                self._known.clear()
             self._known[room.name, text] = proof
+            self._forget()
+            if not proof.offer:
+                room.note_session(proof.visitor, int(proof.expires * 1_000_000))
         return proof
+
+    def _forget(self) -> None:
+        """Let the oldest go, if they are over or too many; more are never over than were remembered."""
+        for _ in range(2):
+            oldest = next(iter(self._known.values()), None)
+            if oldest and (len(self._known) > _REMEMBERED or oldest.expires < self._clock.now()):
+                self._known.popitem(last=False)
 
     def _asks_redis(self, room: Room, proof: Pass) -> bool:
         settings = room.settings
-        if proof.offer or settings.when_down == "closed":
+        if settings.when_down == "closed":
+            return True
+        if not room.reachable:
+            # It would only be waited for: what the pass says is as good as it gets.
+            return False
+        if proof.offer or settings.strict:
             return True
         slid = settings.session_seconds - (proof.expires - self._clock.now())
         return settings.sliding and slid > settings.session_seconds * _SLIDE_AFTER
 
-    async def _with_redis(self, room: Room, proof: Pass) -> Decision:
+    async def _with_redis(self, room: Room, proof: Pass, bound: str) -> Decision:
         try:
             place = await room.extend(proof)
         except (Unavailable, RoomBroken):
@@ -120,31 +140,34 @@ class Gate:
             return FORBIDDEN if room.is_revoked(proof) else MUST_WAIT
         if place.standing is Standing.UNKNOWN:
             # No record and no room to make one: a claimed pass is good until it ends, an offer is void.
-            return MUST_WAIT if proof.offer or room.settings.when_down == "closed" else GO_ON
+            needs_record = proof.offer or room.settings.strict or room.settings.when_down == "closed"
+            return MUST_WAIT if needs_record else GO_ON
         if proof.offer or place.expires_us / 1_000_000 > proof.expires + _ROUNDING_SECONDS:
-            return self._handing_out(room, place)
+            return self._handing_out(room, place, bound)
         return GO_ON
 
-    async def _without_pass(self, room: Room) -> Decision:
+    async def _without_pass(self, room: Room, bound: str) -> Decision:
         """Straight through if nobody waits and there is room, but never into the queue."""
         if room.settings.state == "closed":
             return FORBIDDEN
         if room.settings.state == "paused":
             return MUST_WAIT
+        if not room.reachable:
+            return self._while_down(room, bound)
         if room.reading.waiting > 0:
-            return MUST_WAIT if self._rooms.reachable else self._while_down(room)
+            return MUST_WAIT
         try:
             place = await room.pass_through(new_visitor())
         except (Full, Overloaded, RoomBroken):
             # Redis is up: what it says, or what this instance can take, is no outage.
             return MUST_WAIT
         except Unavailable:
-            return self._while_down(room)
+            return self._while_down(room, bound)
         if place.standing is Standing.OFFERED:
-            return self._handing_out(room, place)
+            return self._handing_out(room, place, bound)
         return FORBIDDEN if place.standing is Standing.CLOSED else MUST_WAIT
 
-    def _while_down(self, room: Room) -> Decision:
+    def _while_down(self, room: Room, bound: str) -> Decision:
         """With `when_down = "open"`: a short pass, at the room's own rate, counted."""
         settings, now = room.settings, self._clock.now()
         if settings.when_down != "open" or now < self._open_until.get(room.name, 0.0):
@@ -156,9 +179,9 @@ class Gate:
         metrics.OPEN_PASSES.labels(room.name).inc()
         now_us = self._clock.now_us()
         place = Place(Standing.ADMITTED, now_us, new_visitor(), expires_us=now_us + int(seconds * 1_000_000))
-        return self._handing_out(room, place)
+        return self._handing_out(room, place, bound)
 
-    def _handing_out(self, room: Room, place: Place) -> Decision:
-        text, headers = grant(self._desk, room, place)
+    def _handing_out(self, room: Room, place: Place, bound: str) -> Decision:
+        text, headers = grant(self._desk, room, place, bound)
         # A proxy hands on one Set-Cookie from a sub-request, so the pass's comes alone.
         return Decision(204, (headers[0], (PASS_HEADER, text.encode("ascii"))))

@@ -17,7 +17,15 @@ Schema = dict[str, Any]
 
 _NUMBER_OR_NULL: Final[Schema] = {"type": ["number", "null"], "minimum": 0}
 _TIME: Final[Schema] = {"type": "string", "format": "date-time"}
+_TIME_OR_NULL: Final[Schema] = {"type": ["string", "null"], "format": "date-time"}
 _COUNT: Final[Schema] = {"type": "integer", "minimum": 0}
+_SERIAL: Final[Schema] = {"type": "integer", "minimum": 1, "maximum": 2**53 - 1}
+_LADDER: Final[Schema] = {
+    "type": "array",
+    "description": "up to 32 ranks of the wait queue, ascending, each with the serial that stands there",
+    "items": {"type": "array", "prefixItems": [_SERIAL, _SERIAL], "minItems": 2, "maxItems": 2},
+    "maxItems": 32,
+}
 _STATE: Final[Schema] = {"type": "string", "enum": ["open", "paused", "closed", "bypass"]}
 _ETAS: Final[Schema] = {
     "eta_seconds": _NUMBER_OR_NULL,
@@ -55,6 +63,15 @@ def _object(**properties: Schema) -> Schema:
     return {"type": "object", "properties": properties, "required": list(properties)}
 
 
+_WHOM: Final[Schema] = {
+    "type": "object",
+    "properties": {"visitor": {"type": "string"}, "proof": {"type": "string"}},
+    "minProperties": 1,
+    "maxProperties": 1,
+    "additionalProperties": False,
+}
+
+
 def _schemas() -> dict[str, Schema]:
     settings = RoomSettings.model_json_schema()
     counts = ("entered", "restored", "admitted", "claimed", "left", "finished", "no_show", "abandoned")
@@ -69,13 +86,31 @@ def _schemas() -> dict[str, Schema]:
             },
             "required": ["type", "title", "status"],
         },
+        "Refusal": {
+            "type": "object",
+            "properties": {
+                "type": {"type": "string"},
+                "title": {"type": "string"},
+                "status": {"type": "integer"},
+                "detail": {"type": "string"},
+                "room": {"type": "string"},
+                "enter": {"type": "string"},
+                "page": {"type": "string"},
+            },
+            "required": ["type", "title", "status", "detail"],
+        },
         "Waiting": _object(
             room={"type": "string"},
             state={"const": "waiting"},
             rank={"type": "integer", "minimum": 1},
+            serial=_SERIAL,
             waiting=_COUNT,
             **_ETAS,
-            poll_after_seconds={"type": "number"},
+            poll_after_seconds={"type": "number", "description": "when to ask again"},
+            latest_poll_seconds={
+                "type": "number",
+                "description": "when to ask again at the latest, for who watches the room document meanwhile",
+            },
             entered_at=_TIME,
             as_of=_TIME,
             room_state=_STATE,
@@ -99,6 +134,12 @@ def _schemas() -> dict[str, Schema]:
             admitted_per_second=_NUMBER_OR_NULL,
             **_ETAS,
             message={"type": "string"},
+            ladder=_LADDER,
+            lost_at=_TIME_OR_NULL,
+            refresh_after_seconds={
+                "type": "number",
+                "description": "age, from as_of, at which who watches fetches this anew; or a little earlier",
+            },
             as_of=_TIME,
         ),
         "Settings": settings,
@@ -115,6 +156,7 @@ def _schemas() -> dict[str, Schema]:
             rooms={"type": "array", "items": {"$ref": "#/components/schemas/Room"}},
             faults={"type": "object", "additionalProperties": {"type": "string"}},
         ),
+        "Revoked": _object(room={"type": "string"}, visitor={"type": "string"}, had_place={"type": "boolean"}),
     }
 
 
@@ -165,6 +207,16 @@ _RETURN: Final[Schema] = {
 _EMPTY_BODY: Final[Schema] = {"content": {"application/json": {"schema": {"type": "object", "maxProperties": 0}}}}
 
 
+_STREAM: Final[Schema] = {
+    "description": (
+        "`place`, whenever it changes: the document of a waiting visitor without the ticket. Then `admitted` or "
+        "`over` (ask for the status), or `reconnect` (open a stream again, after `retry` milliseconds), and the end. "
+        "A stream only tells: whoever listens asks for the status all the same, before latest_poll_seconds are over."
+    ),
+    "content": {"text/event-stream": {"schema": {"type": "string"}}},
+}
+
+
 def _visitor_paths() -> dict[str, Schema]:
     proof: list[Schema] = [{"proof": []}, {}]
     common = ("400", "403", "404", "413", "415", "503")
@@ -189,6 +241,15 @@ def _visitor_paths() -> dict[str, Schema]:
                 "status",
                 "where the visitor stands",
                 {"200": _json("waiting or admitted", "Waiting", "Admitted"), **_problems("401", "404", "410", "503")},
+                security=proof,
+            ),
+        },
+        "/v1/rooms/{room}/events": {
+            "parameters": _ROOM,
+            "get": _operation(
+                "events",
+                "server-sent events: what becomes of the visitor's place",
+                {"200": _STREAM, **_problems("401", "404", "410", "503")},
                 security=proof,
             ),
         },
@@ -248,7 +309,36 @@ def _proxy_paths() -> dict[str, Schema]:
         "/gate/{room}": {
             "parameters": _ROOM,
             "get": _operation("gate", "may this request go on? For proxies", answers),
-        }
+        },
+        **_forward_paths(cookie),
+    }
+
+
+def _forward_paths(cookie: Schema) -> dict[str, Schema]:
+    problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Refusal"}}}
+    answers: dict[str, Schema] = {
+        "200": {"description": "go on", "headers": {"Set-Cookie": cookie, "X-Waitroom-Pass": cookie}},
+        "303": {"description": "a browser must wait: on to the waiting page"},
+        "401": {"description": "any other client must wait", "content": problem},
+        "403": {"description": "revoked, closed, or no such room", "content": {**problem, **_page("")["content"]}},
+    }
+    sent = {
+        name: {"name": name, "in": "header", "description": meaning, "schema": {"type": "string"}}
+        for name, meaning in (
+            ("X-Forwarded-Method", "the method of the visitor's request"),
+            ("X-Forwarded-Uri", "the path and query of the visitor's request"),
+        )
+    }
+    tail = {"name": "tail", "in": "path", "required": True, "schema": {"type": "string"}}
+    return {
+        "/forward-auth/{room}": {
+            "parameters": [*_ROOM, *sent.values()],
+            "get": _operation("forward_auth", "the gate, for proxies that hand its answer on", answers),
+        },
+        "/forward-auth/{room}/{tail}": {
+            "parameters": [*_ROOM, tail, sent["X-Forwarded-Method"]],
+            "get": _operation("forward_auth_below", "the same, with the visitor's path below it", answers),
+        },
     }
 
 
@@ -307,6 +397,19 @@ def _admin_paths() -> dict[str, Schema]:
             ),
         },
         **commands,
+        "/admin/rooms/{room}/revoke": {
+            "parameters": _ROOM,
+            "post": _operation(
+                "revoke_room",
+                "send one visitor away: their place is free, their ticket and pass are spent",
+                {
+                    "200": _json("whom it was, and whether they had a place", "Revoked"),
+                    **_problems("400", "401", "404", "413", "415", "503"),
+                },
+                security=security,
+                requestBody={"content": {"application/json": {"schema": _WHOM}}},
+            ),
+        },
     }
 
 

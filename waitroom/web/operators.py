@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from waitroom.errors import RoomUnknown, SettingsError, VersionConflict
 from waitroom.instance import Instance
-from waitroom.model import ROOM_NAME
+from waitroom.model import ROOM_NAME, VISITOR_ID, Standing, Visitor
 from waitroom.room import Room
 from waitroom.settings import parse_room
 from waitroom.web.wire import OPERATOR_BODY, Header, Problem, header, headers_of, json_body, respond
@@ -31,6 +31,9 @@ class Operators:
 
     def __init__(self, instance: Instance) -> None:
         self._rooms = instance.rooms
+        self._tickets = instance.tickets
+        self._passes = instance.passes
+        self._clock = instance.clock
         self._key = sha256(instance.settings.admin_key.encode()).digest()
         self._open = bool(instance.settings.admin_key)
 
@@ -71,6 +74,30 @@ class Operators:
         if not changes:
             raise Problem(400, "nothing-to-change", "Nothing to change", "the body names no setting")
         return await self._patched(scope, changes)
+
+    async def revoke(self, scope: Scope, receive: Receive) -> Answer:
+        """POST /admin/rooms/{room}/revoke: send one visitor away, named by id or by a proof of theirs."""
+        room = await self._rooms.adopt(_name(scope))
+        visitor = self._visitor(room.name, await json_body(scope, receive, limit=OPERATOR_BODY))
+        standing = await room.leave(visitor, with_pass=True)
+        return 200, {"room": room.name, "visitor": visitor, "had_place": standing is Standing.LEFT}, ()
+
+    def _visitor(self, room: str, body: dict[str, Any]) -> Visitor:
+        if len(body) != 1 or not body.keys() <= {"visitor", "proof"}:
+            shown = ", ".join(repr(name[:40]) for name in list(body)[:5]) or "nothing"
+            detail = f"exactly one of `visitor` and `proof` is accepted, got {shown}"
+            raise Problem(400, "unknown-field", "Unknown field", detail)
+        visitor, proof = body.get("visitor"), body.get("proof")
+        if isinstance(visitor, str) and VISITOR_ID.match(visitor):
+            return Visitor(visitor)
+        if isinstance(proof, str):
+            held = self._tickets.verify(room, proof) or self._passes.verify(room, proof, now=self._clock.now())
+            if held is not None:
+                return held.visitor
+            raise Problem(400, "no-proof", "No valid proof", "`proof` is not a ticket or pass of this room")
+        name = next(iter(body))
+        kind = "an id of 22 characters" if name == "visitor" else "a ticket or pass"
+        raise Problem(400, "visitor", "No visitor", f"`{name}` must be {kind}, got {str(body[name])[:40]!r}")
 
     def commands(self) -> Iterator[tuple[str, Callable[[Scope, Receive], Awaitable[Answer]]]]:
         """POST /admin/rooms/{room}/pause, resume, close: each command's name and handler."""

@@ -56,7 +56,8 @@ class Page:
 
     `rank`, `waiting` and the etas (seconds) are None when unknown. `ticket_seconds` is how long the place is
     kept for a visitor who went away. `as_of` and `entered_at` are aware datetimes. `return_to` is where the
-    page goes on admission, so it must have passed the room's check of return addresses.
+    page goes on admission, so it must have passed the room's check of return addresses. `streams`: whether there are
+    event streams to be had, which is no promise.
     """
 
     room: str
@@ -67,8 +68,11 @@ class Page:
     ticket_seconds: float
     message: str = ""
     room_state: str = "open"
+    streams: bool = False
     rank: int | None = None
+    serial: int | None = None
     waiting: int | None = None
+    latest_poll_seconds: float | None = None
     eta_seconds: float | None = None
     eta_low_seconds: float | None = None
     eta_high_seconds: float | None = None
@@ -133,7 +137,9 @@ STRINGS: Mapping[str, str] = MappingProxyType(json.loads(_read("templates", f"st
 ASSETS: Mapping[str, Asset] = MappingProxyType(
     {
         "wait.css": _asset("wait.css", "text/css; charset=utf-8", _read("assets", "wait.css")),
-        "wait.js": _asset("wait.js", "text/javascript; charset=utf-8", _read("assets", "wait.js")),
+        "wait.js": _asset(
+            "wait.js", "text/javascript; charset=utf-8", _read("assets", "live.js") + _read("assets", "wait.js")
+        ),
         "strings.js": _asset(
             "strings.js",
             "text/javascript; charset=utf-8",
@@ -262,7 +268,10 @@ def _place(page: Page, situation: Situation) -> dict[str, object]:
     return {
         "situation": situation,
         "rank": page.rank,
+        "serial": page.serial,
         "waiting": page.waiting,
+        "poll_after_seconds": page.poll_after_seconds,
+        "latest_poll_seconds": page.latest_poll_seconds,
         "eta_seconds": page.eta_seconds,
         "eta_low_seconds": page.eta_low_seconds,
         "eta_high_seconds": page.eta_high_seconds,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Final
 
 import orjson
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest, multiprocess
@@ -96,6 +96,8 @@ class Ready:
     def __init__(self, instance: Instance) -> None:
         self._rooms = instance.rooms
         self._store = instance.store
+        self._drain = instance.drain
+        self._agreement = instance.agreement
 
     async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
         """200 when this instance can serve, else 503 with the reasons."""
@@ -105,15 +107,20 @@ class Ready:
         await respond(send, 200, orjson.dumps({"status": "ready", "rooms": len(list(self._rooms))}))
 
     async def _reasons(self) -> list[str]:
+        if self._drain.started:
+            return ["this instance was told to stop"]
         try:
-            info: dict[str, Any] = await self._store.ping()
+            primaries = await self._store.ping()
         except Unavailable as error:
             return [str(error)]
         reasons = [f"{name}: {fault}" for name, fault in self._rooms.faults.items()]
+        if self._agreement.fault:
+            reasons.append(self._agreement.fault)
         if not self._rooms.reachable:
             reasons.append("the rooms have not been read yet")
-        if info.get("role") != "master":
-            reasons.append(f"Redis is a {info.get('role')}, not a master")
-        if info.get("maxmemory_policy") != "noeviction":
-            reasons.append(f"Redis evicts ({info.get('maxmemory_policy')}); set maxmemory-policy noeviction")
+        for info in primaries:
+            if info.get("role") != "master":
+                reasons.append(f"Redis is a {info.get('role')}, not a master")
+            if info.get("maxmemory_policy") != "noeviction":
+                reasons.append(f"Redis evicts ({info.get('maxmemory_policy')}); set maxmemory-policy noeviction")
         return reasons

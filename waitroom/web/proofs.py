@@ -6,13 +6,15 @@ Visitors bring proofs in `Authorization: Bearer` or in the room's cookie; the ga
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final, Literal
+from base64 import urlsafe_b64encode
+from hashlib import sha256
+from typing import Final, Literal, NamedTuple, TypeVar
 
 from starlette.types import Scope
 
 from waitroom.instance import Instance
 from waitroom.model import Pass, Ticket
+from waitroom.room import Room
 from waitroom.web.wire import Header, header, headers_of
 
 Kind = Literal["ticket", "pass"]
@@ -22,13 +24,37 @@ PASS_HEADER: Final = b"x-waitroom-pass"
 #: What HTTP allows around a value (RFC 9110, 5.6.3); str.strip() would take off more, and a proof has one spelling.
 _BLANKS: Final = " \t"
 
+#: Bytes of a User-Agent's hash that a bound proof carries: enough to tell clients apart, too few to look one up.
+_FINGERPRINT_BYTES: Final = 6
 
-@dataclass(frozen=True, slots=True)
-class Proof:
-    """What a visitor brought that verifies: a ticket, a pass, both or nothing."""
+Held = TypeVar("Held", Ticket, Pass)
+
+
+class Proof(NamedTuple):
+    """What a visitor brought that verifies: a ticket, a pass, both or nothing.
+
+    `bound`: what proofs given in answer are to be bound to.
+    """
 
     ticket: Ticket | None = None
     granted: Pass | None = None
+    bound: str = ""
+
+
+def fingerprint(scope: Scope, room: Room) -> str:
+    """What tells this client from another, in a room that binds proofs to a User-Agent; else empty."""
+    if not room.settings.bind_user_agent:
+        return ""
+    digest = sha256(header(scope, b"user-agent") or b"").digest()
+    return urlsafe_b64encode(digest[:_FINGERPRINT_BYTES]).decode()
+
+
+def fits(proof: Ticket | Pass, bound: str) -> bool:
+    """Whether a proof is good for the client with that fingerprint.
+
+    Proofs from before the room began to bind carry none, and one that has stopped asks for none: both stay good.
+    """
+    return not proof.bound or not bound or proof.bound == bound
 
 
 class ProofDesk:
@@ -41,20 +67,26 @@ class ProofDesk:
         self._prefix = "__Host-waitroom_" if instance.settings.secure else "waitroom_"
         self._attributes = "; Path=/; HttpOnly; SameSite=Lax" + ("; Secure" if instance.settings.secure else "")
 
-    def of_visitor(self, scope: Scope, room: str) -> Proof:
+    def of_visitor(self, scope: Scope, room: Room) -> Proof:
         """The proofs that `enter`, `status` and `leave` accept: the bearer's if it is one, else the cookies'."""
+        bound = fingerprint(scope, room)
         authorization = header(scope, b"authorization")
         if authorization is not None:
             scheme, _, text = authorization.decode("latin-1").partition(" ")
             text = text.strip(_BLANKS) if scheme.lower() == "bearer" else ""
-            borne = Proof(self._tickets.verify(room, text), self.verified_pass(room, text))
+            borne = self._proof(room.name, text, text, bound)
             # What does not verify here may be the origin's own: it must not hide the cookies.
             if borne.ticket or borne.granted:
                 return borne
-        ticket, granted = self.cookie(scope, room, "ticket"), self.cookie(scope, room, "pass")
+        return self._proof(
+            room.name, self.cookie(scope, room.name, "ticket"), self.cookie(scope, room.name, "pass"), bound
+        )
+
+    def _proof(self, room: str, ticket: str | None, granted: str | None, bound: str) -> Proof:
         return Proof(
-            self._tickets.verify(room, ticket) if ticket else None,
-            self.verified_pass(room, granted) if granted else None,
+            _fitting(self._tickets.verify(room, ticket) if ticket else None, bound),
+            _fitting(self.verified_pass(room, granted) if granted else None, bound),
+            bound,
         )
 
     def of_gate(self, scope: Scope, room: str) -> str | None:
@@ -69,7 +101,8 @@ class ProofDesk:
         """The value of the room's cookie; the first one where a client sends several."""
         name = f"{self._prefix}{kind}_{room}="
         for line in headers_of(scope, b"cookie"):
-            for pair in line.decode("latin-1").split(";"):
+            text = line.decode("latin-1")
+            for pair in text.split(";") if name in text else ():
                 pair = pair.strip(_BLANKS)
                 if pair.startswith(name):
                     return pair[len(name) :]
@@ -95,3 +128,7 @@ class ProofDesk:
     def clear_cookie(self, room: str, kind: Kind) -> Header:
         """A header that removes a proof from the browser."""
         return (b"set-cookie", f"{self._prefix}{kind}_{room}=; Max-Age=0{self._attributes}".encode("ascii"))
+
+
+def _fitting(proof: Held | None, bound: str) -> Held | None:
+    return proof if proof is not None and fits(proof, bound) else None

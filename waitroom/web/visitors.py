@@ -41,17 +41,17 @@ class Endpoint:
         place = await room.extend(proof.granted)
         return place if place.standing is Standing.ADMITTED else None
 
-    async def tell(self, send: Send, room: Room, place: Place, *, waiting_status: int) -> None:
+    async def tell(self, send: Send, room: Room, place: Place, *, bound: str, waiting_status: int) -> None:
         """Answer with the document of a place; raises Problem for a standing that is not one."""
         if place.standing is Standing.WAITING:
-            await self._tell_waiting(send, room, place, waiting_status)
+            await self._tell_waiting(send, room, place, bound, waiting_status)
         elif place.standing in (Standing.ADMITTED, Standing.OFFERED):
-            await self._tell_admitted(send, room, place)
+            await self._tell_admitted(send, room, place, bound)
         else:
             raise refusal(room, place.standing)
 
-    async def _tell_waiting(self, send: Send, room: Room, place: Place, status: int) -> None:
-        ticket = self.desk.issue_ticket(room.name, Ticket(place.visitor, place.serial, place.now_us))
+    async def _tell_waiting(self, send: Send, room: Room, place: Place, bound: str, status: int) -> None:
+        ticket = self.desk.issue_ticket(room.name, Ticket(place.visitor, place.serial, place.now_us, bound))
         document = documents.waiting(room, place, ticket=ticket)
         headers = (
             self.desk.set_cookie(room.name, "ticket", ticket, seconds=room.settings.ticket_seconds),
@@ -59,8 +59,8 @@ class Endpoint:
         )
         await respond(send, status, orjson.dumps(document), headers=headers)
 
-    async def _tell_admitted(self, send: Send, room: Room, place: Place) -> None:
-        text, headers = grant(self.desk, room, place)
+    async def _tell_admitted(self, send: Send, room: Room, place: Place, bound: str) -> None:
+        text, headers = grant(self.desk, room, place, bound)
         await respond(send, 200, orjson.dumps(documents.admitted(room, place, text=text)), headers=headers)
 
 
@@ -72,12 +72,14 @@ class Enter(Endpoint):
         room = self.room(scope)
         refuse_cross_site(scope, room)
         refuse_fields(await json_body(scope, receive, limit=VISITOR_BODY))
-        place = await self.place(room, self.desk.of_visitor(scope, room.name))
-        await self.tell(send, room, place, waiting_status=202)
+        proof = self.desk.of_visitor(scope, room)
+        place = await self.place(room, proof)
+        await self.tell(send, room, place, bound=proof.bound, waiting_status=202)
 
     async def place(self, room: Room, proof: Proof) -> Place:
         """The place that the proofs give back, or a new one."""
-        return await self.inside(room, proof) or await room.enter(new_visitor(), proof.ticket)
+        inside = await self.inside(room, proof) if proof.granted else None
+        return inside or await room.enter(new_visitor(), proof.ticket)
 
 
 class Status(Endpoint):
@@ -86,13 +88,18 @@ class Status(Endpoint):
     async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
         """Where the ticket's holder stands; needs a ticket or a pass."""
         room = self.room(scope)
-        proof = self.desk.of_visitor(scope, room.name)
-        place = await self.inside(room, proof)
+        proof = self.desk.of_visitor(scope, room)
+        place = await self.place(room, proof)
+        await self.tell(send, room, place, bound=proof.bound, waiting_status=200)
+
+    async def place(self, room: Room, proof: Proof) -> Place:
+        """Where the holder of the proofs stands; raises Problem where there are none."""
+        place = await self.inside(room, proof) if proof.granted else None
         if place is None:
             if proof.ticket is None:
                 raise refusal(room, Standing.USED if proof.granted else Standing.EXPIRED)
             place = await room.status(proof.ticket)
-        await self.tell(send, room, place, waiting_status=200)
+        return place
 
 
 class Leave(Endpoint):
@@ -103,12 +110,12 @@ class Leave(Endpoint):
         room = self.room(scope)
         refuse_cross_site(scope, room)
         refuse_fields(await json_body(scope, receive, limit=VISITOR_BODY))
-        proof = self.desk.of_visitor(scope, room.name)
+        proof = self.desk.of_visitor(scope, room)
         visitors = {held.visitor for held in (proof.ticket, proof.granted) if held is not None}
         if not visitors:
             raise refusal(room, Standing.EXPIRED)
         for visitor in visitors:
-            await room.leave(visitor)
+            await room.leave(visitor, with_pass=proof.granted is not None)
         cleared = (self.desk.clear_cookie(room.name, "ticket"), self.desk.clear_cookie(room.name, "pass"))
         await respond(send, 204, headers=cleared)
 
@@ -118,14 +125,17 @@ class PublicRoom(Endpoint):
 
     async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
         """What anybody may know, for caches to keep for a second."""
-        body = orjson.dumps(documents.public(self.room(scope)))
+        room = self.room(scope)
+        # The older it is when it goes into a cache, the sooner everybody who watches must come again.
+        await self.rooms.freshen(room)
+        body = orjson.dumps(documents.public(room))
         await respond(send, 200, body, cache=(b"cache-control", b"public, max-age=1"))
 
 
-def grant(desk: ProofDesk, room: Room, place: Place) -> tuple[str, list[Header]]:
-    """The pass of an admitted place, and the headers that hand it to a browser."""
+def grant(desk: ProofDesk, room: Room, place: Place, bound: str) -> tuple[str, list[Header]]:
+    """The pass of an admitted place, bound to a client if `bound` names one, and the headers that hand it out."""
     offer = place.standing is Standing.OFFERED
-    text = desk.issue_pass(room.name, Pass(place.visitor, place.expires_us / 1_000_000, offer=offer))
+    text = desk.issue_pass(room.name, Pass(place.visitor, place.expires_us / 1_000_000, offer=offer, bound=bound))
     seconds = (place.expires_us - place.now_us) / 1_000_000
     headers = [desk.set_cookie(room.name, "pass", text, seconds=seconds)]
     if not offer:

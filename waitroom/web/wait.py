@@ -16,6 +16,7 @@ from waitroom.model import ROOM_NAME, Place, Standing, Ticket
 from waitroom.returns import return_address
 from waitroom.room import Room
 from waitroom.settings import RoomSettings
+from waitroom.streams import Streams
 from waitroom.web import pages
 from waitroom.web.pages import Page, Situation
 from waitroom.web.visitors import Enter, grant, retry_after
@@ -41,8 +42,9 @@ _WITHOUT_PLACE: Final[dict[Standing, tuple[Situation, int]]] = {
 class Wait:
     """GET /wait/{room}?return=…"""
 
-    def __init__(self, enter: Enter) -> None:
+    def __init__(self, enter: Enter, streams: Streams) -> None:
         self._enter = enter
+        self._streams = streams
         self._desk = enter.desk
 
     async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
@@ -58,33 +60,37 @@ class Wait:
             # Looking is not entering: no place is given, so it is not known what GET would answer.
             await self._send(send, 200, b"", sized=False)
             return
+        proof = self._desk.of_visitor(scope, room)
         try:
-            place = await self._enter.place(room, self._desk.of_visitor(scope, room.name))
+            place = await self._enter.place(room, proof)
         except (Unavailable, RoomBroken):
             await self._tell_unplaced(send, room, "unavailable", 503, return_to)
             return
         if place.standing in (Standing.ADMITTED, Standing.OFFERED):
-            _, headers = grant(self._desk, room, place)
+            _, headers = grant(self._desk, room, place, proof.bound)
             await self._send(send, 303, b"", headers=[*headers, (b"location", return_to.encode("ascii"))])
         elif place.standing is Standing.WAITING:
-            await self._tell_waiting(send, room, place, return_to)
+            await self._tell_waiting(send, room, place, return_to, proof.bound)
         else:
             situation, status = _WITHOUT_PLACE[place.standing]
             await self._tell_unplaced(send, room, situation, status, return_to)
 
-    async def _tell_waiting(self, send: Send, room: Room, place: Place, return_to: str) -> None:
+    async def _tell_waiting(self, send: Send, room: Room, place: Place, return_to: str, bound: str) -> None:
         eta = room.eta(place.rank)
         page = replace(
             _page(room.name, room.settings, place.now_us, "waiting", return_to),
             poll_after_seconds=poll_after(eta, room.settings),
+            latest_poll_seconds=room.settings.latest_poll_seconds,
             rank=place.rank,
+            serial=place.serial,
             waiting=max(room.reading.waiting, place.rank),
             eta_seconds=eta.seconds if eta else None,
             eta_low_seconds=eta.low if eta else None,
             eta_high_seconds=eta.high if eta else None,
             entered_at=_time(place.serial),
+            streams=not self._streams.full,
         )
-        ticket = self._desk.issue_ticket(room.name, Ticket(place.visitor, place.serial, place.now_us))
+        ticket = self._desk.issue_ticket(room.name, Ticket(place.visitor, place.serial, place.now_us, bound))
         cookie = self._desk.set_cookie(room.name, "ticket", ticket, seconds=room.settings.ticket_seconds)
         await self._send(send, 200, pages.render(page), headers=[cookie])
 
@@ -124,8 +130,17 @@ class Asset:
             b"" if unchanged else asset.body,
             headers=lines,
             content_type=asset.content_type.encode(),
-            cache=next(line for line in headers if line[0] == b"cache-control"),
+            # While instances are replaced one by one, a page of the newer version may ask an older one for its files:
+            # what that one has must not be kept under the newer name.
+            cache=next(line for line in headers if line[0] == b"cache-control")
+            if _asks_for(scope, asset)
+            else (b"cache-control", b"no-cache"),
         )
+
+
+def _asks_for(scope: Scope, asset: pages.Asset) -> bool:
+    """Whether the address names this very content."""
+    return bytes(scope["query_string"]) == asset.url.partition("?")[2].encode()
 
 
 def refuse_drive_by(scope: Scope) -> None:

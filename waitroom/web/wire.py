@@ -18,6 +18,9 @@ VISITOR_BODY: Final = 4 * 1024
 #: Bytes that an operator's request body may have.
 OPERATOR_BODY: Final = 64 * 1024
 
+#: Where a request's headers by name are kept in its scope.
+_INDEX: Final = "waitroom.headers"
+
 JSON: Final = b"application/json"
 _NO_STORE: Final[Header] = (b"cache-control", b"no-store")
 
@@ -46,14 +49,19 @@ class Problem(WaitroomError):
 
 def header(scope: Scope, name: bytes) -> bytes | None:
     """The first header of that lower-case name, or None."""
-    for key, value in scope["headers"]:
-        if key == name:
-            return bytes(value)
-    return None
+    headers = scope["headers"]
+    known: tuple[object, dict[bytes, bytes]] | None = scope.get(_INDEX)
+    # A copy of the scope may carry other headers than those that were indexed.
+    if known is None or known[0] is not headers:
+        # Half a dozen are looked for in each request, among a browser's dozen. Later ones do not replace the first.
+        known = scope[_INDEX] = (headers, dict(reversed(headers)))
+    return known[1].get(name)
 
 
 def headers_of(scope: Scope, name: bytes) -> list[bytes]:
     """Every header of that lower-case name."""
+    if header(scope, name) is None:
+        return []
     return [value for key, value in scope["headers"] if key == name]
 
 
@@ -90,7 +98,7 @@ async def json_body(scope: Scope, receive: Receive, *, limit: int) -> dict[str, 
     # Only application/json needs a preflight across sites, so nothing else may carry a command.
     if kind is not None and kind.split(b";")[0].strip().lower() != JSON:
         raise Problem(415, "not-json", "Not JSON", f"content-type must be application/json, got {_shown(kind)}")
-    body = await _whole(receive, limit) if _has_body(scope, declared) else b""
+    body = await whole_body(receive, limit) if _has_body(scope, declared) else b""
     if not body:
         return {}
     if kind is None:
@@ -110,7 +118,8 @@ def _has_body(scope: Scope, declared: bytes | None) -> bool:
     return header(scope, b"transfer-encoding") is not None
 
 
-async def _whole(receive: Receive, limit: int) -> bytes:
+async def whole_body(receive: Receive, limit: int) -> bytes:
+    """A request's body; raises Problem: 413 beyond `limit` bytes, 400 where it was cut off."""
     chunks, size, more = [], 0, True
     while more:
         message = await receive()

@@ -1,4 +1,5 @@
-// The waiting page's only script: asks for the visitor's place, shows it, and goes on when it is their turn.
+// The waiting page's script: asks for the visitor's place, shows it, and goes on when it is their turn. What happens to
+// the place between two questions it learns from live.js.
 // Every text comes from the page's table of strings; the ticket stays in its cookie, out of reach.
 "use strict";
 
@@ -18,6 +19,7 @@
   const numbers = new Intl.NumberFormat(language);
   const plurals = new Intl.PluralRules(language);
   const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
+  const live = globalThis.waitroomLive({ room, streams: main.dataset.streams === "yes", tell, ask, askIn: later });
   const otherTabs = globalThis.BroadcastChannel && new BroadcastChannel(`waitroom:${room}`);
 
   /** What the visitor was told last; the same fields as the server's waiting document. */
@@ -165,18 +167,27 @@
   function rejoin() {
     rejoined = true;
     place.situation = "unavailable";
+    live.stop();
     later(0.2);
   }
 
   function waits(body, joins) {
     if (!joins) rejoined = false;
     place = { ...body, situation: "waiting", ticket: undefined };
-    askAgain(body.poll_after_seconds);
+    askAgain(body.poll_after_seconds, live.looked(place));
+    show();
+  }
+
+  /** What is known of the place since the last answer. */
+  function tell(news) {
+    if (place.situation !== "waiting") return;
+    place = { ...place, ...news };
     show();
   }
 
   function stands(situation, retry) {
     place = { ...place, situation, as_of: new Date().toISOString() };
+    live.stop();
     askAgain(retry);
     show();
   }
@@ -190,12 +201,13 @@
     show();
   }
 
-  /** The server has spoken and said when to come back; a little later, so that not all come at once. */
-  function askAgain(seconds) {
+  /** The server has spoken and said when to come back; a little later, so that not all come at once. Where news come in
+   * between, at the latest when the place wants it. */
+  function askAgain(seconds, latest = 0) {
     failures = 0;
     const wait = Math.min(Math.max(seconds || pollAfter, 0.2), 300);
     freshUntil = Date.now() + wait * 1000;
-    later(wait * (1 + Math.random() / 10));
+    later(latest || wait * (1 + Math.random() / 10));
   }
 
   function later(seconds) {
@@ -205,6 +217,7 @@
 
   function end(situation) {
     clearTimeout(timer);
+    live.stop();
     failures = 0;
     place = { ...place, situation };
     find("link").textContent = words(situation === "admitted" ? "go_on" : "again");
@@ -237,8 +250,9 @@
     }
   }
 
-  /** A sleeping phone or a lost network kept us from asking: asks now. */
+  /** A sleeping phone or a lost network kept us from asking, or what is shown is old: asks now. */
   function wake() {
+    live.turned();
     if (!document.hidden && Date.now() >= freshUntil) ask();
   }
 
@@ -247,6 +261,6 @@
   find("leave-button").addEventListener("click", leave);
   // Left there is left here: asking on without the ticket would join again.
   otherTabs?.addEventListener("message", () => ENDED.includes(place.situation) || end("left"));
-  if (!ENDED.includes(place.situation)) askAgain(pollAfter);
+  if (!ENDED.includes(place.situation)) askAgain(pollAfter, place.situation === "waiting" ? live.looked(place) : 0);
   show();
 })();

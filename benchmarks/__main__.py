@@ -1,0 +1,116 @@
+"""`python -m benchmarks`, or `make bench`: every benchmark one after the other, and what came of it in a folder.
+
+Each writes its report, NAME.json, as it ends; then come the plots and the page, README.md, with the budgets in front.
+A benchmark that fails is named at the end, and the others run all the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from rich.console import Console
+
+from benchmarks import budgets, folder, report
+from benchmarks.report import WIDTH, Report, say
+from benchmarks.servers import ROOT, BenchmarkError, require
+
+FOLDER: Final = ROOT / "benchmarks" / "results"
+
+#: Where quick runs go, so that they replace no figures.
+QUICK_FOLDER: Final = ROOT / "benchmarks" / "results-quick"
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One that may be there: its name, and whether it is told the folder, for files of its own."""
+
+    name: str
+    told_folder: bool = False
+
+    @property
+    def exists(self) -> bool:
+        """Whether this checkout has it."""
+        return (ROOT / "benchmarks" / f"{self.name}.py").is_file()
+
+
+BENCHMARKS: Final = (
+    Benchmark("endpoints"),
+    Benchmark("scripts"),
+    Benchmark("memory"),
+    Benchmark("streams"),
+    Benchmark("million"),
+    Benchmark("scheduler"),
+    Benchmark("fairness"),
+    Benchmark("outage"),
+    Benchmark("webservers"),
+    Benchmark("profile", told_folder=True),
+)
+
+
+def main() -> None:
+    """Run what was asked for; exit code 1 if a benchmark failed."""
+    options = _options()
+    failed: list[str] = []
+    if not options.budgets:
+        try:
+            require("wrk", "taskset")
+        except BenchmarkError as error:
+            sys.exit(str(error))
+        failed = [
+            each.name for each in BENCHMARKS if each.exists and each.name in options.only and not _ran(each, options)
+        ]
+    if options.loadtest is not None:
+        folder.keep(options.folder, json.loads(options.loadtest.read_text(encoding="utf-8")))
+    reports = folder.kept(options.folder)
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
+    report.show(Report("budgets", budgets.table(reports)), console)
+    if not options.budgets or options.loadtest is not None:
+        console.print(f"{folder.write_page(options.folder, reports)}")
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
+
+
+def _options() -> argparse.Namespace:
+    names = [each.name for each in BENCHMARKS if each.exists]
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--folder", type=Path, help="where reports and plots go")
+    parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names))
+    parser.add_argument("--quick", action="store_true", help="under 20 s each, to see that they work")
+    parser.add_argument("--loadtest", type=Path, metavar="REPORT", help="keep this report.json of a load test as well")
+    parser.add_argument("--budgets", action="store_true", help="run nothing; show the last run's budgets")
+    options = parser.parse_args()
+    options.folder = options.folder or (QUICK_FOLDER if options.quick else FOLDER)
+    return options
+
+
+def _ran(benchmark: Benchmark, options: argparse.Namespace) -> bool:
+    """Run one in a process of its own, show and keep its report; whether it ended well."""
+    say(f"{benchmark.name} ...")
+    command = [sys.executable, "-m", f"benchmarks.{benchmark.name}", "--json", *(["--quick"] if options.quick else [])]
+    command += ["--folder", str(options.folder.absolute())] if benchmark.told_folder else []
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    document = _document(done.stdout)
+    if document is not None:
+        folder.keep(options.folder, document)
+        known = Report(document["name"], document["rows"], document["stamp"])
+        report.show(known, Console(width=None if sys.stdout.isatty() else WIDTH))
+    return document is not None and done.returncode == 0
+
+
+def _document(said: str) -> dict[str, Any] | None:
+    """The report among what a benchmark printed: its last line that is one."""
+    for line in reversed(said.splitlines()):
+        if line.startswith("{"):
+            found: dict[str, Any] = json.loads(line)
+            return found
+    return None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,271 @@
+"""What waitroom is to keep, beside what was measured: each budget with its first bar, its goal, and whether it is met.
+
+`python -m benchmarks --budgets` reads the reports of the last run; it measures nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from benchmarks.figures import significant
+from benchmarks.report import Row
+from waitroom.batching import MOST_PER_CALL
+
+Reports = Mapping[str, Mapping[str, Any]]
+
+#: What the budgets of requests are measured at.
+CONNECTIONS, WAITING, MANY = 256, 300_000, 1_000_000
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A figure for a budget, and what stands beside it: its spread, or what it is of."""
+
+    value: float
+    beside: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """One line: what is measured, the least it must be and what it should be, and where the figure is found."""
+
+    what: str
+    unit: str = ""
+    bar: float | None = None
+    goal: float | None = None
+    better: Literal["more", "less"]
+    command: str
+    find: Callable[[Reports], Measured | None]
+
+    def row(self, reports: Reports) -> Row:
+        """The line of the table."""
+        found = self.find(reports)
+        return {
+            "what": self.what,
+            "first_bar": self._shown(self.bar),
+            "goal": self._shown(self.goal),
+            "measured": "not measured" if found is None else f"{_number(found.value)} {self.unit}".strip(),
+            "of": found.beside if found else "",
+            "met": self._verdict(found),
+            "command": self.command,
+        }
+
+    def _verdict(self, found: Measured | None) -> str:
+        if found is None:
+            return "?"
+        if self.bar is not None and not self._reaches(found.value, self.bar):
+            return "NO"
+        if self.goal is None:
+            return "bar"
+        return "goal" if self._reaches(found.value, self.goal) else "bar" if self.bar is not None else "NO"
+
+    def _reaches(self, value: float, wanted: float) -> bool:
+        return value >= wanted if self.better == "more" else value <= wanted
+
+    def _shown(self, wanted: float | None) -> str:
+        sign = "≥" if self.better == "more" else "≤"
+        return "" if wanted is None else f"{sign} {_number(wanted)} {self.unit}".strip()
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{significant(value):g}"
+
+
+def table(reports: Reports) -> list[Row]:
+    """Every budget, measured or not."""
+    return [budget.row(reports) for budget in BUDGETS]
+
+
+def _rows(reports: Reports, name: str, **wanted: object) -> list[Row]:
+    """The rows of a report that have these values. A quick run's say nothing."""
+    found = reports.get(name, {})
+    rows: Sequence[Row] = [] if found.get("stamp", {}).get("quick") else found.get("rows", [])
+    return [row for row in rows if all(row.get(field) == value for field, value in wanted.items())]
+
+
+def _request(endpoint: str, field: str) -> Callable[[Reports], Measured | None]:
+    def find(reports: Reports) -> Measured | None:
+        found = _rows(reports, "endpoints", endpoint=endpoint, connections=CONNECTIONS, waiting=WAITING)
+        if not found:
+            return None
+        spread = found[0].get(f"{field}_spread")
+        return Measured(found[0][field], f"{spread[0]} to {spread[1]}" if spread else "")
+
+    return find
+
+
+def _per_waiter(reports: Reports) -> Measured | None:
+    found = _rows(reports, "memory", what="redis per waiter", waiting=MANY)
+    return Measured(found[0]["bytes"]) if found else None
+
+
+def _longest_call(reports: Reports) -> Measured | None:
+    """The most CPU time that a call of any script took with so many waiting, whichever benchmark saw it.
+
+    Of calls as instances make them: `scripts` makes larger ones as well.
+    """
+    alone = [(row, row["script"]) for row in _rows(reports, "scripts", waiting=MANY) if row["batch"] <= MOST_PER_CALL]
+    leading = [(row, row["call"]) for row in _rows(reports, "scheduler", part="calls")]
+    found = [(row["longest_cpu_ms"], name) for row, name in alone + leading if row.get("longest_cpu_ms") is not None]
+    return Measured(*max(found)) if found else None
+
+
+def _admissions(reports: Reports) -> Measured | None:
+    found = _rows(reports, "scheduler", part="drain")
+    return Measured(found[0]["admissions_per_second"]) if found else None
+
+
+def _of_crowds(field: str, worst: Callable[..., Any]) -> Callable[[Reports], Measured | None]:
+    """A figure of `fairness` over all its scenarios together, with the one that does worst beside it."""
+
+    def find(reports: Reports) -> Measured | None:
+        rows = [row for row in _rows(reports, "fairness") if row.get(field) is not None]
+        alone = [row for row in rows if row["silent"] is not None]
+        if not alone:
+            return None
+        least = worst(alone, key=lambda row: row[field])
+        beside = f"worst: {significant(least[field]):g}, {least['scenario']}, {least['silent']:.0%} silent"
+        together = next((row for row in rows if row["silent"] is None), least)
+        return Measured(together[field], beside)
+
+    return find
+
+
+def _capacity(figure: str) -> Callable[[Reports], Measured | None]:
+    """A figure of the load test `capacity`."""
+
+    def find(reports: Reports) -> Measured | None:
+        found = reports.get("capacity", {}).get("beside_the_replaced_system", {}).get("waitroom", {})
+        return Measured(found[figure]) if figure in found else None
+
+    return find
+
+
+_ENDPOINTS: Final = ".venv/bin/python -m benchmarks.endpoints --connections 256 --waiting 300000"
+_LOADTEST: Final = "make loadtest SCENARIO=capacity"
+_FAIRNESS: Final = ".venv/bin/python -m benchmarks.fairness"
+
+BUDGETS: Final = (
+    Budget(
+        what="enter, beside bare uvicorn",
+        unit="x",
+        bar=0.40,
+        goal=0.55,
+        better="more",
+        command=_ENDPOINTS,
+        find=_request("enter", "ratio"),
+    ),
+    Budget(
+        what="enter",
+        unit="per second",
+        bar=12_000,
+        better="more",
+        command=_ENDPOINTS,
+        find=_request("enter", "per_second"),
+    ),
+    Budget(
+        what="status, beside bare uvicorn",
+        unit="x",
+        bar=0.40,
+        goal=0.55,
+        better="more",
+        command=_ENDPOINTS,
+        find=_request("status", "ratio"),
+    ),
+    Budget(
+        what="gate with a good pass, beside bare uvicorn",
+        unit="x",
+        bar=0.60,
+        goal=0.80,
+        better="more",
+        command=_ENDPOINTS,
+        find=_request("gate_pass", "ratio"),
+    ),
+    Budget(
+        what="Redis CPU per enter",
+        unit="µs",
+        bar=8,
+        goal=4,
+        better="less",
+        command=_ENDPOINTS,
+        find=_request("enter", "redis_us"),
+    ),
+    Budget(
+        what="Redis CPU per status",
+        unit="µs",
+        bar=9,
+        goal=4,
+        better="less",
+        command=_ENDPOINTS,
+        find=_request("status", "redis_us"),
+    ),
+    Budget(
+        what="Redis memory per waiter, 1,000,000 waiting",
+        unit="B",
+        bar=320,
+        goal=200,
+        better="less",
+        command=".venv/bin/python -m benchmarks.memory",
+        find=_per_waiter,
+    ),
+    Budget(
+        what="longest single script call, 1,000,000 waiting",
+        unit="ms",
+        bar=5,
+        goal=2,
+        better="less",
+        command=".venv/bin/python -m benchmarks.scripts",
+        find=_longest_call,
+    ),
+    Budget(
+        what="admissions that the scheduler can sustain",
+        unit="per second",
+        bar=20_000,
+        goal=100_000,
+        better="more",
+        command=".venv/bin/python -m benchmarks.scheduler",
+        find=_admissions,
+    ),
+    Budget(
+        what="5,000 enter/s for 60 s onto 300,000 waiting: good",
+        unit="%",
+        bar=100,
+        better="more",
+        command=_LOADTEST,
+        find=_capacity("success %"),
+    ),
+    Budget(
+        what="5,000 enter/s for 60 s onto 300,000 waiting: p95",
+        unit="ms",
+        bar=50,
+        better="less",
+        command=_LOADTEST,
+        find=_capacity("p95 ms"),
+    ),
+    Budget(
+        what="5,000 enter/s for 60 s onto 300,000 waiting: p99",
+        unit="ms",
+        bar=100,
+        goal=30,
+        better="less",
+        command=_LOADTEST,
+        find=_capacity("p99 ms"),
+    ),
+    Budget(
+        what="visitors admitted within [low, high]",
+        bar=0.80,
+        goal=0.90,
+        better="more",
+        command=_FAIRNESS,
+        find=_of_crowds("arrival_within", min),
+    ),
+    Budget(
+        what="median error of the eta",
+        goal=0.10,
+        better="less",
+        command=_FAIRNESS,
+        find=_of_crowds("arrival_error_median", max),
+    ),
+)

@@ -1,0 +1,135 @@
+"""Where the time of a hot path goes: samples of an instance under load, as a flame graph and as shares by part.
+
+`python -m benchmarks.profile --folder benchmarks/results`. py-spy samples the instance from outside while wrk asks;
+`profile-NAME.svg` is the flame graph. A row is what one part of the program does itself, without what it calls: its
+share of the samples, and that share of the CPU time per request as it was measured without the sampler.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import re
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+from benchmarks import report, servers, wrk
+from benchmarks.figures import significant
+from benchmarks.report import Options, Row, say
+from benchmarks.scene import Scene, scene
+from benchmarks.servers import ROOT, BenchmarkError, Server
+from benchmarks.wrk import Ask
+
+#: Where results go unless another folder is named.
+FOLDER: Final = ROOT / "benchmarks" / "results"
+
+_WAITING, _CONNECTIONS, _SECONDS = 300_000, 256, 6
+_SAMPLES_PER_SECOND: Final = 250
+
+#: A part of the program by what its frames are called. A sample belongs to the first part that its innermost frame
+#: fits, else its next outer one does, and so on: what Python and libc do on behalf of a part is that part's.
+PARTS: Final = (
+    ("kernel: writing", r"^(write|writev|send|sendmsg) \(lib"),
+    ("kernel: reading", r"^(read|recv|recvfrom) \(lib"),
+    ("kernel: waiting for events", r"^epoll_"),
+    ("garbage collection", r"^gc_collect"),
+    ("tickets and passes", r"waitroom/(tickets|passes|keyring)\.py|jwt/|hmac\.py|base64\.py|secrets\.py|_hashopenssl"),
+    ("batching", r"waitroom/batching\.py"),
+    ("script calls and replies", r"waitroom/(store|scripts|keys|connections)\.py"),
+    ("redis-py", r"[( ]redis/|hiredis"),
+    ("rooms and etas", r"waitroom/(eta|rooms?|clock|model)\.py"),
+    ("documents and headers", r"waitroom/web/|orjson"),
+    ("metrics", r"waitroom/metrics\.py|prometheus_client/"),
+    ("scheduler", r"waitroom/(scheduler|leadership|agreement|server)\.py"),
+    ("Starlette", r"starlette/"),
+    ("uvicorn and httptools", r"uvicorn/|httptools|\((parser|llhttp|url_parser|api)\.c"),
+    ("asyncio and uvloop", r"asyncio/|uvloop|_asynciomodule|\((loop|core|stream|linux|loop-watcher|queue)\.[ch]"),
+)
+_OTHER: Final = "other"
+
+#: Whether py-spy can tell what compiled code does; else that counts for the Python that called it.
+_NATIVE: Final = platform.system() == "Linux" and platform.machine() in ("x86_64", "aarch64")
+
+
+def main() -> None:
+    """Measure and print."""
+    report.run("profile", measure, description=__doc__, extend=_options)
+
+
+def _options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="where the flame graphs go")
+
+
+def measure(options: Options) -> list[Row]:
+    """A row for each part of each hot path, the largest first."""
+    folder: Path = options.given.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    servers.require("wrk", "taskset")
+    rows = list[Row]()
+    with scene() as stage, servers.instance(stage.redis.url, stage.folder) as instance:
+        stage.fill(10_000 if options.quick else _WAITING)
+        for ask in (stage.enter(), stage.status(), stage.gate_pass()):
+            rows += _profiled(stage, instance, ask, folder, seconds=1 if options.quick else _SECONDS)
+            say(f"profile: {ask.name}: done")
+    return rows
+
+
+def _profiled(stage: Scene, instance: Server, ask: Ask, folder: Path, *, seconds: int) -> list[Row]:
+    wrk.warm(instance, ask)
+    load = wrk.run(instance, ask, connections=_CONNECTIONS, seconds=seconds, accounts=[instance])
+    stage.restore()
+    _sampled(instance, ask, folder / f"profile-{ask.name}.svg", kind="flamegraph", seconds=seconds)
+    stage.restore()
+    raw = stage.folder / f"{ask.name}.txt"
+    _sampled(instance, ask, raw, kind="raw", seconds=seconds)
+    stage.restore()
+    shares = shares_by_part(raw.read_text(encoding="utf-8"))
+    each = load.cpu_us[instance.name]
+    return [
+        {"asked": ask.name, "part": part, "percent": significant(100 * share), "us": significant(share * each)}
+        for part, share in shares
+    ]
+
+
+def _sampled(instance: Server, ask: Ask, file: Path, *, kind: str, seconds: int) -> None:
+    program = Path(sys.executable).parent / "py-spy"
+    if not program.exists():
+        raise BenchmarkError(f"this benchmark needs py-spy, which is not at {program}: pip install py-spy")
+    # The graph shows this command as its title: no paths of this machine in it.
+    command = ["py-spy", "record", "--pid", str(instance.pid), "--duration", str(seconds), "--format", kind]
+    command += ["--rate", str(_SAMPLES_PER_SECOND), "--function", *(["--native"] if _NATIVE else [])]
+    command += ["--output", file.name]
+    with ThreadPoolExecutor(1) as pool:
+        loading = pool.submit(wrk.run, instance, ask, connections=_CONNECTIONS, seconds=seconds + 1)
+        done = subprocess.run(command, executable=program, cwd=file.parent, capture_output=True, text=True)
+        loading.result()
+    if done.returncode:
+        raise BenchmarkError(f"py-spy cannot sample the instance (it may need root): {done.stderr.strip()[-300:]}")
+
+
+def shares_by_part(raw: str) -> list[tuple[str, float]]:
+    """The share of each part in samples as py-spy's raw format has them, the largest first."""
+    samples = Counter[str]()
+    for line in raw.splitlines():
+        stack, _, number = line.rpartition(" ")
+        if stack and number.isdecimal():
+            samples[part_of(stack.split(";"))] += int(number)
+    return [(part, number / samples.total()) for part, number in samples.most_common()]
+
+
+def part_of(stack: Sequence[str]) -> str:
+    """The part of the program that a sample belongs to; its frames, `function (file:line)`, the innermost last."""
+    for frame in reversed(stack):
+        for part, pattern in PARTS:
+            if re.search(pattern, frame):
+                return part
+    return _OTHER
+
+
+if __name__ == "__main__":
+    main()

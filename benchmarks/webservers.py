@@ -1,0 +1,170 @@
+"""Which web server is the better default: uvicorn with each of its loops and parsers, and granian, for the same work.
+
+`python -m benchmarks.webservers`. Each server on one core runs the constant answer of `bare.py` and an instance; rounds
+go through all servers. `drains`: told to stop (SIGTERM), the instance says at /readyz that it leaves, and serves on for
+`drain_seconds`; `exit_code` what it ended with then (-15: by the signal, as uvicorn's own program does).
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field
+from typing import Final
+
+from benchmarks import accounting, report, servers, wrk
+from benchmarks.figures import figure, ratio, significant
+from benchmarks.report import Options, Row, say
+from benchmarks.scene import Scene, bare, scene
+from benchmarks.servers import Server
+from benchmarks.wrk import Load
+
+_BARE_APP, _APP = "benchmarks.bare:app", "waitroom.server:create"
+
+_UVICORN: Final = (
+    *(sys.executable, "-m", "uvicorn", "--port", "{port}", "--no-access-log", "--log-level", "warning"),
+    *("--no-server-header", "--no-proxy-headers", "--ws", "none", "--backlog", "4096"),
+)
+_GRANIAN: Final = (
+    *(sys.executable, "-m", "granian", "--interface", "asgi", "--http", "1", "--no-ws", "--port", "{port}"),
+    *("--log-level", "warning", "--backlog", "4096", "--loop", "uvloop"),
+)
+
+#: Each server by name; the first is what `waitroom serve` runs on, and the yardstick of the ratios.
+COMMANDS: Final[dict[str, tuple[str, ...]]] = {
+    "uvicorn, uvloop, httptools": (*_UVICORN, "--loop", "uvloop", "--http", "httptools"),
+    "uvicorn, asyncio, httptools": (*_UVICORN, "--loop", "asyncio", "--http", "httptools"),
+    "uvicorn, uvloop, h11": (*_UVICORN, "--loop", "uvloop", "--http", "h11"),
+    "uvicorn, asyncio, h11": (*_UVICORN, "--loop", "asyncio", "--http", "h11"),
+    "granian, one thread": (*_GRANIAN, "--runtime-mode", "st"),
+    "granian, several threads": (*_GRANIAN, "--runtime-mode", "mt"),
+    "granian, tasks in Rust": (*_GRANIAN, "--runtime-mode", "st", "--task-impl", "rust"),
+}
+DEFAULT: Final = next(iter(COMMANDS))
+
+#: Seconds for which an instance that is told to stop serves on, and that it may take in all.
+_DRAIN_SECONDS, _END_SECONDS = 2, 15
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured."""
+
+    names: tuple[str, ...] = tuple(COMMANDS)
+    waiting: int = 300_000
+    connections: int = 256
+    rounds: int = 3
+    seconds: int = 3
+
+
+QUICK: Final = Plan(names=(DEFAULT, "granian, one thread"), waiting=10_000, connections=64, rounds=1, seconds=1)
+
+
+@dataclass
+class Found:
+    """What was measured of one server, round by round: loads by what was asked, and memory."""
+
+    loads: dict[str, list[Load]] = field(default_factory=dict)
+    uss_bytes: list[int] = field(default_factory=list)
+    drains: bool = False
+    exit_code: int | None = None
+
+
+def main() -> None:
+    """Measure and print."""
+    report.run("webservers", measure, description=__doc__)
+
+
+def measure(options: Options) -> list[Row]:
+    """A row for each server and what was asked."""
+    servers.require("wrk", "taskset")
+    plan = QUICK if options.quick else Plan()
+    found = {name: Found() for name in plan.names}
+    with scene() as stage:
+        stage.fill(plan.waiting)
+        for number in range(plan.rounds):
+            for name in plan.names:
+                _round(stage, name, found[name], plan)
+            say(f"webservers: round {number + 1} of {plan.rounds}: done")
+        for name in plan.names:
+            found[name].drains, found[name].exit_code = _told_to_stop(stage, name)
+    return [row for name in plan.names for row in _rows(name, found)]
+
+
+def _round(stage: Scene, name: str, found: Found, plan: Plan) -> None:
+    with ExitStack() as stack:
+        constant = stack.enter_context(servers.bare(name="bare", command=(*COMMANDS[name], _BARE_APP)))
+        instance = stack.enter_context(_instance(stage, name))
+        wrk.warm(instance, stage.gate_pass())
+        asked = [(constant, bare()), *((instance, ask) for ask in (stage.enter(), stage.status(), stage.gate_pass()))]
+        for server, ask in asked:
+            load = wrk.run(
+                server, ask, connections=plan.connections, seconds=plan.seconds, accounts=[server, stage.redis]
+            )
+            found.loads.setdefault(ask.name, []).append(load)
+            stage.restore()
+        found.uss_bytes.append(accounting.memory_bytes(instance.pid)["uss"])
+
+
+def _instance(stage: Scene, name: str, *, drain_seconds: float = 0) -> AbstractContextManager[Server]:
+    command = (*COMMANDS[name], "--factory", _APP)
+    return servers.instance(stage.redis.url, stage.folder, command=command, drain_seconds=drain_seconds)
+
+
+def _told_to_stop(stage: Scene, name: str) -> tuple[bool, int | None]:
+    """Whether it drained, and its exit code; None if it had to be killed."""
+    with _instance(stage, name, drain_seconds=_DRAIN_SECONDS) as instance:
+        instance.process.send_signal(signal.SIGTERM)
+        time.sleep(_DRAIN_SECONDS / 2)
+        drained = (_status(instance, "/readyz"), _status(instance, "/livez")) == (503, 200)
+        try:
+            return drained, instance.process.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            return drained, None
+
+
+def _status(server: Server, path: str) -> int | None:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{server.port}{path}", timeout=2) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError:
+        return None
+
+
+def _rows(name: str, found: dict[str, Found]) -> list[Row]:
+    mine, theirs = found[name], found[DEFAULT]
+    rows = list[Row]()
+    for asked, loads in mine.loads.items():
+        beside = ratio([load.per_second for load in loads], [load.per_second for load in theirs.loads[asked]])
+        rows.append(
+            {
+                "server": name,
+                "asked": asked,
+                "per_second": significant(figure(load.per_second for load in loads).median),
+                "to_default": significant(beside.median),
+                "to_default_spread": beside.spread,
+                "p50_ms": significant(figure(load.p50_ms for load in loads).median),
+                "p99_ms": significant(figure(load.p99_ms for load in loads).median),
+                "server_us": significant(figure(_server_us(load) for load in loads).median),
+                "bad": sum(load.bad for load in loads),
+                "uss_mb": significant(figure(mine.uss_bytes).median / 1e6),
+                "drains": mine.drains,
+                "exit_code": mine.exit_code,
+            }
+        )
+    return rows
+
+
+def _server_us(load: Load) -> float:
+    return load.cpu_us.get("waitroom", load.cpu_us.get("bare", 0.0))
+
+
+if __name__ == "__main__":
+    main()

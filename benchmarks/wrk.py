@@ -1,0 +1,96 @@
+"""Load by wrk: what is asked, by how many connections for how long, and what came of it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from benchmarks.accounting import Accountable, accounted
+from benchmarks.servers import OTHER_CORE, BenchmarkError, Server, core, require
+
+_SCRIPT: Final = Path(__file__).parent / "requests.lua"
+
+#: Seconds of load at most before anything is measured, and on how many connections.
+_WARMING_SECONDS, _WARMING_CONNECTIONS = 5, 64
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A request, or the same request by many visitors: the headers of each, taken in turn.
+
+    `refused` says that each answer is to be something else than 2xx or 3xx.
+    """
+
+    name: str
+    path: str
+    method: str = "GET"
+    visitors: Sequence[dict[str, str]] = ({},)
+    refused: bool = False
+
+    def lines(self) -> str:
+        """The visitors as requests.lua reads them."""
+        return "".join("\t".join(f"{name}: {value}" for name, value in each.items()) + "\n" for each in self.visitors)
+
+
+@dataclass(frozen=True)
+class Load:
+    """What came of one run. `bad` counts the answers that were not what they had to be, and those that never came."""
+
+    requests: int
+    per_second: float
+    p50_ms: float
+    p99_ms: float
+    longest_ms: float
+    bad: int
+    cpu_us: dict[str, float] = field(default_factory=dict)
+
+
+def run(server: Server, ask: Ask, *, connections: int, seconds: int, accounts: Sequence[Accountable] = ()) -> Load:
+    """Ask that server on so many connections; CPU µs per request of each of `accounts`."""
+    require("wrk", "taskset")
+    with ExitStack() as stack:
+        file = stack.enter_context(tempfile.NamedTemporaryFile("w", suffix=".txt"))
+        file.write(ask.lines())
+        file.flush()
+        command = ["taskset", "-c", str(core(OTHER_CORE)), "wrk", "-t1", f"-c{connections}", f"-d{seconds}s"]
+        command += ["--timeout", "30s", "-s", str(_SCRIPT), server.url, "--", ask.method, ask.path, file.name]
+        with accounted(*accounts) as bill:
+            done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            raise BenchmarkError(f"wrk failed on {server.name}{ask.path}: {done.stderr.strip() or done.stdout.strip()}")
+    return parsed(done.stdout, refused=ask.refused, bill=bill.seconds)
+
+
+def warm(server: Server, ask: Ask) -> None:
+    """Let every visitor ask once before it counts: the gate, for one, verifies a pass once and remembers it."""
+    seconds, seen = 0, 1
+    while seen < len(ask.visitors) and seconds < _WARMING_SECONDS:
+        seen += run(server, ask, connections=_WARMING_CONNECTIONS, seconds=1).requests
+        seconds += 1
+
+
+def parsed(text: str, *, refused: bool = False, bill: dict[str, float] | None = None) -> Load:
+    """What wrk and its script said; `bill`: CPU seconds taken meanwhile. Raises BenchmarkError for anything else."""
+    line = next((line for line in reversed(text.splitlines()) if line.startswith("{")), None)
+    if line is None:
+        raise BenchmarkError(f"wrk did not say what came of it: {text.strip()[-200:]!r}")
+    said = json.loads(line)
+    requests, other = said["requests"], said["refused"]
+    if not requests:
+        raise BenchmarkError(f"wrk got no answer at all: {line}")
+    unlike = requests - other if refused else other
+    return Load(
+        requests=requests,
+        per_second=requests / said["duration_us"] * 1_000_000,
+        p50_ms=said["p50_us"] / 1000,
+        p99_ms=said["p99_us"] / 1000,
+        longest_ms=said["longest_us"] / 1000,
+        bad=unlike + said["failed"] + said["late"],
+        cpu_us={name: taken / requests * 1_000_000 for name, taken in (bill or {}).items()},
+    )

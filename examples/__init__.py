@@ -1,0 +1,1 @@
+"""Runnable examples of what waitroom is good for besides websites."""

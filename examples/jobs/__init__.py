@@ -1,0 +1,1 @@
+"""A job service on an admission queue: see README.md beside this file."""

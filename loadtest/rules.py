@@ -1,0 +1,42 @@
+"""What a run is judged by: the room's settings, and how good the answers had to be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+#: Seconds of admissions that the room may make up for at once, beside the first (lua/README.md, Decisions).
+LATENESS_SECONDS: Final = 0.2
+
+#: What a time that is told in milliseconds may hide, in seconds.
+MILLISECOND: Final = 0.001
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """The settings of the room that bound what visitors may see; 0 = unlimited, as in the room's own settings."""
+
+    capacity: int = 0
+    admit_per_second: float = 0.0
+    session_seconds: float = 300.0
+    claim_seconds: float = 60.0
+    abandon_seconds: float = 120.0
+    sliding: bool = False
+
+    @property
+    def returns_after_seconds(self) -> float:
+        """Silence after which a visitor may have lost the place, and get it back: a return."""
+        return min(self.abandon_seconds, self.claim_seconds)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How good the answers have to be. `success` is the least share of good ones; None sets a figure free.
+
+    `offered_share`: how much of the arrivals on schedule had to be sent.
+    """
+
+    success: float = 1.0
+    p95_ms: float | None = None
+    p99_ms: float | None = None
+    offered_share: float | None = None

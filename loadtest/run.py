@@ -1,0 +1,211 @@
+"""One run: the crowd by Locust, the watch beside it, and the judgement when everybody has gone home."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from redis.asyncio import Redis
+
+from loadtest.batches import Batches
+from loadtest.books import Books, conserved, reconciled
+from loadtest.calls import call_costs
+from loadtest.figures import arrivals, per_endpoint, within
+from loadtest.history import History
+from loadtest.invariants import Check, check_all
+from loadtest.machine import Account, accounting
+from loadtest.outcome import Outcome, by_second, generator
+from loadtest.plan import PLAN_VARIABLE, Plan
+from loadtest.probe import Probe, growths, probing
+from loadtest.rules import Rules
+from loadtest.scenarios import Scenario
+from loadtest.stage import Stage
+from loadtest.streams import came_back, reconnection
+from loadtest.watch import Watch, watching
+from waitroom.demo.processes import free_port
+
+ROOT: Final = Path(__file__).parent.parent
+
+#: Seconds between two looks of the watch: often, but not so often that it is a load itself.
+_WATCH_SECONDS: Final = 0.1
+
+#: Seconds that Locust gets beyond the run to come to an end.
+_PATIENCE_SECONDS: Final = 60.0
+
+
+class LoadtestError(Exception):
+    """A scenario cannot run; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What is known of the room beside the history: its books before and after, the watch, the probe."""
+
+    before: Books | None = None
+    after: Books | None = None
+    watch: Watch | None = None
+    probe: Probe | None = None
+    account: Account | None = None
+    visitors_per_call: float = 0.0
+    call_costs: Sequence[tuple[int, float]] = ()
+
+
+def planned(scenario: Scenario, stage: Stage, folder: Path, settings: Mapping[str, Any]) -> Plan:
+    """What Locust is told for a scenario on a stage, whose room has these settings."""
+    return Plan(
+        folder=str(folder),
+        room=stage.room,
+        habits=scenario.habits,
+        shape=scenario.shape,
+        users=scenario.users,
+        seconds=scenario.seconds,
+        processes=scenario.processes,
+        rate=scenario.rate,
+        gate=stage.gate,
+        stay_seconds=scenario.stay_seconds,
+        drop_after_seconds=scenario.drop_after_seconds,
+        settings=dict(settings),
+    )
+
+
+async def run(scenario: Scenario, stage: Stage, folder: Path, *, instances: int) -> Outcome:
+    """Let the crowd come and judge it. Raises LoadtestError, BooksError."""
+    if "watcher" in scenario.habits:
+        require_streams(stage)
+    before = _books(stage)
+    plan = planned(scenario, stage, folder, before.settings if before is not None else scenario.settings)
+    async with AsyncExitStack() as stack:
+        watch = probe = None
+        if stage.redis is not None:
+            client = Redis.from_url(stage.redis.url, decode_responses=True, protocol=2)
+            stack.push_async_callback(client.aclose)
+            watch = await stack.enter_async_context(watching(client, stage.room, pause_seconds=_WATCH_SECONDS))
+        if scenario.probed and stage.processes:
+            probe = stack.enter_context(probing(stage))
+        batches = Batches.of(stage)
+        with accounting(*stage.accounts) as account:
+            await _locust(plan, stage.url)
+        per_call = Batches.of(stage).mean_since(batches)
+        after = await asyncio.to_thread(_books, stage)
+    costs = await call_costs(stage) if scenario.sized else []
+    seen = Seen(before, after, watch, probe, account, per_call, costs)
+    history = History.read(folder)
+    if not history.operations:
+        raise LoadtestError(f"nobody came: see {folder / 'locust.log'}")
+    cpu_us = account.servers.us_per(len(history.operations))
+    return judged(scenario, plan, history, seen, instances=instances, cpu_us=cpu_us)
+
+
+def judged(
+    scenario: Scenario, plan: Plan, history: History, seen: Seen, *, instances: int, cpu_us: dict[str, float]
+) -> Outcome:
+    """The outcome of a history, with every check that there is something to hold against."""
+    endpoints, kept = per_endpoint(history), arrivals(history, plan.offered)
+    rules = seen.after.rules() if seen.after is not None else _rules(plan)
+    back = reconnection(history)
+    checks = [*check_all(history, rules), *_of_the_room(history, seen, rules)]
+    checks += within(scenario.limits, endpoints, kept)
+    checks += came_back(back) if back is not None else []
+    held = growths(seen.probe, history) if seen.probe is not None else []
+    checks += [growth.check() for growth in held]
+    return Outcome(
+        scenario=scenario.name,
+        about=scenario.about + (f"; changed: {scenario.changed}" if scenario.changed else ""),
+        instances=instances,
+        endpoints=endpoints,
+        arrivals=kept,
+        cpu_us=cpu_us,
+        generator=generator(history),
+        checks=checks,
+        seconds=by_second(history),
+        more={
+            **({"changed": scenario.changed} if scenario.changed else {}),
+            **({"reconnection": asdict(back)} if back is not None else {}),
+            **({"growth": [asdict(growth) for growth in held]} if held else {}),
+            **({"visitors_per_call": seen.visitors_per_call} if seen.visitors_per_call else {}),
+            **({"call_costs": seen.call_costs} if seen.call_costs else {}),
+            **_taken(seen.account),
+        },
+    )
+
+
+def _taken(account: Account | None) -> dict[str, float]:
+    return {"others_share": account.others, "stolen_share": account.stolen} if account is not None else {}
+
+
+def _of_the_room(history: History, seen: Seen, rules: Rules) -> list[Check]:
+    checks = []
+    if seen.after is not None:
+        checks.append(conserved(seen.after))
+    if seen.watch is not None:
+        beyond = seen.watch.beyond(capacity=rules.capacity, admit_per_second=rules.admit_per_second)
+        checks.append(Check("order, limits and books at every look", seen.watch.looks, [*seen.watch.faults, *beyond]))
+        # Elsewhere others may come and go meanwhile; on a stage of our own nobody else does.
+        if seen.before is not None and seen.after is not None:
+            checks.append(reconciled(seen.before, seen.after, history))
+    return checks
+
+
+def _rules(plan: Plan) -> Rules:
+    known = {name: value for name, value in plan.settings.items() if name in Rules.__dataclass_fields__}
+    return Rules(**known)
+
+
+def _books(stage: Stage) -> Books | None:
+    return Books.balanced(stage.admin_url, stage.room, stage.admin_key) if stage.admin_url else None
+
+
+def require_streams(stage: Stage) -> None:
+    """Raise LoadtestError if the server has no event streams. Without a proof they are refused, not unknown."""
+    address = f"{stage.url}/v1/rooms/{stage.room}/events"
+    try:
+        with urllib.request.urlopen(address, timeout=10):  # noqa: S310 - where the run goes anyway
+            return
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code == 404:
+            raise LoadtestError(f"this server has no event streams: {address} answered 404") from None
+    except OSError as error:
+        raise LoadtestError(f"{address}: {error}") from None
+
+
+async def _locust(plan: Plan, url: str) -> None:
+    """Run Locust to its end."""
+    environment = {**os.environ, PLAN_VARIABLE: str(plan.write())}
+    log = Path(plan.folder) / "locust.log"
+    with log.open("wb") as output:
+        process = await asyncio.create_subprocess_exec(
+            *_command(plan, url), env=environment, cwd=ROOT, stdout=output, stderr=output
+        )
+        try:
+            async with asyncio.timeout(plan.seconds + plan.grace_seconds + _PATIENCE_SECONDS):
+                code = await process.wait()
+        except TimeoutError:
+            raise LoadtestError(f"Locust did not come to an end: see {log}") from None
+        finally:
+            if process.returncode is None:
+                with suppress(ProcessLookupError):
+                    process.terminate()
+                await process.wait()
+    if code:
+        said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        raise LoadtestError(f"Locust ended with {code}: {said[-1] if said else 'it said nothing'} (see {log})")
+
+
+def _command(plan: Plan, url: str) -> list[str]:
+    command = [sys.executable, "-m", "locust", "-f", str(ROOT / "loadtest" / "locustfile.py"), "--headless"]
+    command += ["--host", url, "--only-summary", "--loglevel", "WARNING", "--exit-code-on-error", "0"]
+    command += ["--stop-timeout", "5", "--html", str(Path(plan.folder) / "locust.html")]
+    if plan.processes > 1:
+        port = str(free_port())
+        command += ["--processes", str(plan.processes), "--master-bind-host", "127.0.0.1"]
+        command += ["--master-bind-port", port, "--master-port", port]
+    return command

@@ -1,0 +1,154 @@
+"""Somebody whose page holds an event stream, asks in person as rarely as it may, and reconnects as it is told to."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any, Final, Literal
+
+import gevent
+import orjson
+from gevent.queue import Empty, Queue
+from geventhttpclient.response import HTTPSocketPoolResponse
+from locust.contrib.fasthttp import FAILURE_EXCEPTIONS
+
+from loadtest.history import EVENT
+from loadtest.visitors.visitor import Answer, Visitor, noted
+
+#: Seconds until a broken stream is opened again where the room has not said when: what browsers do by themselves.
+_RETRY_SECONDS: Final = 3.0
+
+#: What a stream says to the one who waits: its last event, that it broke, or that there is none to be had.
+Word = Literal["admitted", "over", "reconnect", "broken", "poll"]
+
+
+class Watcher(Visitor):
+    """Waits at an event stream, like the waiting page. When the plan says so it breaks, with everybody else's."""
+
+    habit = "watcher"
+
+    def turn(self) -> None:
+        """Enter, watch, come in, leave."""
+        self._words: Queue[Word] = Queue()
+        self._stream: gevent.Greenlet[[], None] | None = None
+        self._retry, self._open_at = _RETRY_SECONDS, 0.0
+        self._dropped = time.monotonic() >= self.run_of.drop_at
+        answer = self.enter()
+        while answer.state == "waiting" and self._watch(answer):
+            answer = self.status()
+        self._close()
+        if answer.state == "admitted":
+            self.look_round()
+        if self.identity:
+            self.leave()
+
+    def _watch(self, answer: Answer) -> bool:
+        """Watch until it is time to ask in person; False if the run is over."""
+        latest = float(answer.document.get("latest_poll_seconds", answer.poll_after))
+        ask_at = time.monotonic() + latest * self.dice.uniform(0.8, 1)
+        while self.run_of.seconds_left() > 0:
+            now = time.monotonic()
+            if now >= ask_at:
+                return True
+            if self._stream is None and now >= self._open_at:
+                self._stream = gevent.spawn(self._read_stream)
+            self._drop_in_time(now)
+            word = self._word(min(ask_at, self._wakes_at(now)) - now)
+            if word in ("admitted", "over"):
+                self._close()
+                return True
+            if word == "poll":
+                ask_at = min(ask_at, now + answer.poll_after)
+        return False
+
+    def _wakes_at(self, now: float) -> float:
+        times = [now + self.run_of.seconds_left()]
+        if self._stream is None:
+            times.append(self._open_at)
+        if not self._dropped and self.run_of.drop_at > now:
+            times.append(self.run_of.drop_at)
+        return min(times)
+
+    def _word(self, seconds: float) -> Word | None:
+        try:
+            word: Word = self._words.get(timeout=max(seconds, 0.001))
+        except Empty:
+            return None
+        self._stream = None
+        self._open_at = float("inf") if word == "poll" else time.monotonic() + self._retry
+        return word
+
+    def _drop_in_time(self, now: float) -> None:
+        """Break the stream when all break."""
+        if self._dropped or now < self.run_of.drop_at:
+            return
+        self._dropped = True
+        if self._stream is not None:
+            self._close()
+            self._open_at = now + self._retry
+            self.run_of.recorder.note(about="drop", visitor=self.name, at=self.run_of.recorder.now())
+
+    def _close(self) -> None:
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.kill()
+
+    def _read_stream(self) -> None:
+        word: Word = "broken"
+        try:
+            response = self._opened()
+            if response is None:
+                word = "poll"
+                return
+            for event, data in self._events(response):
+                if event == "place":
+                    self._note_place(orjson.loads(data))
+                elif event in ("admitted", "over", "reconnect"):
+                    word = event  # type: ignore[assignment]  # one of the words
+                    return
+        except FAILURE_EXCEPTIONS:
+            pass
+        finally:
+            self._words.put(word)
+
+    def _opened(self) -> HTTPSocketPoolResponse | None:
+        """The stream, or None if the room says to poll instead. Raises what a connection raises."""
+        recorder, path = self.run_of.recorder, f"{self.room}/events"
+        began = recorder.now()
+        number = recorder.invoke(began, visitor=self.name, habit=self.habit, call="events", brought=self.identity)
+        try:
+            response = self.http.request("GET", path, headers={"Accept": "text/event-stream", **self.jar.header()})
+        except FAILURE_EXCEPTIONS as error:
+            recorder.complete(number, "unknown", recorder.now(), {"error": repr(error)[:200]})
+            raise
+        status, ended = response.get_code(), recorder.now()
+        if status == 200:
+            recorder.complete(number, "ok", ended, {"status": status})
+            return response
+        body = response.read()
+        instead = b"poll-instead" in body or status == 410  # the turn has come or gone meanwhile: ask
+        said = {"status": status, **({} if instead else {"error": body[:200].decode(errors="replace")})}
+        recorder.complete(number, "ok" if instead else "fail", ended, said)
+        return None
+
+    def _events(self, response: HTTPSocketPoolResponse) -> Iterator[tuple[str, bytes]]:
+        """Each event and its data, until the stream ends; `retry` is taken over on the way."""
+        event, data = "message", b""
+        while line := response.readline(b"\n"):
+            name, _, value = line.rstrip(b"\r\n").partition(b":")
+            value = value.removeprefix(b" ")
+            if name == b"event":
+                event = value.decode()
+            elif name == b"data":
+                data += value
+            elif name == b"retry" and value.isdigit():
+                self._retry = int(value) / 1000
+            elif not name and not value and data:
+                yield event, data
+                event, data = "message", b""
+
+    def _note_place(self, document: dict[str, Any]) -> None:
+        recorder = self.run_of.recorder
+        at = recorder.now()
+        number = recorder.invoke(at, visitor=self.name, habit=self.habit, call=EVENT)
+        recorder.complete(number, "ok", at, {"identity": self.identity, "serial": self.serial, **noted(document)})

@@ -1,0 +1,278 @@
+"""A server or a Redis that is dead, silent or frozen: answers come in time, and nobody gets past (I24, I29, T37)."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.asgi.apps import Origin, bare_origin
+from tests.asgi.running import fetch, gated, running, told, visiting
+from tests.web import links, sites
+from tests.web.links import Link
+from tests.web.sites import SIGNING_KEY, Site, until
+from waitroom.asgi import WaitroomGate
+from waitroom.asgi.instance import OwnInstance
+
+#: Seconds that a gated request may take: the time-out (below 0.5) and slack for a busy machine.
+OUTAGE_SECONDS = 1.5
+
+#: Seconds that a visitor's call may take that hangs: its time-out (3) and the same.
+CALL_SECONDS = 6.0
+
+
+def timed(url: str, path: str = "/x", **headers: str) -> tuple[int, float]:
+    """The status of an answer, and how long it took."""
+    began = time.monotonic()
+    answer = fetch("GET", f"{url}{path}", headers=headers)
+    return answer.status_code, time.monotonic() - began
+
+
+# A server.
+
+
+@contextmanager
+def listening(answer: Callable[[socket.socket], None]) -> Iterator[int]:
+    """A port that does that with each connection, in a thread."""
+    over = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0.1)
+
+        def accept() -> None:
+            with ExitStack() as taken:
+                while not over.is_set():
+                    try:
+                        answer(taken.enter_context(listener.accept()[0]))
+                    except OSError:
+                        continue
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            over.set()
+            thread.join()
+
+
+def hanging_up(link: socket.socket) -> None:
+    """Closes without a word."""
+    link.close()
+
+
+def silent(_link: socket.socket) -> None:
+    """Says nothing."""
+
+
+def endless(link: socket.socket) -> None:
+    """Begins to say yes, and never comes to an end: each byte in time, the whole never."""
+
+    def trickle() -> None:
+        try:
+            for byte in b"HTTP/1.1 204 No Content\r\nX-More: " + b"x" * 1000:
+                link.sendall(bytes([byte]))
+                time.sleep(0.05)
+        except OSError:
+            pass
+
+    threading.Thread(target=trickle, daemon=True).start()
+
+
+def huge(link: socket.socket) -> None:
+    """Says more than anybody wants to know."""
+    with link:
+        link.sendall(b"HTTP/1.1 204 No Content\r\nX-More: " + b"x" * 500_000)
+
+
+@pytest.mark.parametrize("fault", [hanging_up, silent, endless, huge])
+def test_a_server_that_gives_no_answer(fault: Callable[[socket.socket], None]) -> None:
+    """503 in time, one by one and in a crowd; what is exempt and admitted before is not asked for."""
+    origin = bare_origin()
+    with listening(fault) as port:
+        gate = WaitroomGate(origin.app, room="shop", server=f"http://127.0.0.1:{port}", exempt=["/healthz"])
+        with running(gate) as url:
+            status, took = timed(url)
+            assert status == 503
+            assert took < OUTAGE_SECONDS
+            with ThreadPoolExecutor(30) as pool:
+                answers = list(pool.map(lambda _: timed(url), range(30)))
+            assert {status for status, _ in answers} == {503}
+            assert max(took for _, took in answers) < 2 * OUTAGE_SECONDS
+            assert origin.seen == []
+            assert timed(url, "/healthz")[0] == 200
+
+
+def test_a_server_that_is_not_there() -> None:
+    """Refused, or not to be found by name: 503; a visitor's call too, as a page where a page is wanted."""
+    origin = bare_origin()
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+    for server in (f"http://127.0.0.1:{port}", "http://waitroom.invalid:8000"):
+        with running(WaitroomGate(origin.app, room="shop", server=server)) as url, visiting(url) as visitor:
+            began = time.monotonic()
+            assert visitor.get("/x").status_code == 503
+            assert time.monotonic() - began < OUTAGE_SECONDS
+            assert visitor.get("/wait/shop").headers["content-type"] == "text/html; charset=utf-8"
+            answer = visitor.post("/v1/rooms/shop/enter")
+            assert answer.status_code == answer.json()["status"] == 503
+            assert int(answer.headers["retry-after"]) > 0
+    assert origin.seen == []
+
+
+def test_a_server_that_freezes_and_thaws(tmp_path: Path) -> None:
+    """503 in time, also while calls hang on it; afterwards all is as before, and no connection is lost for good."""
+    origin = bare_origin()
+    with sites.own_redis() as (redis_url, redis), sites.program(redis, redis_url, folder=tmp_path) as site:
+        room = site.make_room(capacity=1)
+        granted = site.pass_of_new(room)
+        with running(gated("server", origin.app, room, site)) as url:
+            assert timed(url, **{"X-Waitroom-Pass": granted})[0] == 200
+            os.kill(site.pid, signal.SIGSTOP)
+            try:
+                with ThreadPoolExecutor(60) as pool:
+                    calls = [pool.submit(timed, url, f"/v1/rooms/{room}") for _ in range(30)]
+                    asked = [pool.submit(timed, url, **{"X-Waitroom-Pass": granted}) for _ in range(30)]
+                    assert {asking.result()[0] for asking in asked} == {503}
+                    assert max(asking.result()[1] for asking in asked) < 2 * OUTAGE_SECONDS
+                    assert {call.result()[0] for call in calls} == {503}
+                    assert max(call.result()[1] for call in calls) < CALL_SECONDS
+            finally:
+                os.kill(site.pid, signal.SIGCONT)
+            until(lambda: timed(url, **{"X-Waitroom-Pass": granted})[0] == 200, what="recovery")
+            assert timed(url)[0] == 401
+            assert timed(url, f"/v1/rooms/{room}")[0] == 200
+    assert len(origin.seen) == 2
+
+
+# A Redis.
+
+
+@dataclass
+class Cut:
+    """An application on a Redis whose line can be cut, and the pass of who is inside."""
+
+    url: str
+    site: Site
+    link: Link
+    origin: Origin
+    granted: str
+
+
+@pytest.fixture(scope="module")
+def cut() -> Iterator[Cut]:
+    """Such an application; its room is full."""
+    origin = bare_origin()
+    with (
+        sites.own_redis() as (redis_url, redis),
+        links.linked(redis_url) as link,
+        sites.serving(redis, sites.settings_for(redis_url)) as site,
+    ):
+        granted = site.pass_of_new(site.make_room("shop", capacity=1))
+        gate = WaitroomGate(origin.app, room="shop", redis_url=link.url, signing_keys=[SIGNING_KEY])
+        with running(gate) as url:
+            yield Cut(url, site, link, origin, granted)
+
+
+@contextmanager
+def severed(link: Link, mode: links.Mode) -> Iterator[None]:
+    """The line is cut for a while."""
+    link.set_mode(mode)
+    try:
+        yield
+    finally:
+        link.set_mode("refused")
+        link.set_mode("open")
+
+
+@pytest.mark.parametrize("mode", ["refused", "silent", "frozen"])
+def test_a_redis_that_gives_no_answer(cut: Cut, mode: links.Mode | str) -> None:
+    """Who has a pass goes on (`when_down` is static), nobody else does, and visitors' calls say 503, all in time."""
+    cut.origin.seen.clear()
+    brought = {"X-Waitroom-Pass": cut.granted}
+    outage = sites.frozen(cut.site.redis) if mode == "frozen" else severed(cut.link, mode)  # type: ignore[arg-type]
+    with outage:
+        for path, headers, wanted in (
+            ("/x", {}, 401),
+            ("/x", {"Accept": "text/html"}, 303),
+            ("/x", brought, 200),
+            ("/wait/shop", {"Accept": "text/html"}, 503),
+            ("/v1/rooms/shop/status", brought, 401),
+        ):
+            status, took = timed(cut.url, path, **headers)
+            assert (path, status) == (path, wanted)
+            assert took < OUTAGE_SECONDS
+        assert fetch("POST", f"{cut.url}/v1/rooms/shop/enter").status_code == 503
+    assert len(cut.origin.seen) == 1
+    until(lambda: fetch("POST", f"{cut.url}/v1/rooms/shop/enter").status_code == 202, what="recovery")
+
+
+@pytest.mark.parametrize(("mode", "lifespan"), [("refused", "auto"), ("silent", "off")])
+def test_a_start_without_redis(mode: links.Mode, lifespan: str) -> None:
+    """The application starts, nobody gets in, and when Redis comes the room is there."""
+    origin = bare_origin()
+    with sites.own_redis() as (redis_url, _), links.linked(redis_url) as link:
+        link.set_mode(mode)
+        gate = WaitroomGate(
+            origin.app, room="shop", redis_url=link.url, signing_keys=[SIGNING_KEY], rooms={"shop": {"capacity": 5}}
+        )
+        with running(gate, lifespan=lifespan) as url:
+            for _ in range(3):
+                status, took = timed(url)
+                assert status in (401, 503)
+                assert took < OUTAGE_SECONDS
+            assert origin.seen == []
+            link.set_mode("refused")
+            link.set_mode("open")
+            until(lambda: timed(url)[0] == 200, what="the room")
+
+
+# Bugs (T37).
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyError, RuntimeError, OSError, AssertionError, TimeoutError])
+async def test_an_unexpected_failure_is_a_no(
+    site: Site, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    """Whatever goes wrong on the way to a decision, the application does not hear of the request."""
+
+    async def failing(*_: object) -> None:
+        raise error("made up")
+
+    monkeypatch.setattr(OwnInstance, "decide", failing)
+    origin = bare_origin()
+    gate = gated("redis", origin.app, "shop", site)
+    assert (await told(gate))[0]["status"] == 503
+    assert origin.seen == []
+
+
+async def test_a_keeper_that_cannot_be_opened_is_a_no(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For the gate and for visitors' calls; and it is tried again."""
+
+    def failing(*_: object) -> None:
+        raise ValueError("made up")
+
+    origin = bare_origin()
+    gate = gated("redis", origin.app, site.make_room("opened"), site)
+    with monkeypatch.context() as broken:
+        broken.setattr("waitroom.asgi.instance.assemble", failing)
+        assert (await told(gate))[0]["status"] == 503
+        assert (await told(gate, path="/v1/rooms/opened"))[0]["status"] == 503
+    assert origin.seen == []
+    assert (await told(gate))[0]["status"] == 200
+
+
+async def test_what_is_neither_request_nor_websocket_is_not_let_through(site: Site) -> None:
+    """A kind of connection that nobody has thought of."""
+    origin = bare_origin()
+    with pytest.raises(ValueError, match=r"unknown type 'webtransport'"):
+        await told(gated("redis", origin.app, "shop", site), type="webtransport")
+    assert origin.seen == []

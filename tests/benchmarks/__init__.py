@@ -1,0 +1,1 @@
+"""Tests of what measures: never of what was measured."""

@@ -1,0 +1,74 @@
+"""Benchmarks run, briefly: that they do, and what they leave behind. Their figures mean nothing here."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.__main__ import BENCHMARKS
+from benchmarks.scripts import BATCHES
+from benchmarks.servers import ROOT
+from tests import servers
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(150)]
+
+
+@pytest.fixture(autouse=True)
+def _wrk() -> None:
+    if shutil.which("wrk") is None:
+        servers.missing("wrk")
+
+
+def _python(*arguments: str) -> str:
+    done = subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=140)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_endpoints() -> None:
+    """Every kind of answer is the right one, to distinct visitors, with an account of who took the time."""
+    said = _python("-m", "benchmarks.endpoints", "--quick", "--json")
+    rows = {row["endpoint"]: row for row in json.loads(said)["rows"]}
+    assert len(rows) == 7
+    assert {name: row["bad"] for name, row in rows.items()} == dict.fromkeys(rows, 0)
+    assert all(row["per_second"] > 0 and row["ratio"] > 0 for row in rows.values())
+    assert rows["enter"]["redis_us"] > rows["gate_pass"]["redis_us"]
+    assert rows["nginx_admitted"]["nginx_us"] > 0 < rows["nginx_admitted"]["origin_us"]
+
+
+def test_a_run_leaves_a_folder_behind(tmp_path: Path) -> None:
+    """The report of the scripts, its plots, and a page with the budgets; the other benchmarks are left out."""
+    folder = tmp_path / "results"
+    said = _python("-m", "benchmarks", "--quick", "--only", "scripts", "--folder", str(folder))
+    report = json.loads((folder / "scripts.json").read_text())
+    scripts = {row["script"] for row in report["rows"]}
+    assert scripts == {
+        "enter",
+        "enter, restored",
+        "status",
+        "leave",
+        "extend",
+        "admit",
+        "expire",
+        "read",
+        "lease",
+        "configure",
+    }
+    assert {row["batch"] for row in report["rows"]} <= set(BATCHES)
+    assert all(row["calls"] > 0 and row["script_us"] > 0 for row in report["rows"])
+    assert {path.name for path in folder.iterdir()} == {
+        *("README.md", "scripts.json", "scripts-batch.svg", "scripts-length.svg"),
+    }
+    assert "not measured" in said
+    assert "enter, restored" in (folder / "README.md").read_text()
+
+
+def test_every_benchmark_is_known() -> None:
+    """A module with a `main` is one of those that `make bench` runs."""
+    with_main = {path.stem for path in (ROOT / "benchmarks").glob("*.py") if "\ndef main()" in path.read_text()}
+    assert with_main - {"__main__"} <= {each.name for each in BENCHMARKS}

@@ -1,0 +1,112 @@
+"""Rooms, and what happens in them and on the way to them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from tests.relay import Mishap, Relay
+from tests.web import links, sites
+from tests.web.sites import PATIENCE_SECONDS, Site
+from waitroom.client import (
+    Admitted,
+    Slot,
+    WaitroomClient,
+)
+
+QUICK: dict[str, Any] = {"capacity": 1, "abandon_seconds": 0.6}
+
+#: A room for holders, whose slots end soon.
+SLIDING: dict[str, Any] = QUICK | {"sliding": True, "session_seconds": 1.5}
+
+
+def sizes(site: Site, room: str) -> tuple[int, int]:
+    """How many wait in the room, and how many are inside."""
+    document = site.admin("GET", f"/{room}").json()
+    return document["waiting"], document["occupancy"]
+
+
+def count(site: Site, room: str, name: str) -> int:
+    """One of the room's counts."""
+    return int(site.admin("GET", f"/{room}").json()["counts"][name])
+
+
+async def until(condition: Callable[[], object], what: str) -> None:
+    """Poll until the condition holds; fails when it does not in time."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} did not come true"
+        await asyncio.sleep(0.02)
+
+
+async def filled(client: WaitroomClient, room: str) -> Admitted:
+    """The place of somebody who fills a room of one."""
+    inside = await client.wait_until_admitted(room)
+    assert isinstance(await client.enter(room, proof=inside.proof), Admitted)
+    return inside
+
+
+def once(mishap: Mishap, word: str, *, times: int = 1) -> Callable[[str], Mishap | None]:
+    """That mishap for the first requests with that word in their line."""
+    left = [mishap] * times
+    return lambda line: left.pop() if word in line and left else None
+
+
+@contextmanager
+def outage(site: Site, link: links.Link, *, silent: bool) -> Iterator[None]:
+    """Redis refuses connections, or does not answer on those there are."""
+    if silent:
+        with sites.frozen(site.redis):
+            yield
+        return
+    link.set_mode("refused")
+    try:
+        yield
+    finally:
+        link.set_mode("open")
+
+
+async def hold(client: WaitroomClient, room: str, work: Callable[[Slot], Awaitable[None]]) -> None:
+    """Hold a slot while that is done."""
+    async with client.admission(room) as slot:
+        await work(slot)
+
+
+async def taken_away(site: Site, slot: Slot) -> None:
+    """Take the slot back, and run until that stops it."""
+    site.leave(slot.room, slot.proof)
+    await asyncio.sleep(PATIENCE_SECONDS)
+    pytest.fail("the block was not cancelled")
+
+
+async def stopped(slot: Slot) -> None:
+    """Run until stopped, which must be in time by the client's own clock."""
+    try:
+        await asyncio.sleep(PATIENCE_SECONDS * 10)
+    finally:
+        assert time.monotonic() < slot.place.lasts_until
+
+
+def is_settled() -> bool:
+    """Whether no cancellation of the current task is left over."""
+    task = asyncio.current_task()
+    assert task is not None
+    return task.cancelling() == 0
+
+
+def slowed(relay: Relay, word: str, wait: Callable[..., Awaitable[object]], *arguments: object) -> None:
+    """Answers to requests with that word in their line come after that wait, though they are carried out at once."""
+    asked = relay._ask
+
+    async def slowly(line: str, headers: dict[str, str]) -> bytes:
+        found = await asked(line, headers)
+        if word in line:
+            await wait(*arguments)
+        return found
+
+    relay._ask = slowly  # type: ignore[method-assign]

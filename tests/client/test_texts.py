@@ -1,0 +1,60 @@
+"""What the texts say of the client."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from tests.client.scene import (
+    SLIDING,
+    count,
+)
+from tests.web.sites import Site
+from waitroom import client as package
+from waitroom.client import (
+    ClientError,
+    WaitroomClient,
+    errors,
+)
+
+#: The project's folder.
+ROOT = Path(__file__).parent.parent.parent
+
+
+def examples() -> list[str]:
+    """The programs in the client's docstring and, once it has one, in the README."""
+    documents = [
+        WaitroomClient.__doc__ or "",
+        (ROOT / "README.md").read_text(encoding="utf-8"),
+    ]
+    blocks = [re.findall(r"```python\n(.*?)```", text, re.DOTALL) for text in documents]
+    return [textwrap.dedent(block) for found in blocks for block in found if "waitroom.client" in block]
+
+
+@pytest.mark.parametrize("number", range(len(examples())))
+def test_the_examples_run(site: Site, number: int) -> None:
+    """Each is a whole program; only the server's address and the room's name are put in."""
+    room = site.make_room(**SLIDING)
+    code = examples()[number].replace("http://127.0.0.1:8000", site.url).replace('"reports"', repr(room))
+    assert room in code
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert count(site, room, "left") == 1
+
+
+def test_the_texts_have_examples() -> None:
+    """There is one to run."""
+    assert examples()
+
+
+def test_every_error_stands_in_the_tree() -> None:
+    """The package's docstring lists its errors, each below its base."""
+    tree = package.__doc__ or ""
+    names = [name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, ClientError)]
+    assert sorted(re.findall(r"^[│├└─ ]*([A-Z]\w+)", tree.split("RoomUnknown.")[1], re.MULTILINE)) == sorted(names)
+    assert set(names) <= set(package.__all__)

@@ -1,0 +1,40 @@
+"""Fixtures: both versions of nginx, and worlds around them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.deploy import image as images
+from tests.deploy import worlds
+from tests.deploy.dockerfile import Stage
+from tests.deploy.worlds import Builder, World
+
+
+@pytest.fixture(params=worlds.BINARIES)
+def binary(request: pytest.FixtureRequest) -> Path:
+    """An nginx."""
+    return worlds.binary(request.param)
+
+
+@pytest.fixture
+def build(binary: Path, tmp_path: Path) -> Iterator[Builder]:
+    """Builds a world on an nginx."""
+    with ExitStack() as stack:
+        yield Builder(binary, tmp_path, stack)
+
+
+@pytest.fixture
+def world(build: Builder) -> World:
+    """The example as it stands."""
+    return build()
+
+
+@pytest.fixture(scope="session")
+def image() -> Iterator[Stage]:
+    """What the Dockerfile makes, without a container engine; one for the whole run."""
+    with images.built() as stage:
+        yield stage

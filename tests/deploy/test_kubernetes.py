@@ -1,0 +1,279 @@
+"""The Kubernetes manifests: everything that one of them names is there, here or in the program."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from tests.deploy import project
+from tests.deploy.dockerfile import parsed
+from waitroom import __version__, cli, redis_url, settings
+from waitroom.errors import SettingsError
+from waitroom.settings import ServerSettings
+
+FOLDER: Final = project.DEPLOY / "kubernetes"
+KUSTOMIZATION: Final = project.documents(FOLDER / "kustomization.yaml")[0]
+
+#: Not applied by themselves: to be copied, or to be added.
+ASIDE: Final = {"secret.example.yaml", "ingress-nginx.example.yaml", "autoscaler.yaml"}
+
+KEYS: Final = {
+    "WAITROOM_ADMIN_KEY": "0123456789abcdefghij-ABCDEFGHIJ0",
+    "WAITROOM_SIGNING_KEYS": "k1:" + "0123456789ab" * 4,
+}
+
+
+def everything() -> list[dict[str, Any]]:
+    """Every object of every manifest, the examples too."""
+    files = sorted(FOLDER.glob("*.yaml"))
+    return [thing for file in files if file.name != "kustomization.yaml" for thing in project.documents(file)]
+
+
+def the(kind: str, name: str, *, namespace: str | None = None) -> dict[str, Any]:
+    """The one object of that kind and name."""
+    (found,) = (
+        thing
+        for thing in everything()
+        if (thing["kind"], thing["metadata"]["name"]) == (kind, name)
+        and namespace in (None, thing["metadata"].get("namespace"))
+    )
+    return found
+
+
+def pod(kind: str, name: str) -> dict[str, Any]:
+    """The pod that an object makes."""
+    found: dict[str, Any] = the(kind, name)["spec"]["template"]["spec"]
+    return found
+
+
+def container(kind: str, name: str) -> dict[str, Any]:
+    """The one container of that pod."""
+    (found,) = pod(kind, name)["containers"]
+    assert isinstance(found, dict)
+    return found
+
+
+def environment() -> dict[str, str]:
+    """The variables that the instances are given as plain values."""
+    return {entry["name"]: entry["value"] for entry in container("Deployment", "waitroom")["env"] if "value" in entry}
+
+
+def image_says(word: str) -> str:
+    """The last instruction of that word in the Dockerfile."""
+    return [instruction.rest for instruction in parsed(project.DEPLOY / "Dockerfile") if instruction.word == word][-1]
+
+
+WORKLOADS: Final = [("Deployment", "waitroom"), ("StatefulSet", "redis")]
+
+
+def test_kustomize_lists_every_manifest() -> None:
+    """What lies in the folder is applied, or known to be an example; the version is this one."""
+    files = {file.name for file in FOLDER.glob("*.yaml")} - {"kustomization.yaml"}
+    assert set(KUSTOMIZATION["resources"]) == files - ASIDE
+    (image,) = KUSTOMIZATION["images"]
+    assert image["name"] == container("Deployment", "waitroom")["image"]
+    assert image["newTag"] == __version__
+    assert KUSTOMIZATION["namespace"] == the("Namespace", "waitroom")["metadata"]["name"]
+
+
+@pytest.mark.parametrize(("kind", "name"), WORKLOADS)
+def test_selectors_find_their_pods(kind: str, name: str) -> None:
+    """Workload, service and policy of that name select the pod's labels."""
+    labels = the(kind, name)["spec"]["template"]["metadata"]["labels"]
+    assert the(kind, name)["spec"]["selector"]["matchLabels"].items() <= labels.items()
+    assert the("Service", name)["spec"]["selector"].items() <= labels.items()
+    assert the("NetworkPolicy", name)["spec"]["podSelector"]["matchLabels"].items() <= labels.items()
+    for spread in pod(kind, name).get("topologySpreadConstraints", []):
+        assert spread["labelSelector"]["matchLabels"].items() <= labels.items()
+
+
+@pytest.mark.parametrize(("kind", "name"), WORKLOADS)
+def test_ports_have_one_name_everywhere(kind: str, name: str) -> None:
+    """Probes, service and network policy name a port of the container."""
+    ports = {port["name"]: port["containerPort"] for port in container(kind, name)["ports"]}
+    (served,) = the("Service", name)["spec"]["ports"]
+    assert ports[served["targetPort"]] == served["port"]
+    probes = [container(kind, name)[probe] for probe in container(kind, name) if probe.endswith("Probe")]
+    assert probes
+    assert {(probe.get("httpGet") or probe["tcpSocket"])["port"] for probe in probes} <= ports.keys()
+    for rule in the("NetworkPolicy", name)["spec"]["ingress"]:
+        assert {port["port"] for port in rule["ports"]} <= ports.keys()
+
+
+@pytest.mark.parametrize(("kind", "name"), WORKLOADS)
+def test_pods_may_do_little(kind: str, name: str) -> None:
+    """What the namespace's `restricted` level wants, and a root file system that nobody writes to."""
+    own, inner = pod(kind, name)["securityContext"], container(kind, name)["securityContext"]
+    assert own["runAsNonRoot"] is True
+    assert own["runAsUser"] > 0
+    assert own["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert inner["allowPrivilegeEscalation"] is False
+    assert inner["readOnlyRootFilesystem"] is True
+    assert inner["capabilities"] == {"drop": ["ALL"]}
+    assert pod(kind, name)["automountServiceAccountToken"] is False
+    assert "memory" in container(kind, name)["resources"]["limits"]
+
+
+@pytest.mark.parametrize(("kind", "name"), WORKLOADS)
+def test_every_mount_has_its_volume(kind: str, name: str) -> None:
+    """Volumes and mounts fit; config maps and keys of the Secret exist."""
+    volumes = {volume["name"]: volume for volume in pod(kind, name)["volumes"]}
+    claimed = {claim["metadata"]["name"] for claim in the(kind, name)["spec"].get("volumeClaimTemplates", [])}
+    assert {mount["name"] for mount in container(kind, name)["volumeMounts"]} == volumes.keys() | claimed
+    generated = {generator["name"]: generator["files"] for generator in KUSTOMIZATION["configMapGenerator"]}
+    for volume in volumes.values():
+        if "configMap" in volume:
+            assert volume["configMap"]["name"] in generated
+        if "secret" in volume:
+            secret = the("Secret", volume["secret"]["secretName"])
+            assert {item["key"] for item in volume["secret"]["items"]} <= secret["stringData"].keys()
+
+
+def test_the_instances_run_as_the_image_means_it() -> None:
+    """User, command, folders and port are those of the Dockerfile."""
+    found = container("Deployment", "waitroom")
+    user, group = map(int, image_says("USER").split(":"))
+    security = pod("Deployment", "waitroom")["securityContext"]
+    assert (security["runAsUser"], security["runAsGroup"], security["fsGroup"]) == (user, group, group)
+    assert project.faults_of_command(found["args"]) == []
+    assert [port["containerPort"] for port in found["ports"]] == [ServerSettings().port] == [int(image_says("EXPOSE"))]
+    mounts = {mount["mountPath"]: mount["name"] for mount in found["volumeMounts"]}
+    assert image_says("VOLUME") in mounts
+    assert "tmp" in mounts.values()
+    config = Path(found["args"][found["args"].index("--config") + 1])
+    assert str(config.parent) in mounts
+    assert (FOLDER / config.name).is_file()
+    assert str(Path(environment()["WAITROOM_REDIS_PASSWORD_FILE"]).parent) in mounts
+
+
+def test_every_variable_is_a_setting_and_every_key_is_in_the_secret() -> None:
+    """No variable that nobody reads; keys come from the Secret only."""
+    entries = container("Deployment", "waitroom")["env"]
+    assert {entry["name"] for entry in entries} <= project.variables()
+    secret = the("Secret", "waitroom")["stringData"]
+    from_secret = {
+        entry["name"]: entry["valueFrom"]["secretKeyRef"]["key"] for entry in entries if "valueFrom" in entry
+    }
+    assert from_secret.keys() == KEYS.keys()
+    assert set(from_secret.values()) <= secret.keys()
+    # An example's secrets are none: no instance starts with them.
+    assert all("REPLACE" in value for value in secret.values())
+
+
+def test_the_settings_are_sound_and_lead_to_the_redis_beside_them() -> None:
+    """The file with the pod's environment is accepted for production."""
+    given = {name: value for name, value in environment().items() if name != "WAITROOM_REDIS_PASSWORD_FILE"}
+    loaded = settings.load(FOLDER / "waitroom.toml", environment={**given, **KEYS})
+    assert loaded.production
+    assert loaded.secure
+    (port,) = the("Service", "redis")["spec"]["ports"]
+    assert redis_url.parse(loaded.redis_url).hosts == (("redis", port["port"]),)
+
+
+def test_a_services_variables_would_break_the_settings() -> None:
+    """Why service links are off: Kubernetes would set WAITROOM_PORT for a Service of that name."""
+    with pytest.raises(SettingsError, match="port"):
+        settings.load(environment={"WAITROOM_PORT": "tcp://10.96.0.10:8000"})
+    assert the("Service", "waitroom")
+    assert pod("Deployment", "waitroom")["enableServiceLinks"] is False
+
+
+def test_probes_ask_what_is_answered() -> None:
+    """The addresses exist; an outage of Redis kills nobody, and closes no gate before its passes have ended."""
+    found = container("Deployment", "waitroom")
+    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+        assert project.is_answered(found[probe]["httpGet"]["path"])
+    assert found["livenessProbe"]["httpGet"]["path"] == found["startupProbe"]["httpGet"]["path"] == "/livez"
+    ready = found["readinessProbe"]
+    assert ready["httpGet"]["path"] == "/readyz"
+    rooms = settings.load(FOLDER / "waitroom.toml", environment={}).rooms
+    longest = max(room.session_seconds for room in rooms.values())
+    assert ready["periodSeconds"] * ready["failureThreshold"] >= longest
+
+
+def test_stopping_leaves_time_for_draining() -> None:
+    """The pod is given longer than it drains and answers what is in flight, and proxies time to hear of it."""
+    drain = float(environment()["WAITROOM_DRAIN_SECONDS"])
+    assert drain >= 10
+    assert pod("Deployment", "waitroom")["terminationGracePeriodSeconds"] >= drain + cli._GRACE_SECONDS + 5
+
+
+def test_disruptions_and_growth_are_for_the_deployment() -> None:
+    """The budget and the autoscaler name it, and never ask for fewer than it has."""
+    deployment = the("Deployment", "waitroom")
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    assert the("PodDisruptionBudget", "waitroom")["spec"]["selector"]["matchLabels"].items() <= labels.items()
+    target = the("HorizontalPodAutoscaler", "waitroom")["spec"]
+    assert target["scaleTargetRef"] == {"apiVersion": "apps/v1", "kind": "Deployment", "name": "waitroom"}
+    assert target["minReplicas"] >= deployment["spec"]["replicas"] >= 3
+    assert deployment["spec"]["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
+
+
+def test_the_network_is_closed_but_for_what_is_named() -> None:
+    """Nobody reaches anybody by default; only instances reach Redis, and they reach only it and the name server."""
+    default = the("NetworkPolicy", "nobody-else")["spec"]
+    assert default == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    waitroom, redis = (the(kind, name)["spec"]["template"]["metadata"]["labels"] for kind, name in WORKLOADS)
+    (entry,) = the("NetworkPolicy", "redis")["spec"]["ingress"]
+    assert entry["from"] == [{"podSelector": {"matchLabels": waitroom}}]
+    assert "egress" not in the("NetworkPolicy", "redis")["spec"]
+    to_redis, to_names = the("NetworkPolicy", "waitroom")["spec"]["egress"]
+    assert to_redis["to"] == [{"podSelector": {"matchLabels": redis}}]
+    assert {port["port"] for port in to_redis["ports"]} == {6379}
+    assert {port["port"] for port in to_names["ports"]} == {53}
+
+
+def test_redis_is_set_up_as_in_compose() -> None:
+    """The same image, the same options: what differs is where the files are put."""
+    compose = project.documents(project.DEPLOY / "compose.yaml")[0]["services"]["redis"]
+    found = container("StatefulSet", "redis")
+    assert found["image"] == compose["image"]
+    here, there = (dict(zip(words[::2], words[1::2], strict=True)) for words in (found["args"], compose["command"]))
+    assert {name for name in here.keys() | there.keys() if here.get(name) != there.get(name)} == {"--aclfile"}
+
+
+def test_metrics_are_where_prometheus_is_told_to_look() -> None:
+    """The pod's annotations."""
+    notes = the("Deployment", "waitroom")["spec"]["template"]["metadata"]["annotations"]
+    assert project.is_answered(notes["prometheus.io/path"])
+    assert int(notes["prometheus.io/port"]) == ServerSettings().port
+
+
+# The example for ingress-nginx.
+
+_PREFIX: Final = "nginx.ingress.kubernetes.io/"
+
+
+def test_the_gated_ingress_asks_the_service() -> None:
+    """The address of the check is the Service's, and an instance answers there; the page takes the return address."""
+    notes = the("Ingress", "shop", namespace="shop")["metadata"]["annotations"]
+    asked = urlsplit(notes[f"{_PREFIX}auth-url"])
+    (port,) = the("Service", "waitroom")["spec"]["ports"]
+    assert asked.hostname == f"waitroom.{KUSTOMIZATION['namespace']}.svc.cluster.local"
+    assert asked.port == port["port"]
+    assert re.fullmatch(r"/gate/[a-z0-9_-]+", asked.path)
+    assert project.is_answered(asked.path)
+    page = urlsplit(notes[f"{_PREFIX}auth-signin"])
+    assert project.is_answered(page.path)
+    assert parse_qs(page.query) == {notes[f"{_PREFIX}auth-signin-redirect-param"]: ["$escaped_request_uri"]}
+    assert page.path.rpartition("/")[2] == asked.path.rpartition("/")[2]
+    assert not [
+        name for name in notes if re.search("auth-(keepalive|cache-key|response-headers|snippet)|satisfy", name)
+    ]
+
+
+def test_only_what_visitors_call_is_let_through_ungated() -> None:
+    """The instances' other addresses are not to be had from outside."""
+    ingress = the("Ingress", "waitroom", namespace="waitroom")
+    (rule,) = ingress["spec"]["rules"]
+    assert {path["path"] for path in rule["http"]["paths"]} == {"/v1", "/wait"}
+    (port,) = the("Service", "waitroom")["spec"]["ports"]
+    for path in rule["http"]["paths"]:
+        assert path["backend"]["service"] == {"name": "waitroom", "port": {"name": port["name"]}}
+    assert not [name for name in ingress["metadata"]["annotations"] if "auth" in name]
+    gated = the("Ingress", "shop", namespace="shop")
+    assert gated["spec"]["rules"][0]["host"] == rule["host"]

@@ -1,0 +1,206 @@
+"""Event streams through real nginx: at once, for long, so many per address, and gone when the visitor is."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+from tests.deploy import worlds
+from tests.servers import DEADLINE_SECONDS
+from tests.system.http import browsing
+from tests.system.listening import Listener, all_listen
+from tests.system.processes import serving
+from waitroom.demo.nginx import Site, configuration_folder
+
+_PATH: Final = "/v1/rooms/shop/events"
+
+_HEAD: Final = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@dataclass
+class Streams:
+    """An instance that streams: each stream's writing end, in order of arrival, and the requests' heads."""
+
+    port: int = 0
+    heads: list[bytes] = field(default_factory=list)
+    ends: list[asyncio.StreamWriter] = field(default_factory=list)
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    gone: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def say(self, number: int, text: bytes) -> None:
+        """Send an event on a stream."""
+        self.ends[number].write(b"%x\r\n%s\r\n" % (len(text), text))
+
+
+@asynccontextmanager
+async def _streaming() -> AsyncIterator[Streams]:
+    streams = Streams()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        streams.heads.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(_HEAD)
+        streams.ends.append(writer)
+        streams.arrived.set()
+        with suppress(ConnectionError):
+            await reader.read()
+        streams.gone.set()
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    streams.port = server.sockets[0].getsockname()[1]
+    try:
+        yield streams
+    finally:
+        server.close()
+        for end in streams.ends:
+            end.close()
+        await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def _nginx(program: Path, folder: Path, streams: Streams, *edits: tuple[str, str]) -> AsyncIterator[int]:
+    """nginx in front of the streaming instance; `edits` are made in waitroom-locations.conf."""
+    locations = (configuration_folder() / "waitroom-locations.conf").read_text()
+    for old, new in edits:
+        assert old in locations
+        locations = locations.replace(old, new)
+
+    def site(port: int) -> Site:
+        return Site(port=port, room="shop", instances=(streams.port,), origin=streams.port)
+
+    with worlds.running(program, folder, site, files={"waitroom-locations.conf": locations}) as port:
+        yield port
+
+
+@asynccontextmanager
+async def _listening(port: int) -> AsyncIterator[asyncio.StreamReader]:
+    """A visitor's connection that has asked for the events."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(f"GET {_PATH}?a=1 HTTP/1.1\r\nHost: shop\r\nCookie: a=1\r\nLast-Event-ID: 7\r\n\r\n".encode())
+    try:
+        yield reader
+    finally:
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+def _master(folder: Path, port: int) -> psutil.Process:
+    return psutil.Process(int((folder / f"nginx-{port}" / "nginx.pid").read_text()))
+
+
+async def _until(reader: asyncio.StreamReader, text: bytes) -> bytes:
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        return await reader.readuntil(text)
+
+
+async def test_an_event_arrives_before_the_next_is_said(binary: Path, tmp_path: Path) -> None:
+    """Nothing waits for a buffer to fill; and the stream may be silent for longer than other answers."""
+    async with _streaming() as streams:
+        soon = ("proxy_read_timeout 5s;", "proxy_read_timeout 500ms;")
+        async with _nginx(binary, tmp_path, streams, soon) as port, _listening(port) as visitor:
+            head = await _until(visitor, b"\r\n\r\n")
+            assert b"text/event-stream" in head
+            for number in range(3):
+                streams.say(0, b"data: %d\n\n" % number)
+                await _until(visitor, b"data: %d\n\n" % number)
+            await asyncio.sleep(1.2)
+            streams.say(0, b"data: late\n\n")
+            await _until(visitor, b"data: late\n\n")
+            assert streams.heads[0].startswith(f"GET {_PATH}?a=1 HTTP/1.1\r\n".encode())
+            assert b"\r\nLast-Event-ID: 7\r\n" in streams.heads[0]
+            assert b"\r\nCookie: a=1\r\n" in streams.heads[0]
+
+
+async def test_a_stream_ends_at_the_instance_when_the_visitor_goes(binary: Path, tmp_path: Path) -> None:
+    async with _streaming() as streams, _nginx(binary, tmp_path, streams) as port:
+        async with _listening(port) as visitor:
+            await _until(visitor, b"\r\n\r\n")
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            await streams.gone.wait()
+
+
+async def test_one_address_holds_so_many_streams_and_no_more(binary: Path, tmp_path: Path) -> None:
+    fewer = ("limit_conn waitroom_streams 500;", "limit_conn waitroom_streams 2;")
+    async with _streaming() as streams, _nginx(binary, tmp_path, streams, fewer) as port:
+        async with _listening(port) as first, _listening(port) as second:
+            for visitor in (first, second):
+                assert b" 200 " in await _until(visitor, b"\r\n\r\n")
+            async with _listening(port) as third:
+                head = await _until(third, b"\r\n\r\n")
+                assert head.startswith(b"HTTP/1.1 429 ")
+                assert b"Retry-After: " in head
+                assert b"application/problem+json" in head
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while True:  # nginx notices a moment later that they are gone
+                async with _listening(port) as again:
+                    if b" 200 " in await _until(again, b"\r\n\r\n"):
+                        return
+
+
+async def test_a_visitor_who_does_not_read_holds_little(binary: Path, tmp_path: Path) -> None:
+    """What is said piles up at the instance, which can tell and hang up, and not in a file of nginx's."""
+    async with _streaming() as streams, _nginx(binary, tmp_path, streams) as port, _listening(port) as visitor:
+        await _until(visitor, b"\r\n\r\n")
+        event = b"data: " + b"x" * 65_000 + b"\n\n"
+        said = 0
+        with suppress(TimeoutError):
+            while said < 64 << 20:
+                streams.say(0, event)
+                said += len(event)
+                async with asyncio.timeout(1):
+                    await streams.ends[0].drain()
+        assert said < 64 << 20
+        assert _files(tmp_path, "nginx-*/proxy_temp/**/*") == []
+
+
+async def test_an_instances_own_stream(binary: Path, tmp_path: Path) -> None:
+    """A real instance behind it: the place at once, the admission within a tick or two, and the end."""
+    folder = tmp_path / "instance"
+    with (
+        serving(folder, rooms={"shop": {"capacity": 1}}) as served,
+        worlds.running(
+            binary, tmp_path, lambda port: Site(port=port, room="shop", instances=(served.port,), origin=served.port)
+        ) as port,
+    ):
+        async with browsing(2, port) as browsers:
+            for browser in browsers:
+                await browser.ask("POST", "/v1/rooms/shop/enter")
+            listener = Listener(port, "shop", browsers[1])
+            async with all_listen([listener]):
+                assert [event.name for event in listener.told] == ["place"]
+                assert (await browsers[0].ask("POST", "/v1/rooms/shop/leave"))[0] == 204
+                assert (await listener.end())[-1] == "admitted"
+                assert listener.whole
+            status, document = await browsers[1].ask("GET", "/v1/rooms/shop/status")
+    assert (status, document["state"]) == (200, "admitted")
+
+
+def _files(folder: Path, pattern: str) -> list[Path]:
+    return [path for path in folder.glob(pattern) if path.is_file()]
+
+
+async def test_a_reload_ends_no_stream(binary: Path, tmp_path: Path) -> None:
+    """The worker of before goes on for who listens, and a new one answers who comes (F29)."""
+    async with _streaming() as streams, _nginx(binary, tmp_path, streams) as port:
+        master = _master(tmp_path, port)
+        before = set(master.children())
+        async with _listening(port) as visitor:
+            await _until(visitor, b"\r\n\r\n")
+            master.send_signal(signal.SIGHUP)
+            async with asyncio.timeout(DEADLINE_SECONDS):
+                while set(master.children()) <= before:
+                    await asyncio.sleep(0.01)
+            streams.say(0, b"data: after\n\n")
+            await _until(visitor, b"data: after\n\n")
+            async with _listening(port) as another:
+                assert b" 200 " in await _until(another, b"\r\n\r\n")

@@ -1,0 +1,228 @@
+"""The files of deploy/proxies held against the project: above all those of Envoy and Traefik, which no test runs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.deploy.project import DEPLOY, documents, is_answered
+from tests.web import sites
+from waitroom.instance import assemble
+from waitroom.web.forward import HEADERS
+from waitroom.web.proofs import ProofDesk
+
+FOLDER = DEPLOY / "proxies"
+FILES = sorted(path for path in FOLDER.rglob("*") if path.is_file())
+
+#: What every file calls the instances and the origin.
+INSTANCES = {8001, 8002}
+ORIGIN = 9000
+
+Document = dict[str, Any]
+
+
+@pytest.fixture
+def envoy() -> Document:
+    """Envoy's file."""
+    (document,) = documents(FOLDER / "envoy" / "envoy.yaml")
+    return document
+
+
+@pytest.fixture
+def traefik() -> tuple[Document, Document]:
+    """Traefik's static and dynamic files."""
+    (static,), (dynamic,) = (documents(FOLDER / "traefik" / name) for name in ("traefik.yaml", "waitroom.yaml"))
+    return static, dynamic["http"]
+
+
+def test_every_file_is_in_the_readme() -> None:
+    """Each file has its row, and each row its file."""
+    readme = (FOLDER / "README.md").read_text()
+    rows = "\n".join(line for line in readme.splitlines() if line.startswith("| `"))
+    named = set(re.findall(r"`((?:caddy|haproxy|traefik|envoy)/\w+(?:\.\w+)?)`", rows))
+    assert named == {str(path.relative_to(FOLDER)) for path in FILES if path.name != "README.md"}
+
+
+def test_the_readmes_links_lead_somewhere() -> None:
+    """Every relative link is a file of the project."""
+    links = re.findall(r"\]\(([^)#]+)", (FOLDER / "README.md").read_text())
+    assert links
+    assert [link for link in links if not (FOLDER / link).exists()] == []
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path.suffix != ".md"], ids=lambda path: path.name)
+def test_addresses_and_ports_are_the_same_everywhere(path: Any) -> None:
+    """Loopback only, and no port that the README does not name."""
+    text = path.read_text()
+    ports = {int(port) for port in re.findall(r"127\.0\.0\.1(?::|, port_value: )(\d+)", text)}
+    assert ports <= INSTANCES | {ORIGIN, 8099}
+    assert set(re.findall(r"\b\d+\.\d+\.\d+\.\d+\b", text)) <= {"127.0.0.1", "0.0.0.0"}
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path.suffix != ".md"], ids=lambda path: path.name)
+def test_addresses_of_ours_are_answered(path: Any) -> None:
+    """Every path that a file asks an instance for is one that it has."""
+    text = re.sub(r"(?m)^\s*(#|--).*", "", path.read_text())
+    text = text.replace("{args[0]}", "shop").replace('" .. room', 'shop"')
+    for asked in re.findall(r"(/forward-auth/\w+|/livez|/readyz)\b", text):
+        assert is_answered(asked), asked
+    for prefix in re.findall(r"(?<![\w.])(/v1/|/wait/)", text):
+        assert is_answered({"/v1/": "/v1/rooms/shop", "/wait/": "/wait/shop"}[prefix])
+
+
+# Envoy.
+
+
+def manager(envoy: Document) -> Document:
+    """The settings of the HTTP connection manager."""
+    (listener,) = envoy["static_resources"]["listeners"]
+    ((only,),) = [chain["filters"] for chain in listener["filter_chains"]]
+    found: Document = only["typed_config"]
+    return found
+
+
+def gate_of(envoy: Document) -> Document:
+    """The settings of ext_authz."""
+    gate, router = manager(envoy)["http_filters"]
+    assert (gate["name"], router["name"]) == ("envoy.filters.http.ext_authz", "envoy.filters.http.router")
+    found: Document = gate["typed_config"]
+    return found
+
+
+def names(listed: Document) -> list[str]:
+    """The header names of a list of matchers, each exact and in any case."""
+    assert all(pattern.keys() == {"exact", "ignore_case"} and pattern["ignore_case"] for pattern in listed["patterns"])
+    return [pattern["exact"] for pattern in listed["patterns"]]
+
+
+def test_envoy_fails_closed_and_normalises(envoy: Document) -> None:
+    """Without an answer nobody goes on; paths are normalised, so that each begins with a slash; nothing is believed."""
+    assert gate_of(envoy)["failure_mode_allow"] is False
+    assert gate_of(envoy)["status_on_error"] == {"code": "ServiceUnavailable"}
+    settings = manager(envoy)
+    assert (settings["normalize_path"], settings["use_remote_address"]) == (True, True)
+    assert settings["common_http_protocol_options"]["headers_with_underscores_action"] == "REJECT_REQUEST"
+
+
+def test_envoy_asks_the_gate_with_what_it_reads(envoy: Document) -> None:
+    """The listed headers are the endpoint's, the visitor's path is appended to the room's, the cookie comes back."""
+    service = gate_of(envoy)["http_service"]
+    assert names(gate_of(envoy)["allowed_headers"]) == list(HEADERS)
+    assert is_answered(service["path_prefix"] + "/cart/x")
+    assert not service["path_prefix"].endswith("/")
+    assert service["server_uri"]["cluster"] == "waitroom"
+    answer = service["authorization_response"]
+    assert names(answer.pop("allowed_client_headers_on_success")) == ["set-cookie"]
+    assert answer == {}, "with allowed_client_headers some headers of a no would be lost, and the origin needs none"
+
+
+def test_envoy_gates_every_way_to_the_origin(envoy: Document) -> None:
+    """Only what goes to the instances goes ungated."""
+    (host,) = manager(envoy)["route_config"]["virtual_hosts"]
+    assert host["domains"] == ["*"]
+    assert "typed_per_filter_config" not in host
+    ways = {}
+    for route in host["routes"]:
+        per_route = route.get("typed_per_filter_config", {})
+        free = per_route.get("envoy.filters.http.ext_authz", {}).get("disabled", False)
+        ways[route["match"]["prefix"]] = (route["route"]["cluster"], free)
+    assert ways == {"/v1/": ("waitroom", True), "/wait/": ("waitroom", True), "/": ("origin", False)}
+    assert host["routes"][-1]["request_headers_to_remove"] == ["x-waitroom-pass"]
+
+
+def test_envoys_clusters_are_the_instances_and_the_origin(envoy: Document) -> None:
+    """Each cluster that is named exists, with the ports that all files share."""
+    found = {
+        cluster["name"]: set(_ports(cluster["load_assignment"])) for cluster in envoy["static_resources"]["clusters"]
+    }
+    assert found == {"waitroom": INSTANCES, "origin": {ORIGIN}}
+    assert all(
+        cluster["load_assignment"]["cluster_name"] == cluster["name"]
+        for cluster in envoy["static_resources"]["clusters"]
+    )
+
+
+def _ports(node: Any) -> Iterator[int]:
+    if isinstance(node, dict):
+        yield from ([node["port_value"]] if "port_value" in node else [])
+        for inner in node.values():
+            yield from _ports(inner)
+    elif isinstance(node, list):
+        for inner in node:
+            yield from _ports(inner)
+
+
+# Traefik.
+
+
+def test_traefik_asks_the_gate_with_what_it_reads(traefik: tuple[Document, Document]) -> None:
+    """The listed headers are the endpoint's; what clients claim is overwritten; the way to the page is kept."""
+    static, http = traefik
+    gate = http["middlewares"]["shop-gate"]["forwardAuth"]
+    assert [name.lower() for name in gate["authRequestHeaders"]] == list(HEADERS)
+    assert (gate["trustForwardHeader"], gate["preserveLocationHeader"]) == (False, True)
+    assert not {"authResponseHeaders", "forwardBody"} & gate.keys()
+    entry = static["entryPoints"]["waitroom-gate"]
+    assert gate["address"] == f"http://{entry['address']}/forward-auth/shop"
+    assert entry["forwardedHeaders"]["trustedIPs"] == ["127.0.0.1/32"]
+    assert static["entryPoints"]["web"].keys() == {"address"}
+
+
+def test_traefik_hands_on_the_cookies_that_there_are(traefik: tuple[Document, Document]) -> None:
+    """Under http and under https, for the room that the file names."""
+    gate = traefik[1]["middlewares"]["shop-gate"]["forwardAuth"]
+    named = set()
+    for url in ("", "https://shop.example.com"):
+        desk = ProofDesk(assemble(sites.settings_for("unix:///nowhere", public_url=url)))
+        named.add(desk.set_cookie("shop", "pass", "x", seconds=1)[1].decode().partition("=")[0])
+    assert set(gate["addAuthCookiesToResponse"]) == named
+
+
+def test_traefik_gates_every_way_to_the_origin(traefik: tuple[Document, Document]) -> None:
+    """Only what goes to the instances goes ungated, and takes precedence; the gate's door is on this machine only."""
+    static, http = traefik
+    for router in http["routers"].values():
+        assert set(router["entryPoints"]) <= static["entryPoints"].keys()
+        assert set(router.get("middlewares", [])) <= http["middlewares"].keys()
+        assert router["service"] in http["services"]
+    (gated,) = (router for router in http["routers"].values() if router["service"] != "waitroom")
+    assert gated["middlewares"][0] == "shop-gate"
+    assert gated["rule"] == "Host(`shop.example.com`)"
+    free = http["routers"]["shop-waitroom"]
+    assert set(re.findall(r"PathPrefix\(`([^`]+)`\)", free["rule"])) == {"/v1/", "/wait/"}
+    assert free["priority"] > gated["priority"]
+    door = http["routers"]["waitroom-gate"]
+    assert (door["entryPoints"], door["rule"]) == (["waitroom-gate"], "PathPrefix(`/forward-auth/`)")
+    assert static["entryPoints"]["waitroom-gate"]["address"].startswith("127.0.0.1:")
+    removed = http["middlewares"][gated["middlewares"][1]]["headers"]["customRequestHeaders"]
+    assert removed == {"X-Waitroom-Pass": ""}
+
+
+def test_traefiks_services_are_the_instances_and_the_origin(traefik: tuple[Document, Document]) -> None:
+    """With the ports that all files share, and time-outs towards the instances."""
+    _, http = traefik
+    found = {
+        name: {int(server["url"].rpartition(":")[2]) for server in service["loadBalancer"]["servers"]}
+        for name, service in http["services"].items()
+    }
+    assert found == {"waitroom": INSTANCES, "shop-origin": {ORIGIN}}
+    balancer = http["services"]["waitroom"]["loadBalancer"]
+    assert is_answered(balancer["healthCheck"]["path"])
+    assert http["serversTransports"][balancer["serversTransport"]]["forwardingTimeouts"].keys() == {
+        "dialTimeout",
+        "responseHeaderTimeout",
+    }
+
+
+# HAProxy.
+
+
+def test_haproxys_script_asks_the_gate_with_what_it_reads() -> None:
+    """The listed headers are the endpoint's."""
+    text = (FOLDER / "haproxy" / "waitroom.lua").read_text()
+    listed = re.search(r"ASKED_WITH = \{(.*?)\}", text, re.DOTALL)
+    assert listed is not None
+    assert re.findall(r'"([^"]+)"', listed[1]) == list(HEADERS)

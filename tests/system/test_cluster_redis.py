@@ -1,0 +1,108 @@
+"""Six nodes, rooms in different slots, 1,000 waiting: one primary after the other is killed."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests import secured, servers, topology
+from tests.system.http import browsing
+from tests.system.outage import Follower, all_enter, check, following, patients, told, until
+from tests.system.processes import serving
+from tests.web import sites
+from waitroom import keys
+from waitroom.errors import Unavailable
+from waitroom.instance import assemble
+from waitroom.server import working
+from waitroom.settings import RoomSettings
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
+
+ROOM = {"capacity": 0, "admit_per_second": 25, "session_seconds": 60, "claim_seconds": 20, "state": "paused"}
+
+#: Seconds for which the rooms are watched after a kill, at least.
+WATCHED_SECONDS = 3.5
+
+
+async def test_a_lost_node_costs_nobody_the_place(tmp_path: Path) -> None:
+    """Whichever primary dies, also with the lease or the list of rooms: all keep their places and come in, in order.
+
+    All under the shipped ACL.
+    """
+    names = topology.ROOMS_BY_THIRD
+    program = servers.binary("valkey") or servers.any_binary()
+    (secret := tmp_path / "password").write_text(secured.PASSWORDS["waitroom"])
+    variables = {"WAITROOM_REDIS_TIMEOUT_SECONDS": "0.4", "WAITROOM_REDIS_PASSWORD_FILE": str(secret)}
+    with ExitStack() as stack:
+        users = secured.users_file(tmp_path)
+        cluster = stack.enter_context(topology.clustered(program, *secured.settings(users), login=secured.ADMIN))
+        url = cluster.url.replace("//", "//waitroom@")
+        served = stack.enter_context(serving(tmp_path, rooms=dict.fromkeys(names, ROOM), redis_url=url, **variables))
+        thirds = {name: cluster.holder(keys.room_key(name, "wait")) for name in names}
+        assert list(thirds.values()) == [0, 1, 2]
+        assert [cluster.holder(key) for key in (keys.LEASE, keys.ROOMS)] == [0, 1]
+        pairs = list(zip(cluster.primaries, cluster.replicas, strict=True))
+        followers = [
+            Follower(name, [node.port for node in pairs[third]], secured.ADMIN) for name, third in thirds.items()
+        ]
+        async with browsing(1000, served.port) as browsers, following(*followers):
+            crowd = patients(browsers, *names)
+            await all_enter(crowd)
+            for name in names:
+                await asyncio.to_thread(served.command, "POST", f"/admin/rooms/{name}/resume", {})
+            staying = [asyncio.create_task(visitor.come_in_and_leave(0.2)) for visitor in crowd]
+            await until(lambda: all(it.admissions and it.admissions[-1][1] > 12 for it in followers))
+            print("\nseconds without an admission, by room (25 a second otherwise):")
+            for third, holds in ((2, "a room"), (0, "a room and the lease"), (1, "a room and the list of rooms")):
+                primary, replica = pairs[third]
+                primary.kill()
+                killed_at = time.monotonic()
+                await asyncio.to_thread(topology.until, partial(_is_primary, replica), "the replica's promotion")
+                promoted = time.monotonic() - killed_at
+                await until(partial(_has_resumed, followers[third], killed_at))
+                await asyncio.sleep(max(0.0, killed_at + WATCHED_SECONDS - time.monotonic()))
+                gaps = [follower.longest_gap(killed_at, time.monotonic()) for follower in followers]
+                own = gaps.pop(third)
+                print(
+                    f"  node with {holds} killed: promoted after {promoted:.2f} s; its room {own:.2f}, others", end=" "
+                )
+                print(", ".join(f"{gap:.2f}" for gap in gaps))
+            await asyncio.gather(*staying)
+        secured.assert_hidden(tmp_path, served.process.pid)
+    print(told(crowd))
+    assert check(crowd) == []
+    assert [follower.faults for follower in followers] == [[], [], []]
+    assert all(follower.looks > 100 for follower in followers)
+
+
+def _has_resumed(follower: Follower, killed_at: float) -> bool:
+    return follower.resumed_after(killed_at) < float("inf")
+
+
+def _is_primary(node: topology.Node) -> bool:
+    return bool(node.ask("INFO", "replication")["role"] == "master")
+
+
+async def test_a_start_while_a_node_is_dead(tmp_path: Path) -> None:
+    """An instance that starts then serves the rooms of the other nodes, and that node's once it is back."""
+    names = topology.ROOMS_BY_THIRD
+    with topology.clustered(servers.any_binary(), replicas=False) as cluster:
+        rooms = {name: RoomSettings() for name in names}
+        settings = sites.settings_for(cluster.url, redis_timeout_seconds=0.4)
+        settings = settings.model_copy(update={"rooms": rooms})
+        async with working(assemble(settings)):
+            pass
+        cluster.primaries[2].kill()
+        late = assemble(settings)
+        async with working(late):
+            assert {room.name for room in late.rooms} == set(names[:2])
+            assert late.rooms.reachable
+            with pytest.raises(Unavailable):
+                late.rooms.get(names[2])
+            await asyncio.to_thread(cluster.primaries[2].start)
+            await until(lambda: {room.name for room in late.rooms} == set(names))

@@ -1,0 +1,99 @@
+"""A primary, a replica and three Sentinels: the primary is killed while 1,000 wait, and what it did last is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests import secured, servers, topology
+from tests.system.http import browsing
+from tests.system.outage import Follower, all_enter, check, following, patients, told, until
+from tests.system.processes import serving
+from waitroom import keys
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
+
+ROOM = {
+    "capacity": 500,
+    "admit_per_second": 150,
+    "session_seconds": 60,
+    "claim_seconds": 5,
+    "abandon_seconds": 60,
+    "state": "paused",
+}
+#: The password of the Sentinels.
+SENTINELS = "canary-of-the-sentinels"
+#: Seconds that the replica gets nothing before the primary is killed: that much is lost.
+LOST_SECONDS = 0.7
+
+
+async def test_a_failover_costs_nobody_the_place(tmp_path: Path) -> None:
+    """1,000 waiting, two instances; the primary gets SIGKILL; everybody keeps the place and comes in once, in order.
+
+    All under the shipped ACL, and no password is shown anywhere.
+    """
+    users, rooms = secured.users_file(tmp_path), {"shop": ROOM}
+    (secret := tmp_path / "password").write_text(secured.PASSWORDS["waitroom"])
+    variables = {"WAITROOM_REDIS_TIMEOUT_SECONDS": "0.4", "WAITROOM_REDIS_PASSWORD_FILE": str(secret)}
+    watched = topology.watched(
+        servers.any_binary(),
+        *secured.settings(users),
+        login=secured.ADMIN,
+        to_sentinels={"password": SENTINELS},
+        lines=(
+            f"requirepass {SENTINELS}",
+            f"sentinel sentinel-pass {SENTINELS}",
+            f"sentinel auth-user {topology.SERVICE} sentinel",
+            f"sentinel auth-pass {topology.SERVICE} {secured.PASSWORDS['sentinel']}",
+        ),
+    )
+    with ExitStack() as stack:
+        group = stack.enter_context(watched)
+        url = group.url.replace("//", "//waitroom@") + f"?sentinel_password={SENTINELS}"
+        one, two = (
+            stack.enter_context(serving(tmp_path / name, rooms=rooms, redis_url=url, **variables)) for name in "ab"
+        )
+        primary, replica = group.servers
+        state_key = keys.room_key("shop", "state")
+        follower = Follower("shop", [primary.port, replica.port], secured.ADMIN)
+        async with browsing(1000, one.port, two.port) as browsers, following(follower):
+            crowd = patients(browsers, "shop")
+            early, late = crowd[:950], crowd[950:]
+            await all_enter(early)
+            await asyncio.to_thread(one.command, "POST", "/admin/rooms/shop/resume", {})
+            staying = [asyncio.create_task(visitor.come_in_and_leave(0.2)) for visitor in early]
+            await until(lambda: bool(follower.admissions) and follower.admissions[-1][1] > 100)
+
+            replica.ask("REPLICAOF", "127.0.0.1", "1")
+            offset = replica.ask("INFO", "replication")["master_repl_offset"]
+            await all_enter(late)
+            await asyncio.sleep(LOST_SECONDS)
+            forgotten = primary.ask("INFO", "replication")["master_repl_offset"] - offset
+            primary.kill()
+            killed_at = time.monotonic()
+            admitted = follower.admissions[-1][1]
+            assert "canary" not in str(await browsers[0].ask("GET", "/readyz"))
+            remembered = int(replica.ask("HGET", state_key, "admitted"))
+            staying += [asyncio.create_task(visitor.come_in_and_leave(0.2)) for visitor in late]
+            await asyncio.gather(*staying)
+        secured.assert_hidden(tmp_path, one.process.pid, two.process.pid)
+        promoted = replica.ask("INFO", "replication")["role"]
+        state = replica.ask("HGETALL", state_key)
+
+    resumed = follower.resumed_after(killed_at)
+    print(f"\nfailover (held for dead after {topology.SILENCE_MS / 1000:g} s of silence):")
+    print(f"  admissions resumed after {resumed:.2f} s; {forgotten:,} bytes of writes were lost,")
+    print(f"  among them {admitted - remembered} admissions and {len(late)} arrivals; restored {state['restored']}")
+    print(f"  no-shows {state.get('no_show', 0)}")
+    print(told(crowd))
+    assert promoted == "master"
+    assert admitted > remembered
+    assert check(crowd) == []
+    assert follower.faults == []
+    assert follower.looks > 100
+    assert follower.most_inside <= 500
+    assert int(state["restored"]) >= len(late)

@@ -1,0 +1,241 @@
+"""The web server's protocol: what an answer consists of goes out in one piece, in order, and nothing is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Final
+
+import pytest
+import uvicorn
+from starlette.types import Receive, Scope, Send
+
+from tests.servers import DEADLINE_SECONDS
+from waitroom import protocol
+from waitroom.protocol import WholeAnswers
+
+_LARGE: Final = b"0123456789abcdef" * 65_536
+
+#: Set when /stream has been told that its client is gone.
+_gone = asyncio.Event()
+
+
+async def _app(scope: Scope, receive: Receive, send: Send) -> None:
+    """/large answers a megabyte, /parts three parts one by one, /late its body later than its head, others `short`.
+
+    /endless answers more than any buffer holds and breaks off, /huge 8 MB, /torrent as much as is read, /stream a word
+    now and then until its client is gone.
+    """
+    if scope["type"] != "http":
+        return
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    path = scope["path"]
+    if path == "/parts":
+        for part in (b"one", b"two", b"three"):
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+            await asyncio.sleep(0.01)
+        await send({"type": "http.response.body", "body": b""})
+        return
+    if path == "/endless":
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.2):
+                while True:
+                    await send({"type": "http.response.body", "body": _LARGE, "more_body": True})
+        return
+    if path == "/stream":
+        while not _gone.is_set():
+            await send({"type": "http.response.body", "body": b"more", "more_body": True})
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    while (await receive())["type"] != "http.disconnect":
+                        pass
+                    _gone.set()
+        return
+    if path == "/torrent":
+        while (await receive())["type"] != "http.disconnect":
+            await send({"type": "http.response.body", "body": _LARGE, "more_body": True})
+        return
+    if path == "/late":
+        await receive()
+        await asyncio.sleep(0.05)
+    bodies = {"/large": _LARGE, "/huge": 8 * _LARGE}
+    await send({"type": "http.response.body", "body": bodies.get(path, b"short")})
+
+
+@asynccontextmanager
+async def _serving(http: type[WholeAnswers] = WholeAnswers) -> AsyncIterator[int]:
+    config = uvicorn.Config(_app, http=http, lifespan="off", log_level="warning", ws="none")
+    server = uvicorn.Server(config)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        serving = asyncio.create_task(server.serve(sockets=[listening]))
+        try:
+            async with asyncio.timeout(DEADLINE_SECONDS):
+                while not server.started:
+                    await asyncio.sleep(0.01)
+                yield listening.getsockname()[1]
+        finally:
+            server.should_exit = True
+            await serving
+
+
+async def _told(port: int, *paths: str, last: bool = True) -> bytes:
+    """All that is answered on one connection to requests that are sent at once; the last asks to close it."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    heads = [f"GET {path} HTTP/1.1\r\nHost: x\r\n" for path in paths]
+    ends = ["\r\n"] * (len(paths) - 1) + ["Connection: close\r\n\r\n" if last else "\r\n"]
+    writer.write("".join(head + end for head, end in zip(heads, ends, strict=True)).encode())
+    try:
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            return await reader.read() if last else await reader.read(1 << 16)
+    finally:
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_head_and_body_are_written_in_one_piece() -> None:
+    """One write to the socket for each short answer."""
+    writes: list[bytes] = []
+
+    class Watched(WholeAnswers):
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            write = transport.write
+
+            def noted(data: bytes) -> None:
+                writes.append(bytes(data))
+                write(data)
+
+            transport.write = noted  # type: ignore[assignment, method-assign]
+            super().connection_made(transport)
+
+    async with _serving(Watched) as port:
+        for _ in range(3):
+            answer = await _told(port, "/", last=False)
+            assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+            assert answer.endswith(b"\r\n\r\n5\r\nshort\r\n0\r\n\r\n")
+            assert writes.pop() == answer
+            assert writes == []
+
+
+@pytest.mark.parametrize("path", ["/parts", "/late", "/"])
+async def test_an_answer_in_parts_is_whole(path: str) -> None:
+    """What is said later comes later, in order, and before the connection closes."""
+    async with _serving() as port:
+        body = (await _told(port, path)).partition(b"\r\n\r\n")[2]
+        wanted = b"3\r\none\r\n3\r\ntwo\r\n5\r\nthree\r\n0\r\n\r\n" if path == "/parts" else b"5\r\nshort\r\n0\r\n\r\n"
+        assert body == wanted
+
+
+async def test_a_large_answer_is_whole() -> None:
+    """A megabyte to a client that reads slowly is not cut, also where the connection closes behind it."""
+    async with _serving() as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
+        writer.write(b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        received = bytearray()
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while piece := await reader.read(16_384):
+                received += piece
+                await asyncio.sleep(0)
+        assert _LARGE in bytes(received)
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_who_reads_nothing_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that is to be closed is gone after a while, with what its client has not read."""
+    monkeypatch.setattr(protocol, "LINGER_SECONDS", 0.2)
+    gone = asyncio.Event()
+
+    class Watched(WholeAnswers):
+        def connection_lost(self, exc: Exception | None) -> None:
+            super().connection_lost(exc)
+            gone.set()
+
+    async with _serving(Watched) as port:
+        with socket.socket() as deaf:
+            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            deaf.connect(("127.0.0.1", port))
+            deaf.sendall(b"GET /endless HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            async with asyncio.timeout(DEADLINE_SECONDS):
+                await gone.wait()
+
+
+async def test_who_reads_slowly_gets_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that is to be closed stays for as long as its client reads on."""
+    monkeypatch.setattr(protocol, "LINGER_SECONDS", 0.2)
+    async with _serving() as port:
+        with socket.socket() as slow:
+            slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+            slow.connect(("127.0.0.1", port))
+            slow.setblocking(False)
+            loop, received = asyncio.get_running_loop(), bytearray()
+            await loop.sock_sendall(slow, b"GET /huge HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            async with asyncio.timeout(DEADLINE_SECONDS):
+                while piece := await loop.sock_recv(slow, 1 << 20):
+                    received += piece
+                    await asyncio.sleep(0.002)
+            assert len(received) > 8 * len(_LARGE)
+            assert _LARGE * 8 in bytes(received)
+
+
+async def test_who_reads_for_ever_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is an end to it, however little is read each time."""
+    monkeypatch.setattr(protocol, "LINGER_SECONDS", 0.1)
+    monkeypatch.setattr(protocol, "LONGEST_LINGER_SECONDS", 0.5)
+    async with _serving() as port:
+        with socket.socket() as slow:
+            slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            slow.connect(("127.0.0.1", port))
+            slow.setblocking(False)
+            loop, received = asyncio.get_running_loop(), 0
+            await loop.sock_sendall(slow, b"GET /huge HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            with suppress(ConnectionError):
+                async with asyncio.timeout(DEADLINE_SECONDS):
+                    while piece := await loop.sock_recv(slow, 16_384):
+                        received += len(piece)
+                        await asyncio.sleep(0.02 if received < 1 << 20 else 0)
+            assert received < 8 * len(_LARGE)
+
+
+async def test_all_whose_client_is_gone_are_told() -> None:
+    """Also an answer behind which another request waits already."""
+    async with _serving() as port:
+        for behind in (b"", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"):
+            _gone.clear()
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET /stream HTTP/1.1\r\nHost: x\r\n\r\n" + behind)
+            await reader.readuntil(b"more")
+            writer.transport.abort()
+            async with asyncio.timeout(DEADLINE_SECONDS):
+                await _gone.wait()
+
+
+async def test_an_application_is_held_to_the_clients_pace() -> None:
+    """Who says much in one go waits as soon as the client does not read on: nothing piles up."""
+    async with _serving() as port:
+        _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
+        writer.write(b"GET /torrent HTTP/1.1\r\nHost: x\r\n\r\n")
+        # The application never gives way by itself: were it not held, nobody else would be answered any more.
+        assert (await _told(port, "/")).endswith(b"short\r\n0\r\n\r\n")
+        writer.transport.abort()
+
+
+async def test_answers_keep_the_order_of_requests_sent_at_once() -> None:
+    """Pipelined requests are answered one after the other, slow ones too."""
+    async with _serving() as port:
+        answer = await _told(port, "/late", "/parts", "/")
+        assert [answer.count(part) for part in (b"HTTP/1.1 200 OK", b"short", b"three")] == [3, 2, 1]
+        assert answer.index(b"short") < answer.index(b"three") < answer.rindex(b"short")
+
+
+async def test_a_client_that_goes_leaves_no_trace(caplog: pytest.LogCaptureFixture) -> None:
+    """Clients that hang up before their answer make no noise, and others are served."""
+    async with _serving() as port:
+        for _ in range(20):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET /late HTTP/1.1\r\nHost: x\r\n\r\n")
+            await writer.drain()
+            writer.transport.abort()
+        assert (await _told(port, "/")).endswith(b"short\r\n0\r\n\r\n")
+    assert caplog.records == []

@@ -1,0 +1,89 @@
+"""A client of a waitroom server: wait for one's turn, and hold a slot for the length of a block.
+
+    async with WaitroomClient("http://127.0.0.1:8000") as client:
+        async with client.admission("reports") as slot:   # waits for a free place, and is inside now
+            await make_the_report()                       # never more than the room's capacity at a time
+
+It needs httpx (`pip install 'waitroom[client]'`) and an asyncio event loop.
+
+A place is a `Waiting` or an `Admitted`. Its `proof`, a ticket or a pass, is what the server knows the visitor by, and
+all there is to keep of it: whoever holds it has the place, so it is never shown or logged.
+
+What goes wrong here derives from WaitroomError; a room that does not exist is its RoomUnknown.
+
+ClientError
+├── RoomClosed          the room takes nobody
+├── TurnOver            the visitor had their turn or left
+├── ProofRefused        the ticket or pass is too old, or no proof of this room
+├── NotAdmitted         the turn did not come within the time-out
+├── AdmissionLost       the slot was lost while the block ran; the block was cancelled
+├── BadAnswer           what answers is not waitroom, or not well
+└── ServerUnavailable   no answer, or one that says to try again
+    └── RoomFull        the wait queue takes nobody more
+"""
+
+from __future__ import annotations
+
+try:
+    import httpx as _httpx  # noqa: F401 - whoever lacks it is told what to install
+except ImportError as error:
+    raise ImportError("waitroom.client needs httpx: pip install 'waitroom[client]'") from error
+
+from waitroom.client.client import WaitroomClient
+from waitroom.client.connection import MOST_AT_ONCE, TIMEOUT_SECONDS
+from waitroom.client.documents import SHORTEST_POLL_SECONDS
+from waitroom.client.errors import (
+    AdmissionLost,
+    BadAnswer,
+    ClientError,
+    NotAdmitted,
+    ProofRefused,
+    RoomClosed,
+    RoomFull,
+    ServerUnavailable,
+    TurnOver,
+)
+from waitroom.client.goodbyes import GOODBYE_SECONDS, SHORTEST_GOODBYE_SECONDS
+from waitroom.client.holding import LONGEST_EXTENSION_SECONDS, Slot
+from waitroom.client.pauses import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, LONGEST_RETRY_AFTER_SECONDS
+from waitroom.client.places import (
+    LONGEST_MARGIN_SECONDS,
+    MARGIN_SHARE,
+    SHORTEST_MARGIN_SECONDS,
+    Admitted,
+    OnProgress,
+    Place,
+    Waiting,
+)
+from waitroom.client.waiting import DOUBTED_REFUSALS
+
+__all__ = [
+    "DOUBTED_REFUSALS",
+    "FIRST_PAUSE_SECONDS",
+    "GOODBYE_SECONDS",
+    "LONGEST_EXTENSION_SECONDS",
+    "LONGEST_MARGIN_SECONDS",
+    "LONGEST_PAUSE_SECONDS",
+    "LONGEST_RETRY_AFTER_SECONDS",
+    "MARGIN_SHARE",
+    "MOST_AT_ONCE",
+    "SHORTEST_GOODBYE_SECONDS",
+    "SHORTEST_MARGIN_SECONDS",
+    "SHORTEST_POLL_SECONDS",
+    "TIMEOUT_SECONDS",
+    "AdmissionLost",
+    "Admitted",
+    "BadAnswer",
+    "ClientError",
+    "NotAdmitted",
+    "OnProgress",
+    "Place",
+    "ProofRefused",
+    "RoomClosed",
+    "RoomFull",
+    "ServerUnavailable",
+    "Slot",
+    "TurnOver",
+    "Waiting",
+    "WaitroomClient",
+]

@@ -1,0 +1,171 @@
+"""The client: single calls, waiting for a turn, holding a slot."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+from waitroom.client.connection import TIMEOUT_SECONDS, Connection
+from waitroom.client.errors import AdmissionLost, NotAdmitted
+from waitroom.client.goodbyes import GOODBYE_SECONDS, give_back, leave, see_through, undo
+from waitroom.client.holding import Keeper, Slot
+from waitroom.client.places import Admitted, OnProgress, Place, Waiting
+from waitroom.client.waiting import Wait
+
+
+class WaitroomClient:
+    """A client of the server at `url`, for any number of places at once.
+
+    ```python
+    import asyncio
+
+    from waitroom.client import Waiting, WaitroomClient
+
+
+    def show(place: Waiting) -> None:
+        print(f"{place.rank} of {place.waiting}, about {place.eta_seconds} s to go")
+
+
+    async def main() -> None:
+        async with WaitroomClient("http://127.0.0.1:8000") as client:
+            async with client.admission("reports", on_progress=show) as slot:
+                print("inside; while this block runs, one of the room's places is taken")
+                await asyncio.sleep(0.1)
+
+
+    asyncio.run(main())
+    ```
+
+    `timeout_seconds` is the longest that one answer may take. `http` is an httpx client of the caller's own (with its
+    certificates, proxies or limits), which the caller closes; its cookies are not sent, for they would make one
+    visitor of all.
+    """
+
+    def __init__(
+        self, url: str, *, timeout_seconds: float = TIMEOUT_SECONDS, http: httpx.AsyncClient | None = None
+    ) -> None:
+        self._connection = Connection(url, timeout_seconds=timeout_seconds, http=http)
+        self._not_sliding: set[str] = set()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._connection.aclose(seconds=GOODBYE_SECONDS)
+
+    # Single calls. Each raises ServerUnavailable, BadAnswer or RoomUnknown beside what it names.
+
+    async def enter(self, room: str, *, proof: str | None = None) -> Place:
+        """A new place; or, with the proof of one that is still good, that place again.
+
+        Raises RoomClosed, RoomFull. If the answer is lost (ServerUnavailable) there may be a place that nobody holds:
+        in the queue it stops counting after the room's `abandon_seconds`, offered a slot after its `claim_seconds`.
+        Cancelled without a proof, it gives back what it was about to get, which takes GOODBYE_SECONDS at most.
+        """
+        asking = asyncio.create_task(self._connection.place("POST", room, "enter", proof))
+        try:
+            return await asyncio.shield(asking)
+        except asyncio.CancelledError:
+            if proof is None:
+                await see_through(undo(self._connection, asking), GOODBYE_SECONDS)
+            else:
+                asking.cancel()
+            raise
+
+    async def status(self, place: Place, *, paced: bool = True) -> Place:
+        """Where the place stands now; claims an offer, and lengthens a sliding session.
+
+        Who waits is asked for when the server wants it (`poll_after_seconds` after the last answer), at once unless
+        `paced`. Raises TurnOver, ProofRefused.
+        """
+        if paced and isinstance(place, Waiting):
+            await asyncio.sleep(min(place.due - time.monotonic(), place.poll_after_seconds * 2))
+        return await self._connection.place("GET", place.room, "status", place.proof)
+
+    async def leave(self, place: Place) -> None:
+        """Give the place up; also if it is gone already."""
+        await leave(self._connection, place)
+
+    async def wait_until_admitted(
+        self,
+        room: str,
+        *,
+        place: Place | None = None,
+        on_progress: OnProgress | None = None,
+        timeout_seconds: float | None = None,
+    ) -> Admitted:
+        """Wait for one's turn, and claim it: the session has begun.
+
+        With a `place` that place is waited for, and is the caller's whatever happens. Without one it enters; that
+        place is its own: it enters again, at the back, if the turn passed while the server could not be reached, and
+        gives the place back when it ends with an error or is cancelled.
+
+        Outages, restarts and answers that say to try again are ridden out, with growing pauses and for as long as
+        `timeout_seconds` allows (None: for ever): the ticket keeps the place. A closed or paused room keeps who waits
+        waiting. In a long wait the client asks in person rarely, and watches the room's document, which caches answer.
+        `on_progress` gets every answer while waiting, and what the document makes of the place in between; what it
+        raises ends the wait.
+
+        Raises NotAdmitted, RoomClosed (on entering), RoomUnknown, BadAnswer (before the first good answer); for a given
+        place TurnOver and ProofRefused.
+        """
+        if place is not None and place.room != room:
+            raise ValueError(f"the place is in room {place.room!r}, not in {room!r}")
+        wait = Wait(self, self._connection, room, place=place, on_progress=on_progress)
+        scope = asyncio.timeout(timeout_seconds)
+        try:
+            async with scope:
+                return await wait.until_admitted()
+        except (Exception, asyncio.CancelledError) as error:
+            if place is None and wait.place is not None:
+                await give_back(self._connection, wait.place)
+            if isinstance(error, TimeoutError) and scope.expired() and timeout_seconds is not None:
+                raise NotAdmitted(room, timeout_seconds, wait.place if place else None) from None
+            raise
+
+    @asynccontextmanager
+    async def admission(
+        self, room: str, *, on_progress: OnProgress | None = None, timeout_seconds: float | None = None
+    ) -> AsyncIterator[Slot]:
+        """Hold a slot of the room for the length of a block: at most `capacity` at a time, on any number of machines.
+
+        Enters, waits and claims as `wait_until_admitted` does, and raises what it raises. While the block runs, the
+        session is extended every third of it, and every 10 s at least: so the room should be `sliding`. In one that is
+        not, the slot is lost at the end of its session. When the block ends, however that comes about, the slot is
+        given back, which takes 5 s at most. The slot of a process that dies comes back after `session_seconds`.
+
+        If the slot is lost (no extension got through in time, or the server took it back), the block is cancelled, and
+        AdmissionLost raised. That happens before anybody else is let in, so that the block has time to stop: a tenth
+        of the session before its end by this process's own monotonic clock (at least 0.25 s and at most 10 s, never
+        more than a third of the session). A block must let itself be cancelled and must not keep the event loop from
+        running; what it runs in threads or processes, it stops by itself. What this rests on is that Redis remembers:
+        a failover that loses its last writes, and a room in `bypass`, may let in more.
+        """
+        slot = Slot(await self.wait_until_admitted(room, on_progress=on_progress, timeout_seconds=timeout_seconds))
+        keeper: asyncio.Task[None] | None = None
+        fuse = asyncio.timeout(slot.seconds_left)
+        try:
+            async with fuse:
+                keeper = asyncio.create_task(Keeper(self._connection, slot, not_sliding=self._not_sliding).keep(fuse))
+                try:
+                    yield slot
+                finally:
+                    keeper.cancel()
+        except TimeoutError as error:
+            if not fuse.expired():
+                raise
+            raise AdmissionLost(room, slot.lost_because) from error
+        else:
+            # The block ran on though it was cancelled.
+            if fuse.expired():
+                raise AdmissionLost(room, slot.lost_because)
+        finally:
+            await give_back(self._connection, slot.place, keeper)

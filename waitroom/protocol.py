@@ -1,0 +1,111 @@
+"""uvicorn's HTTP protocol, with what an answer consists of sent in one piece.
+
+uvicorn writes an answer's head and its body one after the other, and uvloop sends each at once: two system calls, and
+often two packets, where one would do. A system call costs as much as all that `enter` does with JSON.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import sys
+import termios
+from contextlib import suppress
+from typing import Any, Final
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+#: Once a connection is to be closed, seconds within which its client has to read some more of the rest, and all of it.
+LINGER_SECONDS: Final = 5.0
+LONGEST_LINGER_SECONDS: Final = 60.0
+
+#: Pieces of an answer that are joined at most: beyond, the client's pace is what counts.
+_PIECES: Final = 16
+
+
+class WholeAnswers(HttpToolsProtocol):
+    """What `serve` gives to uvicorn."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Talk to the client through a transport that joins what is written."""
+        super().connection_made(_Joining(transport, self.loop))
+        self._earlier: list[RequestResponseCycle] = []
+
+    def on_headers_complete(self) -> None:
+        """Note the requests that are not answered yet when the next comes: uvicorn knows the newest only."""
+        before = self.cycle
+        super().on_headers_complete()
+        if before is not None and before is not self.cycle and not before.response_complete:
+            self._earlier.append(before)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell all who answer: a stream behind which another request waits would go on for nobody."""
+        super().connection_lost(exc)
+        for cycle in self._earlier:
+            if not cycle.response_complete:
+                cycle.disconnected = True
+                cycle.message_event.set()
+        self._earlier.clear()
+
+
+class _Joining(asyncio.Transport):
+    """A transport that sends what was written within one round of the event loop together, at the round's end."""
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__()
+        self._transport = transport
+        self._loop = loop
+        self._written: list[bytes] = []
+        # What is only handed on need not pass through here.
+        self.is_closing = transport.is_closing  # type: ignore[method-assign]
+        self.get_extra_info = transport.get_extra_info  # type: ignore[method-assign]
+        self.pause_reading = transport.pause_reading  # type: ignore[method-assign]
+        self.resume_reading = transport.resume_reading  # type: ignore[method-assign]
+        self.abort = transport.abort  # type: ignore[method-assign]
+
+    def write(self, data: Any) -> None:
+        """Send that soon."""
+        if not self._written:
+            self._loop.call_soon(self._send)
+        self._written.append(data)
+        if len(self._written) >= _PIECES:
+            self._send()
+
+    def _send(self) -> None:
+        if self._written:
+            data, self._written = b"".join(self._written), []
+            if not self._transport.is_closing():
+                self._transport.write(data)
+
+    def close(self) -> None:
+        """Send what was written, then close: soon, also where the client does not read."""
+        self._send()
+        self._transport.close()
+        # Otherwise a client that reads nothing would keep the connection, and all that it was sent, for good.
+        if self._transport.get_write_buffer_size():
+            self._linger(self._unread(), self._loop.time() + LONGEST_LINGER_SECONDS)
+
+    def _linger(self, unread: int, until: float) -> None:
+        """Break off if the client reads none of what is unread, or not all of it until then."""
+
+        def look() -> None:
+            if not self._transport.get_write_buffer_size():
+                return  # the kernel has the rest
+            still = self._unread()
+            if still >= unread or self._loop.time() >= until:
+                self._transport.abort()
+            else:
+                self._linger(still, until)
+
+        self._loop.call_later(LINGER_SECONDS, look)
+
+    def _unread(self) -> int:
+        """Bytes that the client has not acknowledged; where the kernel does not say, those it has not taken."""
+        held = bytearray(4)
+        with suppress(OSError, AttributeError):
+            fcntl.ioctl(self._transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, held)
+        return self._transport.get_write_buffer_size() + int.from_bytes(held, sys.byteorder)
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Hand what comes in to another protocol."""
+        self._transport.set_protocol(protocol)
