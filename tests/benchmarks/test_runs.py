@@ -57,6 +57,7 @@ def test_a_run_leaves_a_folder_behind(tmp_path: Path) -> None:
         "expire",
         "read",
         "lease",
+        "look",
         "configure",
     }
     assert {row["batch"] for row in report["rows"]} <= set(BATCHES)

@@ -67,11 +67,12 @@ class Link:
     async def _end(self) -> None:
         self._over = True
         await self._close()
-        await asyncio.sleep(0.02)  # who was being taken has been, and is cut off as well
-        await self._close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        # Who is just being taken has a task, of ours or of the loop's, and is cut off as soon as it is taken.
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.wait(others)
+            await self._close()
         await asyncio.sleep(0)  # what is cut off is closed a round later
 
     async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
