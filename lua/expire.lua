@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- expire: the leader takes out who went silent, who never claimed and whose session is over, and sweeps old marks.
--- KEYS: config state wait seen active offered used revoked
+-- KEYS: config state wait seen active offered used revoked sources
 -- ARGV: term most
 --   term       the leader's; an older one than the room has seen does nothing
 --   most       entries to move at most, up to 500
@@ -11,7 +11,7 @@
 --   broken field       the room's settings cannot be read
 --   stale term         a newer leader has acted
 -- Cost: O(most log(waiting))
-local config_key, state_key, wait_key, seen_key, active_key, offered_key, used_key, revoked_key = unpack(KEYS)
+local config_key, state_key, wait_key, seen_key, active_key, offered_key, used_key, revoked_key, sources_key = unpack(KEYS)
 
 -- shared: prelude
 local time = redis.call('TIME')
@@ -37,6 +37,7 @@ if term < seen_term then return {'stale', seen_term} end
 -- Reading every set once makes a key of the wrong type stop the call before it writes.
 redis.call('ZCARD', wait_key) redis.call('ZCARD', seen_key) redis.call('ZCARD', active_key)
 redis.call('ZCARD', offered_key) redis.call('ZCARD', used_key) redis.call('ZCARD', revoked_key)
+redis.call('ZCARD', sources_key)
 
 -- Members of `key` scored below `before`, oldest first, within what is left of the budget. They are the first by rank,
 -- so they can be taken out without being named.
@@ -78,6 +79,8 @@ local spent = due(used_key, now - set.ticket_seconds * 1000000)
 if #spent > 0 then redis.call('ZREMRANGEBYRANK', used_key, 0, #spent - 1) end
 local harmless = due(revoked_key, now - set.longest_session_seconds * 1000000)
 if #harmless > 0 then redis.call('ZREMRANGEBYRANK', revoked_key, 0, #harmless - 1) end
+local level = due(sources_key, now)
+if #level > 0 then redis.call('ZREMRANGEBYRANK', sources_key, 0, #level - 1) end
 
 redis.call('HSET', state_key, 'term', int(term))
-return {'ok', now, budget <= 0 and 1 or 0, #abandoned, #missed, #turns / 2, #spent + #harmless}
+return {'ok', now, budget <= 0 and 1 or 0, #abandoned, #missed, #turns / 2, #spent + #harmless + #level}

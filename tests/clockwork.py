@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from waitroom import keys
 
 #: Sets whose scores are times.
-TIMED_SETS: Final = ("seen", "active", "offered", "used", "revoked")
+TIMED_SETS: Final = ("seen", "active", "offered", "used", "revoked", "sources")
 
 #: Fields whose values are times.
 TIMED_STATE: Final = ("tat_us", "hold_until_us", "pace_at_us", "turn_us", "spent_us")

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from waitroom import keyring
+from waitroom.addresses import Disguise, Proxies
 from waitroom.agreement import Agreement
+from waitroom.challenge import ChallengeOffice
 from waitroom.clock import Clock
 from waitroom.connections import connect
+from waitroom.enqueue import EnqueueOffice
 from waitroom.passes import PassOffice
 from waitroom.rooms import Rooms
 from waitroom.settings import ServerSettings
@@ -35,6 +38,10 @@ class Instance:
     passes: PassOffice
     agreement: Agreement
     streams: Streams
+    proxies: Proxies
+    disguise: Disguise
+    enqueue_tokens: EnqueueOffice
+    challenges: ChallengeOffice
     drain: Drain = field(default_factory=Drain)
 
 
@@ -56,4 +63,8 @@ def assemble(settings: ServerSettings) -> Instance:
         PassOffice(ring),
         Agreement(store, ring),
         Streams(most=affordable(settings.max_streams), most_per_address=settings.max_streams_per_address),
+        Proxies.parse(settings.trusted_proxies),
+        Disguise(ring),
+        EnqueueOffice(keyring.parse(settings.enqueue_keys, name="enqueue_keys") if settings.enqueue_keys else None),
+        ChallengeOffice(ring),
     )

@@ -41,8 +41,8 @@ class Keyring:
         return {kid: hmac.digest(secret, purpose, hashlib.sha256) for kid, secret in self.secrets.items()}
 
 
-def parse(entries: Iterable[str]) -> Keyring:
-    """A key ring from entries `id:secret`, the signing one first.
+def parse(entries: Iterable[str], *, name: str = "signing_keys") -> Keyring:
+    """A key ring from entries `id:secret`, the signing one first; `name` is the setting's.
 
     Raises SettingsError that names the entry by its place and id, never its secret.
     """
@@ -51,21 +51,21 @@ def parse(entries: Iterable[str]) -> Keyring:
     for place, entry in enumerate(entries, start=1):
         match = _KEY.match(entry)
         if match is None:
-            faults.append(f"signing_keys: entry {place} is not `id:secret` (id: 1-16 letters, digits, - or _)")
+            faults.append(f"{name}: entry {place} is not `id:secret` (id: 1-16 letters, digits, - or _)")
             continue
         kid, secret = match[1], match[2].encode()
         if kid in found:
-            faults.append(f"signing_keys: the id {kid!r} stands twice")
+            faults.append(f"{name}: the id {kid!r} stands twice")
         if is_weak(match[2]):
             faults.append(
-                f"signing_keys: the secret of {kid!r} is weak (at least {SECRET_BYTES} random characters; "
+                f"{name}: the secret of {kid!r} is weak (at least {SECRET_BYTES} random characters; "
                 "`openssl rand -base64 32` makes one)"
             )
         found[kid] = secret
     if faults:
         raise SettingsError("\n".join(faults))
     if not found:
-        raise SettingsError("signing_keys: none given, at least one `id:secret` is needed")
+        raise SettingsError(f"{name}: none given, at least one `id:secret` is needed")
     return Keyring(next(iter(found)), found)
 
 

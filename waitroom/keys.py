@@ -8,6 +8,7 @@
     waitroom:{room}:offered   sorted set: those of them who have not claimed yet, by expiry
     waitroom:{room}:used      sorted set: visitors who had their turn or left, by when
     waitroom:{room}:revoked   sorted set: visitors whose pass outlives their place, by when
+    waitroom:{room}:sources   sorted set: addresses and networks, disguised, by when their places are level again
     waitroom:lease            hash: owner, term and end of the leadership
     waitroom:rooms            hash: room -> "live" or "deleted"
     waitroom:signer:<id>      string: fingerprint of the signing key of that id; expires
@@ -19,7 +20,7 @@ from __future__ import annotations
 
 from typing import Final
 
-ROOM_KEYS: Final = ("config", "state", "wait", "seen", "active", "offered", "used", "revoked")
+ROOM_KEYS: Final = ("config", "state", "wait", "seen", "active", "offered", "used", "revoked", "sources")
 LEASE: Final = "waitroom:lease"
 ROOMS: Final = "waitroom:rooms"
 

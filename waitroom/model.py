@@ -41,6 +41,7 @@ class Standing(StrEnum):
     USED = "used"
     EXPIRED = "expired"
     FULL = "full"
+    LIMITED = "limited"
     CLOSED = "closed"
     MUST_WAIT = "must_wait"
     UNKNOWN = "unknown"
@@ -49,6 +50,16 @@ class Standing(StrEnum):
 #: What a room does with those who come. paused: nobody is admitted, places are kept; closed: nobody may enter;
 #: bypass: everybody passes.
 RoomState = Literal["open", "paused", "closed", "bypass"]
+
+
+#: How far in front of the others the serials of the priority lane stand: they are drawn alike, and this much is taken
+#: off, in µs. Less than the time since the epoch, and more than anybody waits.
+LANE_US: Final = 1_500_000_000_000_000
+
+
+def arrived_us(serial: int) -> int:
+    """When a serial was drawn, in either lane: Redis time in µs since the epoch."""
+    return serial + LANE_US if 0 < serial < LANE_US else serial
 
 
 class Ticket(NamedTuple):
@@ -61,6 +72,22 @@ class Ticket(NamedTuple):
     serial: int
     issued_us: int
     bound: str = ""
+
+
+class Arrival(NamedTuple):
+    """Somebody who comes to a room where more than the ticket decides.
+
+    `fresh`: the id for a new place. `keyed`: it is made of what its holder proved, and has one place and one turn.
+    `priority`: a new place goes in front of all that have none. `address`, `network`: whose places are counted, as
+    opaque texts; empty where nobody's are.
+    """
+
+    fresh: Visitor
+    ticket: Ticket | None = None
+    keyed: bool = False
+    priority: bool = False
+    address: str = ""
+    network: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +106,10 @@ class Pass:
 
 
 class Place(NamedTuple):
-    """One visitor's standing. `rank` counts from 1 (0 when not waiting); `expires_us` is 0 unless admitted."""
+    """One visitor's standing. `rank` counts from 1 (0 when not waiting).
+
+    `expires_us`: when the place inside ends; for LIMITED, when the next place may be taken; else 0.
+    """
 
     standing: Standing
     now_us: int
@@ -105,6 +135,7 @@ class Counts:
     no_show: int = 0
     abandoned: int = 0
     refused_full: int = 0
+    refused_limited: int = 0
     refused_closed: int = 0
 
 

@@ -17,7 +17,7 @@ from waitroom import metrics
 from waitroom.batching import MOST_PER_CALL, Batcher
 from waitroom.errors import RoomUnknown, WaitroomError
 from waitroom.eta import Eta, Pace, pace_of
-from waitroom.model import Admission, Marks, Pass, Place, Reading, Standing, Ticket, Visitor
+from waitroom.model import Admission, Arrival, Marks, Pass, Place, Reading, Standing, Ticket, Visitor, arrived_us
 from waitroom.settings import RoomSettings
 from waitroom.store import Store
 
@@ -70,6 +70,7 @@ class Room:
             return Batcher(run, most_waiting=most_waiting)
 
         self._enter: Batcher[tuple[Visitor, Ticket | None], Place] = batcher(self._run_enter)
+        self._enter_guarded: Batcher[Arrival, Place] = batcher(self._run_enter_guarded)
         self._pass_through: Batcher[tuple[Visitor, Ticket | None], Place] = batcher(self._run_pass_through)
         self._status: Batcher[Ticket, Place] = batcher(self._run_status)
         self._leave: Batcher[tuple[Visitor, bool], Standing] = batcher(self._run_leave)
@@ -80,6 +81,10 @@ class Room:
     def enter(self, fresh: Visitor, ticket: Ticket | None) -> Awaitable[Place]:
         """A place for an arrival, at the end of the queue or where the ticket says."""
         return self._enter.submit((fresh, ticket))
+
+    def enter_guarded(self, arrival: Arrival) -> Awaitable[Place]:
+        """The same by more than a ticket; LIMITED where the address or network has no place left."""
+        return self._enter_guarded.submit(arrival)
 
     def pass_through(self, fresh: Visitor) -> Awaitable[Place]:
         """An offer at once, if nobody waits and there is room; else MUST_WAIT."""
@@ -188,7 +193,7 @@ class Room:
             await self._putting_back
 
     def _batchers(self) -> tuple[Batcher[Any, Any], ...]:
-        return (self._enter, self._pass_through, self._status, self._leave, self._extend)
+        return (self._enter, self._enter_guarded, self._pass_through, self._status, self._leave, self._extend)
 
     # How a batch becomes a call.
 
@@ -206,6 +211,11 @@ class Room:
         self._note_arrivals(places)
         return self._noted(places)
 
+    async def _run_enter_guarded(self, arrivals: Sequence[Arrival]) -> list[Place]:
+        places = await self._again_if_lost(self._store.enter_guarded, arrivals)
+        self._note_arrivals(places)
+        return self._noted(places)
+
     async def _run_pass_through(self, arrivals: Sequence[tuple[Visitor, Ticket | None]]) -> list[Place]:
         async def direct(room: str, items: Sequence[tuple[Visitor, Ticket | None]]) -> list[Place]:
             return await self._store.enter(room, items, direct=True)
@@ -219,9 +229,9 @@ class Room:
         offered = [place for place in places if place.standing is Standing.OFFERED]
         waits = metrics.WAIT_SECONDS.labels(self.name)
         for place in offered:
-            waits.observe((place.now_us - place.serial) / 1_000_000 if place.serial else 0.0)
-        last = max(place.serial for place in places)
-        turn = max((place.serial for place in offered), default=0)
+            waits.observe((place.now_us - arrived_us(place.serial)) / 1_000_000 if place.serial else 0.0)
+        last = max(arrived_us(place.serial) for place in places)
+        turn = max((arrived_us(place.serial) for place in offered), default=0)
         self.marks = self.marks.merged(Marks(last, turn, places[0].now_us if offered else 0))
 
     async def _run_status(self, tickets: Sequence[Ticket]) -> list[Place]:

@@ -21,6 +21,7 @@ from waitroom import metrics
 from waitroom.errors import RoomBroken, RoomUnknown, TermStale, Unavailable
 from waitroom.eta import Audit
 from waitroom.leadership import Leadership
+from waitroom.model import arrived_us
 from waitroom.room import Room
 from waitroom.rooms import Rooms
 from waitroom.store import Store
@@ -156,10 +157,10 @@ class Scheduler:
         waits = metrics.WAIT_SECONDS.labels(room.name)
         for serial in serials:
             # A serial is the time of arrival in µs, give or take the arrivals of the same µs.
-            waits.observe(max(now_us - serial, 0) / 1_000_000)
+            waits.observe(max(now_us - arrived_us(serial), 0) / 1_000_000)
         audit = self._audits.get(room)
         if audit is None or not serials:
             return
-        for verdict in audit.judge(serials[-1], now_us):
+        for verdict in audit.judge(max(serials), now_us):
             metrics.ETA_ERROR_SECONDS.labels(room.name).observe(verdict.error_seconds)
             metrics.ETA_WITHIN.labels(room.name, "yes" if verdict.within else "no").inc()

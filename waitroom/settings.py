@@ -18,14 +18,19 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from waitroom import keyring, redis_url
+from waitroom import addresses, keyring, redis_url
 from waitroom.errors import SettingsError
 from waitroom.model import ROOM_NAME, RoomState
 
 ENVIRONMENT_PREFIX: Final = "WAITROOM_"
 
 #: Room settings that are younger than the first schema: a room written before has none of them, and gets the default.
-YOUNGER: Final = frozenset({"strict", "bind_user_agent"})
+YOUNGER: Final = frozenset(
+    {
+        *("strict", "bind_user_agent", "places_per_address", "places_per_network", "challenge", "challenge_bits"),
+        *("enqueue_tokens", "enqueue_url"),
+    }
+)
 
 #: Seconds that a client may be told to stay away at most; clients poll in time for a claim and for the place.
 LONGEST_POLL_SECONDS: Final = 30.0
@@ -38,6 +43,10 @@ LATEST_POLL_SECONDS: Final = 240.0
 REFRESH_AFTER_SECONDS: Final = 4.5
 
 _ORIGIN = re.compile(r"https?://[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:(?P<port>[1-9][0-9]{0,4}))?\Z", re.ASCII)
+
+
+#: A path of this site, or an address elsewhere; printable, and without what ends an attribute or hides another host.
+_LINK: Final = re.compile(r"(?:https?://[a-z0-9][a-z0-9.-]*(?::[0-9]{1,5})?)?/(?![/\\])[!#-&(-;=?-\[\]-_a-z|~]*\Z")
 
 
 def is_origin(text: str) -> bool:
@@ -100,6 +109,35 @@ class RoomSettings(BaseModel):
     bind_user_agent: bool = Field(
         False, description="whether a ticket or pass is good only for the User-Agent that it was given to"
     )
+    places_per_address: int = Field(
+        0,
+        ge=0,
+        le=1_000_000,
+        description="new places that one address may take at once, and again over `ticket_seconds`; 0 = any number. "
+        "Needs `trusted_proxies`",
+    )
+    places_per_network: int = Field(
+        0,
+        ge=0,
+        le=1_000_000,
+        description="the same for a network of addresses (IPv4 /24, IPv6 /48); 0 = any number",
+    )
+    challenge: Literal["off", "limited", "always"] = Field(
+        "off",
+        description="a piece of work that a browser does by itself, good for one place: `limited`: for who is over a "
+        "limit of places; `always`: for each new place",
+    )
+    challenge_bits: int = Field(
+        18, ge=1, le=32, description="size of that work: 2 to the power of so many tries on average"
+    )
+    enqueue_tokens: Literal["off", "accepted", "required"] = Field(
+        "off",
+        description="signed tokens of the site, each good for one place per customer: `accepted`: past limits and "
+        "challenge; `required`: nobody gets a new place without one. Needs `enqueue_keys`",
+    )
+    enqueue_url: str = Field(
+        "", max_length=500, description="where a visitor gets such a token, as `/path` or `https://host/path`"
+    )
     when_down: Literal["static", "closed", "open"] = Field(
         "static",
         description="the gate while Redis is down: `static`: passes already given stay good; `closed`: nobody; "
@@ -129,6 +167,13 @@ class RoomSettings(BaseModel):
                 raise ValueError(f"{origin!r} is not an origin like https://shop.example or http://10.0.0.1:8080")
         return value
 
+    @field_validator("enqueue_url")
+    @classmethod
+    def _link(cls, value: str) -> str:
+        if value and not _LINK.match(value):
+            raise ValueError("must be a path like /login or an address like https://shop.example/login")
+        return value
+
     @model_validator(mode="after")
     def _tickets_outlive_silence(self) -> RoomSettings:
         if self.ticket_seconds < self.abandon_seconds:
@@ -141,6 +186,12 @@ class RoomSettings(BaseModel):
     def longest_poll_seconds(self) -> float:
         """How long a client may stay away without missing its offer or losing its place."""
         return min(LONGEST_POLL_SECONDS, self.claim_seconds / 2, self.abandon_seconds / 3)
+
+    @cached_property
+    def guarded(self) -> bool:
+        """Whether a new place takes more than to come: such rooms let nobody straight through at the gate."""
+        limited = self.places_per_address > 0 or self.places_per_network > 0
+        return limited or self.challenge == "always" or self.enqueue_tokens != "off"
 
     @cached_property
     def latest_poll_seconds(self) -> float:
@@ -176,6 +227,16 @@ class ServerSettings(BaseModel):
         default_factory=list,
         repr=False,
         description="`id:secret` of each signing key, the first signs; made and kept in `data_dir` if empty",
+    )
+    enqueue_keys: list[str] = Field(
+        default_factory=list,
+        repr=False,
+        description="`id:secret` of each key with which sites sign enqueue tokens; none of them a signing key",
+    )
+    trusted_proxies: list[str] = Field(
+        default_factory=list,
+        description="networks, as `10.0.0.0/8`, of the proxies in front, whose X-Forwarded-For is believed; `unix` = "
+        "who comes by a unix socket; `none` = nobody is in front. Empty = not known, and limits per address rest",
     )
     public_url: str = Field(
         "",
@@ -231,6 +292,12 @@ class ServerSettings(BaseModel):
             raise ValueError("must be an origin like https://shop.example, in lower case, without a path")
         return value
 
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: list[str]) -> list[str]:
+        addresses.Proxies.parse(value)
+        return value
+
     @property
     def secure(self) -> bool:
         """Whether visitors come by https."""
@@ -238,7 +305,7 @@ class ServerSettings(BaseModel):
 
 
 #: Settings whose value is never shown, also not when it is wrong.
-_SECRET: Final = {"admin_key", "signing_keys", "redis_url"}
+_SECRET: Final = {"admin_key", "signing_keys", "enqueue_keys", "redis_url"}
 
 
 def faults_of(error: ValidationError, *, prefix: str = "") -> list[str]:
@@ -367,8 +434,8 @@ def _from_environment(environment: Mapping[str, str], faults: list[str]) -> dict
         text = environment.get(ENVIRONMENT_PREFIX + name.upper())
         if text is None or text == "":
             continue
-        if name == "signing_keys":
-            found[name] = text.split(",")
+        if name in ("signing_keys", "enqueue_keys", "trusted_proxies"):
+            found[name] = [part.strip() for part in text.split(",")]
         elif name == "rooms":
             found[name] = _rooms_from_json(text, faults)
         else:
@@ -404,6 +471,15 @@ def _rooms_from_json(text: str, faults: list[str]) -> object:
 
 def _weak_secrets(settings: ServerSettings) -> list[str]:
     faults: list[str] = []
+    if settings.enqueue_keys:
+        try:
+            keyring.parse(settings.enqueue_keys, name="enqueue_keys")
+        except SettingsError as error:
+            faults += str(error).splitlines()
+        signing = {entry.partition(":")[2] for entry in settings.signing_keys}
+        # Whoever signs for a shop would sign passes with it.
+        if any(entry.partition(":")[2] in signing for entry in settings.enqueue_keys):
+            faults.append("enqueue_keys: one of them is a signing key; draw another (`openssl rand -base64 32`)")
     if settings.signing_keys:
         try:
             keyring.parse(settings.signing_keys)

@@ -28,7 +28,20 @@ from waitroom import keys, metrics, scripts
 from waitroom.clock import Clock
 from waitroom.connections import Servers, describe
 from waitroom.errors import Full, RoomBroken, RoomUnknown, TermStale, Unavailable, VersionConflict
-from waitroom.model import Admission, Counts, Expiry, Marks, Outcome, Pass, Place, Reading, Standing, Ticket, Visitor
+from waitroom.model import (
+    Admission,
+    Arrival,
+    Counts,
+    Expiry,
+    Marks,
+    Outcome,
+    Pass,
+    Place,
+    Reading,
+    Standing,
+    Ticket,
+    Visitor,
+)
 
 #: The version of what the keys hold; a room of another one is left alone.
 SCHEMA: Final = "1"
@@ -40,6 +53,9 @@ MOST_PER_CALL: Final = 150
 
 #: Revocations that one call of `read` lists at most, as the script has it.
 _REVOKED_PER_PAGE: Final = 5000
+
+#: What stands in a call for the ticket that an arrival does not bring.
+_NO_TICKET: Final = Ticket(Visitor(""), 0, 0)
 
 _STANDINGS: Final = {standing.value: standing for standing in Standing}
 
@@ -143,6 +159,23 @@ class Store:
             arguments += (fresh, ticket.visitor, ticket.serial, ticket.issued_us) if ticket else (fresh, "", 0, 0)
         metrics.BATCH_SIZE.labels("enter").observe(len(arrivals))
         reply = await self._call("enter", room, arguments)
+        return self._arrived(arrivals, reply)
+
+    async def enter_guarded(self, room: str, arrivals: Sequence[Arrival]) -> list[Place]:
+        """A place for each arrival by its ticket, by what it proved, or by what its address and network have left.
+
+        LIMITED where they have nothing left; USED where what was proved has had its turn.
+        """
+        arguments: list[str | int] = ["guarded"]
+        for one in arrivals:
+            ticket = one.ticket or _NO_TICKET
+            arguments += (one.fresh, ticket.visitor, ticket.serial, ticket.issued_us)
+            arguments += (int(one.keyed), int(one.priority), one.address, one.network)
+        metrics.BATCH_SIZE.labels("enter").observe(len(arrivals))
+        reply = await self._call("enter", room, arguments)
+        return self._arrived([(one.fresh, one.ticket) for one in arrivals], reply)
+
+    def _arrived(self, arrivals: Sequence[tuple[Visitor, Ticket | None]], reply: list[Any]) -> list[Place]:
         now_us = self._observed(reply[1])
         places = []
         for (fresh, ticket), word, serial, number in zip(arrivals, reply[2::3], reply[3::3], reply[4::3], strict=True):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -78,11 +77,11 @@ def standings_said(name: str) -> set[str]:
 
 
 def standings_declared(name: str) -> set[str]:
-    """The words that the header lists for a visitor: first words between bars, remarks in brackets left out."""
+    """The words that the header lists for a visitor: first words between bars, up to the remarks in brackets."""
     lines = section(name, "Replies")
-    for said, listed in pairwise(lines):
+    for at, said in enumerate(lines, start=1):
         if "{standing" in said:
-            return {part.split()[0] for part in listed.partition("(")[0].split("|")}
+            return {part.split()[0] for part in " ".join(lines[at:]).partition("(")[0].split("|")}
     return set()
 
 

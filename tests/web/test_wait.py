@@ -249,7 +249,7 @@ def test_nothing_else_is_served(site: Site, name: str) -> None:
 
 def test_the_page_names_only_files_that_exist(site: Site, full_room: str) -> None:
     """Every script and style of the page is served."""
-    addresses = re.findall(r'(?:src|href)="(/wait/_assets/[^"]+)"', visit(site, full_room).text)
+    addresses = re.findall(r'(?:src|href|data-work)="(/wait/_assets/[^"]+)"', visit(site, full_room).text)
     assert len(addresses) == len(ASSETS)
     answers = [site.call("GET", address) for address in addresses]
     assert {answer.status_code for answer in answers} == {200}

@@ -14,12 +14,14 @@ What goes wrong here derives from WaitroomError; a room that does not exist is i
 ClientError
 ├── RoomClosed          the room takes nobody
 ├── TurnOver            the visitor had their turn or left
+├── TokenRequired       a new place takes a token of the site
 ├── ProofRefused        the ticket or pass is too old, or no proof of this room
 ├── NotAdmitted         the turn did not come within the time-out
 ├── AdmissionLost       the slot was lost while the block ran; the block was cancelled
 ├── BadAnswer           what answers is not waitroom, or not well
 └── ServerUnavailable   no answer, or one that says to try again
-    └── RoomFull        the wait queue takes nobody more
+    ├── RoomFull        the wait queue takes nobody more
+    └── ChallengeSet    a new place takes work, and what was done was not enough
 """
 
 from __future__ import annotations
@@ -32,15 +34,18 @@ except ImportError as error:
 from waitroom.client.client import WaitroomClient
 from waitroom.client.connection import MOST_AT_ONCE, TIMEOUT_SECONDS
 from waitroom.client.documents import SHORTEST_POLL_SECONDS
+from waitroom.client.entering import MOST_BITS
 from waitroom.client.errors import (
     AdmissionLost,
     BadAnswer,
+    ChallengeSet,
     ClientError,
     NotAdmitted,
     ProofRefused,
     RoomClosed,
     RoomFull,
     ServerUnavailable,
+    TokenRequired,
     TurnOver,
 )
 from waitroom.client.goodbyes import GOODBYE_SECONDS, SHORTEST_GOODBYE_SECONDS
@@ -67,6 +72,7 @@ __all__ = [
     "LONGEST_RETRY_AFTER_SECONDS",
     "MARGIN_SHARE",
     "MOST_AT_ONCE",
+    "MOST_BITS",
     "SHORTEST_GOODBYE_SECONDS",
     "SHORTEST_MARGIN_SECONDS",
     "SHORTEST_POLL_SECONDS",
@@ -74,6 +80,7 @@ __all__ = [
     "AdmissionLost",
     "Admitted",
     "BadAnswer",
+    "ChallengeSet",
     "ClientError",
     "NotAdmitted",
     "OnProgress",
@@ -83,6 +90,7 @@ __all__ = [
     "RoomFull",
     "ServerUnavailable",
     "Slot",
+    "TokenRequired",
     "TurnOver",
     "Waiting",
     "WaitroomClient",

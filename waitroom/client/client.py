@@ -12,6 +12,7 @@ from typing import Self
 import httpx
 
 from waitroom.client.connection import TIMEOUT_SECONDS, Connection
+from waitroom.client.entering import enter
 from waitroom.client.errors import AdmissionLost, NotAdmitted
 from waitroom.client.goodbyes import GOODBYE_SECONDS, give_back, leave, see_through, undo
 from waitroom.client.holding import Keeper, Slot
@@ -63,14 +64,16 @@ class WaitroomClient:
 
     # Single calls. Each raises ServerUnavailable, BadAnswer or RoomUnknown beside what it names.
 
-    async def enter(self, room: str, *, proof: str | None = None) -> Place:
+    async def enter(self, room: str, *, proof: str | None = None, token: str | None = None) -> Place:
         """A new place; or, with the proof of one that is still good, that place again.
 
-        Raises RoomClosed, RoomFull. If the answer is lost (ServerUnavailable) there may be a place that nobody holds:
-        in the queue it stops counting after the room's `abandon_seconds`, offered a slot after its `claim_seconds`.
-        Cancelled without a proof, it gives back what it was about to get, which takes GOODBYE_SECONDS at most.
+        `token` is an enqueue token of the site; work that the room asks for is done, in a thread.
+        Raises RoomClosed, RoomFull, TokenRequired; TurnOver where the token's customer has had their turn. If the
+        answer is lost (ServerUnavailable) there may be a place that nobody holds: in the queue it stops counting after
+        the room's `abandon_seconds`, offered a slot after its `claim_seconds`. Cancelled without a proof, it gives back
+        what it was about to get, which takes GOODBYE_SECONDS at most.
         """
-        asking = asyncio.create_task(self._connection.place("POST", room, "enter", proof))
+        asking = asyncio.create_task(enter(self._connection, room, proof, token))
         try:
             return await asyncio.shield(asking)
         except asyncio.CancelledError:
@@ -101,6 +104,7 @@ class WaitroomClient:
         place: Place | None = None,
         on_progress: OnProgress | None = None,
         timeout_seconds: float | None = None,
+        token: str | None = None,
     ) -> Admitted:
         """Wait for one's turn, and claim it: the session has begun.
 
@@ -111,15 +115,15 @@ class WaitroomClient:
         Outages, restarts and answers that say to try again are ridden out, with growing pauses and for as long as
         `timeout_seconds` allows (None: for ever): the ticket keeps the place. A closed or paused room keeps who waits
         waiting. In a long wait the client asks in person rarely, and watches the room's document, which caches answer.
-        `on_progress` gets every answer while waiting, and what the document makes of the place in between; what it
-        raises ends the wait.
+        `token` is for entering. `on_progress` gets every answer while waiting, and what the document makes of the place
+        in between; what it raises ends the wait.
 
-        Raises NotAdmitted, RoomClosed (on entering), RoomUnknown, BadAnswer (before the first good answer); for a given
-        place TurnOver and ProofRefused.
+        Raises NotAdmitted, RoomClosed and TokenRequired (on entering), RoomUnknown, BadAnswer (before the first good
+        answer); for a given place TurnOver and ProofRefused.
         """
         if place is not None and place.room != room:
             raise ValueError(f"the place is in room {place.room!r}, not in {room!r}")
-        wait = Wait(self, self._connection, room, place=place, on_progress=on_progress)
+        wait = Wait(self, self._connection, room, place=place, on_progress=on_progress, token=token)
         scope = asyncio.timeout(timeout_seconds)
         try:
             async with scope:
@@ -133,7 +137,12 @@ class WaitroomClient:
 
     @asynccontextmanager
     async def admission(
-        self, room: str, *, on_progress: OnProgress | None = None, timeout_seconds: float | None = None
+        self,
+        room: str,
+        *,
+        on_progress: OnProgress | None = None,
+        timeout_seconds: float | None = None,
+        token: str | None = None,
     ) -> AsyncIterator[Slot]:
         """Hold a slot of the room for the length of a block: at most `capacity` at a time, on any number of machines.
 
@@ -149,7 +158,10 @@ class WaitroomClient:
         running; what it runs in threads or processes, it stops by itself. What this rests on is that Redis remembers:
         a failover that loses its last writes, and a room in `bypass`, may let in more.
         """
-        slot = Slot(await self.wait_until_admitted(room, on_progress=on_progress, timeout_seconds=timeout_seconds))
+        admitted = await self.wait_until_admitted(
+            room, on_progress=on_progress, timeout_seconds=timeout_seconds, token=token
+        )
+        slot = Slot(admitted)
         keeper: asyncio.Task[None] | None = None
         fuse = asyncio.timeout(slot.seconds_left)
         try:

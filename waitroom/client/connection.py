@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
@@ -12,7 +13,16 @@ from typing import Any, Final
 import httpx
 
 from waitroom.client import documents
-from waitroom.client.errors import BadAnswer, ProofRefused, RoomClosed, RoomFull, ServerUnavailable, TurnOver
+from waitroom.client.errors import (
+    BadAnswer,
+    ChallengeSet,
+    ProofRefused,
+    RoomClosed,
+    RoomFull,
+    ServerUnavailable,
+    TokenRequired,
+    TurnOver,
+)
 from waitroom.client.places import Place
 from waitroom.errors import RoomUnknown, WaitroomError
 
@@ -53,11 +63,18 @@ class Connection:
             await self._http.aclose()
 
     async def place(
-        self, method: str, room: str, action: str, proof: str | None, *, seconds: float | None = None
+        self,
+        method: str,
+        room: str,
+        action: str,
+        proof: str | None,
+        *,
+        seconds: float | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Place:
         """The place that the answer to a call tells of, which takes `seconds` at most."""
         sent = time.monotonic()
-        document = await self.ask(method, room, action, proof, seconds=seconds)
+        document = await self.ask(method, room, action, proof, seconds=seconds, headers=headers)
         try:
             place = (
                 documents.waiting(document) if document["state"] == "waiting" else documents.admitted(document, sent)
@@ -78,14 +95,21 @@ class Connection:
             raise BadAnswer(f"room {room!r}: no document of a room ({type(error).__name__})") from None
 
     async def ask(
-        self, method: str, room: str, action: str, proof: str | None, *, seconds: float | None = None
+        self,
+        method: str,
+        room: str,
+        action: str,
+        proof: str | None,
+        *,
+        seconds: float | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
         """The document of a good answer, empty for 204; raises the error of any other."""
         if not _ROOM.match(room):
             raise RoomUnknown(f"there is no room {room!r}")
         if proof is not None and not documents.PROOF.match(proof):
             raise ProofRefused("that is not a ticket or a pass")
-        request = self._http.build_request(method, f"{self._url}/v1/rooms/{room}/{action}".rstrip("/"))
+        request = self._http.build_request(method, f"{self._url}/v1/rooms/{room}/{action}".rstrip("/"), headers=headers)
         # Cookies are for browsers: the room's would make one visitor of all places.
         request.headers.pop("Cookie", None)
         if proof is not None:
@@ -163,6 +187,13 @@ def _refusal(room: str, answer: httpx.Response, document: dict[str, Any]) -> Wai
         return RoomClosed(room, str(document.get("detail", "")))
     if (status, slug) == (503, "full"):
         return RoomFull(said, _retry_after(answer))
+    if (status, slug) == (403, "token-required"):
+        return TokenRequired(room, str(document.get("enqueue_url", "")))
+    challenge = document.get("challenge")
+    if slug in ("challenge-required", "too-many-places") and isinstance(challenge, dict):
+        text, bits = challenge.get("text"), challenge.get("bits")
+        if isinstance(text, str) and isinstance(bits, int) and documents.PROOF.match(text):
+            return ChallengeSet(said, _retry_after(answer), text, bits)
     if status in (408, 425, 429) or status >= 500:
         return ServerUnavailable(f"status {status}: {said}", _retry_after(answer))
     return BadAnswer(

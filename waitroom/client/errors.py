@@ -31,6 +31,15 @@ class ProofRefused(ClientError):
     """The ticket or pass proves nothing: it is too old, or of another room or another server."""
 
 
+class TokenRequired(ClientError):
+    """A new place takes an enqueue token of the site; `enqueue_url` is where to get one, or empty."""
+
+    def __init__(self, room: str, enqueue_url: str) -> None:
+        super().__init__(f"room {room!r} takes a token" + (f" from {enqueue_url}" if enqueue_url else ""))
+        self.room = room
+        self.enqueue_url = enqueue_url
+
+
 class NotAdmitted(ClientError):
     """The turn did not come within `timeout_seconds`.
 
@@ -66,6 +75,15 @@ class ServerUnavailable(ClientError):
     def __init__(self, message: str, retry_after_seconds: float | None = None) -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
+
+
+class ChallengeSet(ServerUnavailable):
+    """A new place takes a piece of work first; the client does it, and this is raised where that was not enough."""
+
+    def __init__(self, message: str, retry_after_seconds: float | None, challenge: str, bits: int) -> None:
+        super().__init__(message, retry_after_seconds)
+        self.challenge = challenge
+        self.bits = bits
 
 
 class RoomFull(ServerUnavailable):

@@ -38,8 +38,10 @@ class Wait:
         *,
         place: Place | None,
         on_progress: OnProgress | None,
+        token: str | None = None,
     ) -> None:
         self.place = place
+        self._token = token
         self._client = client
         self._connection = connection
         self._room = room
@@ -69,7 +71,7 @@ class Wait:
     async def _ask(self) -> Admitted | None:
         """The place inside once it is claimed: what entering gives may be an offer, what a status gives is not."""
         if self.place is None:
-            self.place = await self._client.enter(self._room)
+            self.place = await self._client.enter(self._room, token=self._token)
             return None
         watched = isinstance(self.place, Waiting) and await self._watch(self.place)
         self.place = await self._client.status(self.place, paced=not watched)
@@ -103,7 +105,8 @@ class Wait:
         if isinstance(error, ProofRefused | RoomUnknown) and self._is_doubtful():
             self._refusals += 1
             return
-        if isinstance(error, TurnOver | ProofRefused) and self._own:
+        # Entering says so too: the token's customer has had their turn.
+        if isinstance(error, TurnOver | ProofRefused) and self._own and self.place is not None:
             logger.warning("room %s: the place is lost (%s); entering again", self._room, error)
             self.place = None
             return

@@ -30,9 +30,9 @@ from waitroom.web.forward import ForwardAuth
 from waitroom.web.gate import Gate
 from waitroom.web.operators import Operators
 from waitroom.web.probes import Alive, Metrics, Ready
-from waitroom.web.visitors import Enter, Leave, PublicRoom, Status, retry_after
+from waitroom.web.visitors import Enter, Leave, PublicRoom, Status
 from waitroom.web.wait import Asset, Wait
-from waitroom.web.wire import Header, Problem
+from waitroom.web.wire import Header, Problem, retry_after
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from waitroom.eta import Eta, poll_after
-from waitroom.model import Place, Reading
+from waitroom.model import Place, Reading, arrived_us
 from waitroom.room import Room
 from waitroom.settings import REFRESH_AFTER_SECONDS
 
@@ -37,7 +37,7 @@ def waiting(room: Room, place: Place, *, ticket: str) -> dict[str, Any]:
         **_eta_fields(eta),
         "poll_after_seconds": round(poll_after(eta, room.settings), 2),
         "latest_poll_seconds": round(room.settings.latest_poll_seconds, 2),
-        "entered_at": iso(place.serial),
+        "entered_at": iso(arrived_us(place.serial)),
         "as_of": iso(place.now_us),
         "room_state": room.settings.state,
         "message": room.settings.message,

@@ -23,8 +23,8 @@ from waitroom.model import Place, Standing
 from waitroom.room import Room
 from waitroom.streams import LAST, News, Stream
 from waitroom.web import documents
-from waitroom.web.visitors import Endpoint, Status, refusal, retry_after
-from waitroom.web.wire import Header, Problem
+from waitroom.web.visitors import Endpoint, Status, refusal
+from waitroom.web.wire import Header, Problem, headers_of, retry_after
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +51,7 @@ class Events(Endpoint):
         super().__init__(instance)
         self._status = status
         self._streams = instance.streams
+        self._proxies = instance.proxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """200 and a stream; needs a ticket or a pass. 503 where the client should poll instead."""
@@ -62,12 +63,18 @@ class Events(Endpoint):
         if scope["http_version"] == "1.0":
             raise poll_instead(room.settings.longest_poll_seconds, "a stream needs HTTP/1.1")
         try:
-            with self._streams.slot(held.visitor, (scope.get("client") or ("",))[0]):
+            with self._streams.slot(held.visitor, self._address(scope)):
                 place = await self._status.place(room, proof)
                 await self._answer(scope, receive, send, room, place)
         except StreamsFull as full:
             metrics.STREAMS_REFUSED.labels(full.limit).inc()
             raise poll_instead(room.settings.longest_poll_seconds, str(full)) from None
+
+    def _address(self, scope: Scope) -> str:
+        """Whose stream it is: the peer's where it is not known who is in front."""
+        peer = (scope.get("client") or ("",))[0]
+        client = self._proxies.client(peer, headers_of(scope, b"x-forwarded-for"))
+        return str(client) if client is not None else peer
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, room: Room, place: Place) -> None:
         waits = place.standing is Standing.WAITING

@@ -22,8 +22,8 @@ from waitroom.model import Pass, Place, Standing
 from waitroom.room import Room
 from waitroom.tickets import new_visitor
 from waitroom.web.proofs import PASS_HEADER, ProofDesk, fingerprint, fits
-from waitroom.web.visitors import grant, retry_after
-from waitroom.web.wire import Header, respond
+from waitroom.web.visitors import grant
+from waitroom.web.wire import Header, respond, retry_after
 
 logger = logging.getLogger(__name__)
 
@@ -154,7 +154,8 @@ class Gate:
             return MUST_WAIT
         if not room.reachable:
             return self._while_down(room, bound)
-        if room.reading.waiting > 0:
+        # In a guarded room the waiting page asks for what a place takes: not the gate, which knows passes only.
+        if room.reading.waiting > 0 or room.settings.guarded:
             return MUST_WAIT
         try:
             place = await room.pass_through(new_visitor())

@@ -86,6 +86,28 @@ def _schemas() -> dict[str, Schema]:
             },
             "required": ["type", "title", "status"],
         },
+        "Demand": {
+            "type": "object",
+            "description": "what a new place takes here",
+            "properties": {
+                "type": {
+                    "enum": [
+                        f"urn:waitroom:{slug}" for slug in ("too-many-places", "challenge-required", "token-required")
+                    ]
+                },
+                "title": {"type": "string"},
+                "status": {"enum": [403, 429]},
+                "detail": {"type": "string"},
+                "challenge": _object(
+                    text={"type": "string"},
+                    bits={"type": "integer", "minimum": 1, "maximum": 32},
+                    seed_characters={"type": "integer"},
+                    expires_at=_TIME,
+                ),
+                "enqueue_url": {"type": "string", "description": "where a token is to be had"},
+            },
+            "required": ["type", "title", "status", "detail"],
+        },
         "Refusal": {
             "type": "object",
             "properties": {
@@ -150,7 +172,7 @@ def _schemas() -> dict[str, Schema]:
             waiting=_COUNT,
             occupancy=_COUNT,
             offered=_COUNT,
-            counts=_object(**dict.fromkeys((*counts, "refused_full", "refused_closed"), _COUNT)),
+            counts=_object(**dict.fromkeys((*counts, "refused_full", "refused_limited", "refused_closed"), _COUNT)),
         ),
         "Rooms": _object(
             rooms={"type": "array", "items": {"$ref": "#/components/schemas/Room"}},
@@ -176,6 +198,7 @@ _MEANINGS: Final = {
     "412": "the room has another version",
     "413": "the body is too large",
     "415": "the body is not JSON",
+    "429": "this address or its network has taken its places; see Retry-After",
     "503": "full, overloaded or out of reach; see Retry-After",
 }
 
@@ -184,6 +207,18 @@ def _problems(*statuses: str) -> dict[str, Schema]:
     reference = {"$ref": "#/components/schemas/Problem"}
     content = {"application/problem+json": {"schema": reference}}
     return {status: {"description": _MEANINGS[status], "content": content} for status in statuses}
+
+
+def _demands() -> dict[str, Schema]:
+    problem, demand = ({"$ref": f"#/components/schemas/{name}"} for name in ("Problem", "Demand"))
+    meaning = f"{_MEANINGS['403']}, or a place takes a token or some work"
+    return {
+        "403": {
+            "description": meaning,
+            "content": {"application/problem+json": {"schema": {"anyOf": [problem, demand]}}},
+        },
+        "429": {"description": _MEANINGS["429"], "content": {"application/problem+json": {"schema": demand}}},
+    }
 
 
 def _operation(name: str, summary: str, answers: dict[str, Schema], **more: Any) -> Schema:
@@ -204,6 +239,19 @@ _RETURN: Final[Schema] = {
     "description": "where to go on admission: a path, or an address on one of the room's return_origins",
     "schema": {"type": "string"},
 }
+_ENQUEUE: Final[Schema] = {
+    "name": "enqueue",
+    "in": "query",
+    "description": "an enqueue token of the site; it goes out of the address at once",
+    "schema": {"type": "string"},
+}
+_PROVED: Final[list[Schema]] = [
+    {"name": name, "in": "header", "description": meaning, "schema": {"type": "string"}}
+    for name, meaning in (
+        ("X-Waitroom-Enqueue", "an enqueue token of the site; or the room's cookie waitroom_enqueue_<room>"),
+        ("X-Waitroom-Challenge", "the solution of a challenge: its text, a dot, and the number found"),
+    )
+]
 _EMPTY_BODY: Final[Schema] = {"content": {"application/json": {"schema": {"type": "object", "maxProperties": 0}}}}
 
 
@@ -230,7 +278,9 @@ def _visitor_paths() -> dict[str, Schema]:
                     "200": _json("admitted", "Admitted"),
                     "202": _json("waiting", "Waiting"),
                     **_problems(*common),
+                    **_demands(),
                 },
+                parameters=_PROVED,
                 security=proof,
                 requestBody=_EMPTY_BODY,
             ),
@@ -270,14 +320,16 @@ def _visitor_paths() -> dict[str, Schema]:
             ),
         },
         "/wait/{room}": {
-            "parameters": [*_ROOM, _RETURN],
+            "parameters": [*_ROOM, _ENQUEUE, _RETURN],
             "get": _operation(
                 "wait",
                 "the waiting page; enters the room",
                 {
                     "200": _page("waiting"),
-                    "303": {"description": "admitted: on to the return address"},
-                    "403": _page("closed"),
+                    "303": {"description": "admitted: on to the return address; or to this page without the token"},
+                    "403": _page("closed, or a place takes a token or some work"),
+                    "410": _page("the customer has had their turn"),
+                    "429": _page("this address or its network has taken its places"),
                     **_problems("404"),
                     "503": _page("full or out of reach"),
                 },

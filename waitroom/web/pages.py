@@ -14,14 +14,17 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib import resources
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Final, Literal
 from urllib.parse import quote
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 #: What the page tells. "waiting" covers a paused room too: there `Page.room_state` says so.
-Situation = Literal["waiting", "full", "closed", "unavailable", "over"]
+Situation = Literal["waiting", "full", "closed", "unavailable", "over", "limited", "challenge", "token", "had"]
+
+#: Who is told so has to do something first: the page does not try again by itself.
+_FINAL: Final = ("over", "had")
 
 #: Where the application has to serve `ASSETS`; no room can be called so.
 ASSET_PATH = "/wait/_assets/"
@@ -56,7 +59,8 @@ class Page:
 
     `rank`, `waiting` and the etas (seconds) are None when unknown. `ticket_seconds` is how long the place is
     kept for a visitor who went away. `as_of` and `entered_at` are aware datetimes. `return_to` is where the
-    page goes on admission, so it must have passed the room's check of return addresses. `streams`: whether there are
+    page goes on admission, so it must have passed the room's check of return addresses. `challenge` is the work
+    that the page is to do for its visitor, `enqueue_url` where to get a token. `streams`: whether there are
     event streams to be had, which is no promise.
     """
 
@@ -77,6 +81,8 @@ class Page:
     eta_low_seconds: float | None = None
     eta_high_seconds: float | None = None
     entered_at: datetime | None = None
+    challenge: Mapping[str, Any] | None = None
+    enqueue_url: str = ""
 
 
 @dataclass(frozen=True)
@@ -112,6 +118,8 @@ class _View:
     message_label: str
     rank: str = ""
     notice: str = ""
+    link: str = ""
+    link_text: str = ""
     eta: str = ""
     waiting: str = ""
     kept: str = ""
@@ -140,6 +148,7 @@ ASSETS: Mapping[str, Asset] = MappingProxyType(
         "wait.js": _asset(
             "wait.js", "text/javascript; charset=utf-8", _read("assets", "live.js") + _read("assets", "wait.js")
         ),
+        "work.js": _asset("work.js", "text/javascript; charset=utf-8", _read("assets", "work.js")),
         "strings.js": _asset(
             "strings.js",
             "text/javascript; charset=utf-8",
@@ -155,6 +164,7 @@ _ENVIRONMENT.globals.update(
     hidden=_hidden,
     css=ASSETS["wait.css"].url,
     js=ASSETS["wait.js"].url,
+    work_js=ASSETS["work.js"].url,
     strings_js=ASSETS["strings.js"].url,
 )
 _TEMPLATE = _ENVIRONMENT.from_string(_read("templates", "wait.html").decode())
@@ -170,7 +180,7 @@ def render(page: Page) -> bytes:
         as_of=page.as_of.astimezone(UTC).replace(microsecond=0),
         again=join_address(page.room, page.return_to),
         # Who has had their turn must choose to join again; everybody else is looked after.
-        refresh_seconds=0 if page.situation == "over" else max(1, math.ceil(page.poll_after_seconds)),
+        refresh_seconds=0 if page.situation in _FINAL else max(1, math.ceil(page.poll_after_seconds)),
     )
     return text.encode()
 
@@ -232,7 +242,10 @@ def _view(page: Page) -> _View:
 def _standing_view(page: Page) -> _View:
     """Whoever has no number to show."""
     headline = STRINGS[f"headline_{page.situation}"]
+    again = join_address(page.room, page.return_to) if page.situation == "over" else ""
     return _View(
+        link=page.enqueue_url or again,
+        link_text=STRINGS["sign_in" if page.enqueue_url else "again"],
         situation=page.situation,
         title=f"{headline} · {page.room}",
         state=STRINGS[f"state_{page.situation}"],
@@ -279,6 +292,8 @@ def _place(page: Page, situation: Situation) -> dict[str, object]:
         "as_of": page.as_of.isoformat(timespec="milliseconds"),
         "room_state": page.room_state,
         "message": page.message,
+        "challenge": page.challenge,
+        "enqueue_url": page.enqueue_url,
     }
 
 

@@ -48,6 +48,7 @@ class RoomCollector(Collector):
         refused = CounterMetricFamily("waitroom_refused", "Arrivals not accepted.", labels=["room", "reason"])
         for room in rooms:
             refused.add_metric([room.name, "full"], room.reading.counts.refused_full)
+            refused.add_metric([room.name, "limited"], room.reading.counts.refused_limited)
             refused.add_metric([room.name, "closed"], room.reading.counts.refused_closed)
         yield refused
         sizes: dict[str, tuple[str, Callable[[Room], float]]] = {

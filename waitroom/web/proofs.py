@@ -17,7 +17,7 @@ from waitroom.model import Pass, Ticket
 from waitroom.room import Room
 from waitroom.web.wire import Header, header, headers_of
 
-Kind = Literal["ticket", "pass"]
+Kind = Literal["ticket", "pass", "enqueue"]
 
 PASS_HEADER: Final = b"x-waitroom-pass"
 

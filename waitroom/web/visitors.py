@@ -5,7 +5,6 @@ Plain ASGI callables: these are the hot endpoints.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import orjson
@@ -14,10 +13,10 @@ from starlette.types import Receive, Scope, Send
 from waitroom.instance import Instance
 from waitroom.model import Pass, Place, Standing, Ticket
 from waitroom.room import Room
-from waitroom.tickets import new_visitor
 from waitroom.web import documents
 from waitroom.web.proofs import Proof, ProofDesk
-from waitroom.web.wire import VISITOR_BODY, Header, Problem, header, json_body, respond
+from waitroom.web.reception import Reception
+from waitroom.web.wire import VISITOR_BODY, Header, Problem, header, json_body, respond, retry_after
 
 _CHALLENGE: Header = (b"www-authenticate", b'Bearer realm="waitroom"')
 
@@ -67,19 +66,26 @@ class Endpoint:
 class Enter(Endpoint):
     """POST /v1/rooms/{room}/enter"""
 
+    def __init__(self, instance: Instance) -> None:
+        super().__init__(instance)
+        self._reception = Reception(instance, self.desk)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """202 waiting, 200 admitted; with a proof the same place again."""
         room = self.room(scope)
         refuse_cross_site(scope, room)
         refuse_fields(await json_body(scope, receive, limit=VISITOR_BODY))
         proof = self.desk.of_visitor(scope, room)
-        place = await self.place(room, proof)
+        place = await self.place(scope, room, proof)
         await self.tell(send, room, place, bound=proof.bound, waiting_status=202)
 
-    async def place(self, room: Room, proof: Proof) -> Place:
-        """The place that the proofs give back, or a new one."""
+    async def place(self, scope: Scope, room: Room, proof: Proof, *, token: str = "") -> Place:
+        """The place that the proofs give back, or a new one; raises Demand where that takes more.
+
+        `token` is an enqueue token that came in the address.
+        """
         inside = await self.inside(room, proof) if proof.granted else None
-        return inside or await room.enter(new_visitor(), proof.ticket)
+        return inside or await self._reception.place(scope, room, proof.ticket, token=token)
 
 
 class Status(Endpoint):
@@ -143,11 +149,6 @@ def grant(desk: ProofDesk, room: Room, place: Place, bound: str) -> tuple[str, l
     return text, headers
 
 
-def retry_after(seconds: float) -> Header:
-    """A Retry-After header, in whole seconds, not earlier than asked."""
-    return (b"retry-after", b"%d" % math.ceil(seconds))
-
-
 def refusal(room: Room, standing: Standing) -> Problem:
     """The problem document of a standing that is no place."""
     if standing is Standing.CLOSED:
@@ -155,7 +156,7 @@ def refusal(room: Room, standing: Standing) -> Problem:
     if standing is Standing.FULL:
         detail = f"{room.settings.max_waiting} visitors wait already"
         return Problem(503, "full", "The wait queue is full", detail, headers=(retry_after(15),))
-    if standing in (Standing.USED, Standing.LEFT):
+    if standing in (Standing.USED, Standing.LEFT):  # also of a customer or a solution: one turn each
         return Problem(410, "turn-over", "The turn is over", "the visitor had their turn or left; enter again")
     detail = "a valid ticket or pass of this room is needed, as its cookie or as a bearer"
     return Problem(401, "no-proof", "No valid proof", detail, headers=(_CHALLENGE,))

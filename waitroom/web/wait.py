@@ -12,15 +12,16 @@ from starlette.types import Receive, Scope, Send
 
 from waitroom.errors import RoomBroken, RoomUnknown, Unavailable
 from waitroom.eta import poll_after
-from waitroom.model import ROOM_NAME, Place, Standing, Ticket
+from waitroom.model import ROOM_NAME, Place, Standing, Ticket, arrived_us
 from waitroom.returns import return_address
 from waitroom.room import Room
 from waitroom.settings import RoomSettings
 from waitroom.streams import Streams
 from waitroom.web import pages
 from waitroom.web.pages import Page, Situation
-from waitroom.web.visitors import Enter, grant, retry_after
-from waitroom.web.wire import Header, Problem, header, respond
+from waitroom.web.reception import Demand
+from waitroom.web.visitors import Enter, grant
+from waitroom.web.wire import Header, Problem, header, respond, retry_after
 
 _HTML: Final = b"text/html; charset=utf-8"
 _HEADERS: Final[tuple[Header, ...]] = tuple(
@@ -36,6 +37,14 @@ _TRY_AGAIN_SECONDS: Final = 15.0
 _WITHOUT_PLACE: Final[dict[Standing, tuple[Situation, int]]] = {
     Standing.FULL: ("full", 503),
     Standing.CLOSED: ("closed", 403),
+    Standing.USED: ("had", 410),
+}
+
+#: The same where a new place takes something that was not brought, by the problem's slug.
+_DEMANDED: Final[dict[str, Situation]] = {
+    "too-many-places": "limited",
+    "challenge-required": "challenge",
+    "token-required": "token",
 }
 
 
@@ -48,7 +57,7 @@ class Wait:
         self._desk = enter.desk
 
     async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
-        """A page for those who wait, 303 for the admitted."""
+        """A page for those who wait, 303 for the admitted, and for who came with a token in the address."""
         refuse_drive_by(scope)
         try:
             room = self._enter.room(scope)
@@ -61,14 +70,22 @@ class Wait:
             await self._send(send, 200, b"", sized=False)
             return
         proof = self._desk.of_visitor(scope, room)
+        token = asked_token(scope["query_string"])
         try:
-            place = await self._enter.place(room, proof)
+            place = await self._enter.place(scope, room, proof, token=token)
         except (Unavailable, RoomBroken):
             await self._tell_unplaced(send, room, "unavailable", 503, return_to)
+            return
+        except Demand as demand:
+            await self._tell_demand(send, room, demand, return_to)
             return
         if place.standing in (Standing.ADMITTED, Standing.OFFERED):
             _, headers = grant(self._desk, room, place, proof.bound)
             await self._send(send, 303, b"", headers=[*headers, (b"location", return_to.encode("ascii"))])
+        elif place.standing is Standing.WAITING and token:
+            # The token has done its work: it goes out of the address, so that it gets into no history and no log.
+            again = pages.join_address(room.name, return_to).encode("ascii")
+            await self._send(send, 303, b"", headers=[self._ticket(room, place, proof.bound), (b"location", again)])
         elif place.standing is Standing.WAITING:
             await self._tell_waiting(send, room, place, return_to, proof.bound)
         else:
@@ -87,12 +104,26 @@ class Wait:
             eta_seconds=eta.seconds if eta else None,
             eta_low_seconds=eta.low if eta else None,
             eta_high_seconds=eta.high if eta else None,
-            entered_at=_time(place.serial),
+            entered_at=_time(arrived_us(place.serial)),
             streams=not self._streams.full,
         )
+        await self._send(send, 200, pages.render(page), headers=[self._ticket(room, place, bound)])
+
+    def _ticket(self, room: Room, place: Place, bound: str) -> Header:
+        """The cookie of a place."""
         ticket = self._desk.issue_ticket(room.name, Ticket(place.visitor, place.serial, place.now_us, bound))
-        cookie = self._desk.set_cookie(room.name, "ticket", ticket, seconds=room.settings.ticket_seconds)
-        await self._send(send, 200, pages.render(page), headers=[cookie])
+        return self._desk.set_cookie(room.name, "ticket", ticket, seconds=room.settings.ticket_seconds)
+
+    async def _tell_demand(self, send: Send, room: Room, demand: Demand, return_to: str) -> None:
+        """A page for who has to bring more: the work is done by the page itself, a token is had elsewhere."""
+        situation: Situation = "challenge" if demand.challenge else _DEMANDED[demand.slug]
+        page = replace(
+            _page(room.name, room.settings, room.reading.now_us, situation, return_to),
+            poll_after_seconds=max(demand.again_seconds, _TRY_AGAIN_SECONDS),
+            challenge=demand.challenge,
+            enqueue_url=demand.enqueue_url,
+        )
+        await self._send(send, demand.status, pages.render(page), headers=[retry_after(page.poll_after_seconds)])
 
     async def _tell_unplaced(self, send: Send, room: Room, situation: Situation, status: int, return_to: str) -> None:
         page = _page(room.name, room.settings, room.reading.now_us, situation, return_to)
@@ -165,6 +196,12 @@ def asked_return(query: bytes) -> str | None:
         return unquote(raw.partition("&")[0], errors="strict")
     except UnicodeDecodeError:
         return None
+
+
+def asked_token(query: bytes) -> str:
+    """The enqueue token in a query, which stands before the return address; empty where there is none."""
+    before = query.decode("latin-1").partition("return=")[0]
+    return next((pair[len("enqueue=") :] for pair in before.split("&") if pair.startswith("enqueue=")), "")
 
 
 def _page(name: str, settings: RoomSettings, now_us: int, situation: Situation, return_to: str) -> Page:

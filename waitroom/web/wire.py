@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import orjson
@@ -28,23 +29,39 @@ _NO_STORE: Final[Header] = (b"cache-control", b"no-store")
 class Problem(WaitroomError):
     """An answer that says what is wrong with a request, as an RFC 9457 document.
 
-    `slug` is the last part of its type, a URN; `title` says the same in words for every instance of it.
+    `slug` is the last part of its type, a URN; `title` says the same in words for every instance of it; `more` are
+    members of its own.
     """
 
-    def __init__(self, status: int, slug: str, title: str, detail: str = "", *, headers: Sequence[Header] = ()) -> None:
+    def __init__(
+        self,
+        status: int,
+        slug: str,
+        title: str,
+        detail: str = "",
+        *,
+        headers: Sequence[Header] = (),
+        more: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__(detail or title)
         self.status = status
         self.slug = slug
         self.title = title
         self.detail = detail
         self.headers = headers
+        self.more = more or {}
 
     def body(self) -> bytes:
         """The problem document."""
         document: dict[str, Any] = {"type": f"urn:waitroom:{self.slug}", "title": self.title, "status": self.status}
         if self.detail:
             document["detail"] = self.detail
-        return orjson.dumps(document)
+        return orjson.dumps({**document, **self.more})
+
+
+def retry_after(seconds: float) -> Header:
+    """A Retry-After header, in whole seconds, not earlier than asked."""
+    return (b"retry-after", b"%d" % math.ceil(seconds))
 
 
 def header(scope: Scope, name: bytes) -> bytes | None:

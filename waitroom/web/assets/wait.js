@@ -4,7 +4,7 @@
 "use strict";
 
 (() => {
-  const ENDED = ["over", "left", "cookie", "admitted"];
+  const ENDED = ["over", "had", "left", "cookie", "admitted"];
   const SAY_AT_MOST_EVERY_MS = 30_000;
   const GIVE_UP_AFTER_MS = 15_000;
 
@@ -13,7 +13,7 @@
   const { room } = main.dataset;
   const strings = globalThis.waitroomStrings;
   const pollAfter = Number(main.dataset.pollAfter) || 5;
-  const joinAddress = find("link").href;
+  const joinAddress = new URL(main.dataset.join, location.href).href;
 
   const language = document.documentElement.lang;
   const numbers = new Intl.NumberFormat(language);
@@ -83,10 +83,25 @@
     find("updated").dateTime = place.as_of;
     find("band").hidden = !find("notice").textContent && !message;
     find("facts").hidden = ENDED.includes(situation);
+    showLink();
     for (const id of ["stub", "leave", "course"]) find(id).hidden = !waiting;
     showRank(waiting ? numbers.format(rank) : "");
     if (waiting) showProgress();
     announce(waiting);
+  }
+
+  function showLink() {
+    const [text, address] = link();
+    find("link").textContent = words(text);
+    find("link").href = address;
+    find("way").hidden = text === "";
+  }
+
+  /** The way on, if the visitor has to take one: its text and its address. */
+  function link() {
+    if (place.situation === "admitted") return ["go_on", destination()];
+    if (["over", "left", "cookie"].includes(place.situation)) return ["again", joinAddress];
+    return place.enqueue_url ? ["sign_in", place.enqueue_url] : ["", joinAddress];
   }
 
   function showRank(text) {
@@ -136,7 +151,8 @@
     clearTimeout(timer);
     try {
       const joins = place.situation !== "waiting";
-      const answer = await call(joins ? "enter" : "status");
+      const solution = joins && place.challenge ? await work(place.challenge) : "";
+      const answer = await call(joins ? "enter" : "status", solution);
       if (!ENDED.includes(place.situation)) await take(answer, joins);
     } catch {
       if (!ENDED.includes(place.situation)) lost();
@@ -145,18 +161,35 @@
     }
   }
 
-  const call = (verb) => fetch(`/v1/rooms/${encodeURIComponent(room)}/${verb}`, {
-    ...(verb === "status" ? {} : { method: "POST", headers: { "content-type": "application/json" }, body: "{}" }),
+  const call = (verb, solution = "") => fetch(`/v1/rooms/${encodeURIComponent(room)}/${verb}`, {
+    ...(verb === "status" ? {} : { method: "POST", headers: sent(solution), body: "{}" }),
     cache: "no-store",
     signal: AbortSignal.timeout?.(GIVE_UP_AFTER_MS),
   });
+
+  const sent = (solution) =>
+    ({ "content-type": "application/json", ...(solution && { "x-waitroom-challenge": solution }) });
+
+  /** The solution of a challenge, found in a thread of its own; it may be used once, whatever comes of it. */
+  function work({ text, bits, seed_characters }) {
+    place.challenge = null;
+    const worker = new Worker(main.dataset.work);
+    return new Promise((resolve, reject) => {
+      worker.onmessage = ({ data }) => resolve(`${text}.${data}`);
+      worker.onerror = reject;
+      worker.postMessage({ seed: text.slice(-seed_characters), bits });
+    }).finally(() => worker.terminate());
+  }
 
   async function take(answer, joins) {
     const retry = Number(answer.headers.get("retry-after"));
     const body = await answer.json().catch(() => ({})); // a proxy in between may answer anything
     if (answer.ok && body.state === "admitted") return admitted();
     if (answer.ok && body.state === "waiting") return waits(body, joins);
-    if (answer.status === 410) return end("over");
+    if (answer.status === 410) return end(joins ? "had" : "over");
+    if (joins && body.challenge) return challenged(body);
+    if (joins && /too-many-places$/.test(body.type)) return stands("limited", retry, body.enqueue_url);
+    if (joins && /token-required$/.test(body.type)) return stands("token", retry, body.enqueue_url);
     if (answer.status === 401 && !joins) return rejoined ? end("cookie") : rejoin();
     if (answer.status === 403) return stands("closed", retry);
     if (answer.status === 503 && joins && /full$/.test(body.type)) return stands("full", retry);
@@ -185,11 +218,18 @@
     show();
   }
 
-  function stands(situation, retry) {
-    place = { ...place, situation, as_of: new Date().toISOString() };
+  function stands(situation, retry, enqueue_url = "") {
+    place = { ...place, situation, enqueue_url, as_of: new Date().toISOString() };
     live.stop();
     askAgain(retry);
     show();
+  }
+
+  /** A place takes work first: it is done at once. */
+  function challenged({ challenge, enqueue_url }) {
+    stands("challenge", 0, enqueue_url);
+    place.challenge = challenge;
+    later(0.1);
   }
 
   /** No good answer: what was known stays, and the next try comes later and later. */
@@ -220,9 +260,6 @@
     live.stop();
     failures = 0;
     place = { ...place, situation };
-    find("link").textContent = words(situation === "admitted" ? "go_on" : "again");
-    find("link").href = situation === "admitted" ? destination() : joinAddress;
-    find("way").hidden = false;
     show();
   }
 
@@ -261,6 +298,7 @@
   find("leave-button").addEventListener("click", leave);
   // Left there is left here: asking on without the ticket would join again.
   otherTabs?.addEventListener("message", () => ENDED.includes(place.situation) || end("left"));
-  if (!ENDED.includes(place.situation)) askAgain(pollAfter, place.situation === "waiting" ? live.looked(place) : 0);
+  if (place.challenge) later(0);
+  else if (!ENDED.includes(place.situation)) askAgain(pollAfter, place.situation === "waiting" ? live.looked(place) : 0);
   show();
 })();

@@ -1,0 +1,140 @@
+"""Enqueue tokens: what the site signs is taken, and nothing else is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jwt
+import pytest
+
+from waitroom.enqueue import LEEWAY_SECONDS, LONGEST_SUBJECT, EnqueueOffice, customer
+from waitroom.keyring import Keyring
+from waitroom.model import VISITOR_ID
+
+SECRET = b"Zq3-pB7xT0vKd9sLw2RfYh6mNc4JgU8a"
+OLDER = b"9aKfP2-mXr7LtVq0WcZs5BnHy3EjGd6u"
+OFFICE = EnqueueOffice(Keyring("shop", {"shop": SECRET, "older": OLDER}))
+NOW = 1_800_000_000.0
+CLAIMS: dict[str, Any] = {"aud": "waitroom:sale:enqueue", "sub": "customer-17", "exp": NOW + 60}
+
+
+def token(secret: bytes = SECRET, *, headers: dict[str, Any] | None = None, **claims: Any) -> str:
+    """A token with these claims; those that are None are left out."""
+    given = {name: value for name, value in (CLAIMS | claims).items() if value is not None}
+    return jwt.encode(given, secret, "HS256", headers=headers)
+
+
+def verified(text: str, *, room: str = "sale") -> Any:
+    return OFFICE.verify(room, text, now=NOW)
+
+
+def test_a_token_names_a_customer() -> None:
+    """One customer is one visitor, by whichever key and however many tokens."""
+    one = verified(token())
+    assert VISITOR_ID.match(one.visitor)
+    assert not one.priority
+    assert verified(token(OLDER, exp=NOW + 5, iat=NOW - 9, more="x")) == one
+    assert verified(token(sub="customer-18")).visitor != one.visitor
+
+
+def test_a_customer_is_another_visitor_in_each_room() -> None:
+    """So that no room's marks say anything in another."""
+    assert len({customer(room, subject) for room in ("sale", "shop") for subject in ("1", "2")}) == 4
+
+
+@pytest.mark.parametrize("kid", [None, "shop"])
+def test_the_key_may_be_named(kid: str | None) -> None:
+    """With its id, or without any: then each key is tried."""
+    assert verified(token(headers={"kid": kid} if kid else None)) is not None
+
+
+@pytest.mark.parametrize("kid", ["older", "nobody", "", "../../etc/passwd", "k" * 10_000])
+def test_a_key_that_did_not_sign_it(kid: str) -> None:
+    """The key that is named decides."""
+    assert verified(token(headers={"kid": kid})) is None
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"priority": True},
+        {"iat": NOW + LEEWAY_SECONDS},
+        {"nbf": NOW},
+        {"exp": NOW - LEEWAY_SECONDS + 0.1},
+        {"sub": "x" * LONGEST_SUBJECT},
+        {"sub": "Ж 名"},
+    ],
+)
+def test_what_is_allowed(claims: dict[str, Any]) -> None:
+    """Leeway, long and foreign customers, the lane in front."""
+    granted = verified(token(**claims))
+    assert granted is not None
+    assert granted.priority == claims.get("priority", False)
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"exp": None},
+        {"exp": NOW - LEEWAY_SECONDS},
+        {"exp": "soon"},
+        {"exp": True},
+        {"exp": -1},
+        {"exp": 2**64},
+        {"exp": 1e300},
+        {"iat": NOW + LEEWAY_SECONDS + 1},
+        {"iat": "now"},
+        {"nbf": NOW + LEEWAY_SECONDS + 1},
+        {"sub": None},
+        {"sub": ""},
+        {"sub": 17},
+        {"sub": "x" * (LONGEST_SUBJECT + 1)},
+        {"sub": "\ud800"},
+        {"aud": None},
+        {"aud": "waitroom:sale"},
+        {"aud": "waitroom:shop:enqueue"},
+        {"priority": 1},
+        {"priority": "yes"},
+    ],
+)
+def test_claims_that_are_not_taken(claims: dict[str, Any]) -> None:
+    """Missing, late, early, of the wrong kind, or for somebody else."""
+    assert verified(token(**claims)) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", ".", "..", "a.b.c", "a.b.c.d", "Ж", " ", "null"),
+        jwt.encode(CLAIMS, "", algorithm="none"),
+        jwt.encode(CLAIMS, SECRET * 2, "HS512"),
+        token(b"another-secret-of-the-right-length!!"),
+        token()[:-1],
+        token() + "A",
+        token() + "." + token(),
+        token(pad="x" * 3000),
+    ],
+)
+def test_what_is_no_token(text: str) -> None:
+    """Other algorithms, other keys, cut off, too long."""
+    assert verified(text) is None
+
+
+def test_every_bit_counts() -> None:
+    """Any character changed in the payload or the signature, and it proves nothing."""
+    text = token()
+    start = text.index(".") + 1
+    for at in range(start, len(text) - 1):
+        if text[at] != ".":
+            changed = text[:at] + ("A" if text[at] != "A" else "B") + text[at + 1 :]
+            assert verified(changed) is None, at
+
+
+def test_without_keys_no_token_is_good() -> None:
+    """An operator who set none accepts none."""
+    assert EnqueueOffice(None).verify("sale", token(), now=NOW) is None
+
+
+def test_another_rooms_token() -> None:
+    """It names the room that it is for."""
+    assert verified(token(), room="shop") is None

@@ -1,0 +1,102 @@
+"""Enqueue tokens: the site's own word that somebody may have a place, one per customer.
+
+A JSON Web Token (RFC 7519) under HS256, made by the site with any JWT library and a key of `enqueue_keys`:
+
+    header   {"alg": "HS256", "kid": <key id>}                  (kid may be left out)
+    payload  {"aud": "waitroom:<room>:enqueue", "sub": <customer>, "exp": <s>, "priority": true}
+             (priority only for the lane in front; iat and nbf are judged where they stand)
+
+`sub` is whatever the site tells its customers apart by. It makes the visitor's id, so one customer has one place and
+one turn, on however many devices and by however many tokens; Redis holds nothing of it but that id.
+"""
+
+from __future__ import annotations
+
+import hmac
+from base64 import urlsafe_b64encode
+from hashlib import sha256
+from typing import Any, Final, NamedTuple
+
+import jwt
+
+from waitroom.keyring import Keyring
+from waitroom.model import Visitor
+
+#: Seconds by which the clocks of two machines may differ.
+LEEWAY_SECONDS: Final = 5
+
+#: Characters that a token has at most, and those of its `sub`.
+LONGEST: Final = 2048
+LONGEST_SUBJECT: Final = 256
+
+_PURPOSE: Final = b"waitroom enqueue v1"
+
+
+class Grant(NamedTuple):
+    """What a token says: whose place it is, and whether it is in front."""
+
+    visitor: Visitor
+    priority: bool
+
+
+class EnqueueOffice:
+    """Verifies the enqueue tokens of every room; without a key ring none is good."""
+
+    def __init__(self, keyring: Keyring | None) -> None:
+        self._secrets = dict(keyring.secrets) if keyring is not None else {}
+
+    def verify(self, room: str, text: str, *, now: float) -> Grant | None:
+        """What the token grants in that room at that time (seconds since the epoch), or None."""
+        if len(text) > LONGEST or not text.isascii():
+            return None
+        for secret in self._candidates(text):
+            claims = _claims(text, secret, room)
+            if claims is not None:
+                return _judged(claims, room, now)
+        return None
+
+    def _candidates(self, text: str) -> list[bytes]:
+        """The keys that may have signed it: the one it names, or all where it names none."""
+        try:
+            kid = jwt.get_unverified_header(text).get("kid")
+        except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
+            return []
+        if kid is None:
+            return list(self._secrets.values())
+        return [self._secrets[kid]] if isinstance(kid, str) and kid in self._secrets else []
+
+
+def customer(room: str, subject: str) -> Visitor:
+    """The visitor that a customer is in a room: the same under every key, so that keys can rotate."""
+    digest = hmac.digest(_PURPOSE, f"{room}\0{subject}".encode(), sha256)
+    return Visitor(urlsafe_b64encode(digest[:16])[:22].decode())
+
+
+def _claims(text: str, secret: bytes, room: str) -> dict[str, Any] | None:
+    try:
+        return jwt.decode(
+            text,
+            secret,
+            algorithms=["HS256"],
+            audience=f"waitroom:{room}:enqueue",
+            # Times are judged on Redis time instead of this machine's.
+            options={"require": ["exp", "sub", "aud"], "verify_exp": False, "verify_iat": False, "verify_nbf": False},
+        )
+    except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
+        return None
+
+
+def _judged(claims: dict[str, Any], room: str, now: float) -> Grant | None:
+    times = [claims["exp"], claims.get("iat", 0), claims.get("nbf", 0)]
+    # Beyond 2^53 there is no time to speak of; a bool is a number to Python, and none to us.
+    if not all(type(time) in (int, float) and abs(time) < 2**53 for time in times):
+        return None
+    expires, issued, begins = times
+    subject, priority = claims["sub"], claims.get("priority", False)
+    if not isinstance(subject, str) or not 0 < len(subject) <= LONGEST_SUBJECT or type(priority) is not bool:
+        return None
+    if any(0xD800 <= ord(character) < 0xE000 for character in subject):
+        return None  # no text: half of a surrogate pair
+    if expires <= now - LEEWAY_SECONDS or max(issued, begins) > now + LEEWAY_SECONDS:
+        return None
+    return Grant(customer(room, subject), priority)

@@ -1,0 +1,161 @@
+"""How somebody who comes gets a new place, where it takes more than to come.
+
+In a guarded room three things may be asked for: that the address and its network have not taken all their places, a
+token of the site, and the solution of a challenge. A token or a solution goes past the limits and is good for one place
+however often it is shown. A place that is held already needs none of them: its ticket gives it back.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+from starlette.types import Scope
+
+from waitroom.addresses import Disguise, Proxies
+from waitroom.challenge import SECONDS, SEED_CHARACTERS, ChallengeOffice
+from waitroom.enqueue import EnqueueOffice
+from waitroom.instance import Instance
+from waitroom.model import Arrival, Place, Standing, Ticket
+from waitroom.room import Room
+from waitroom.tickets import new_visitor
+from waitroom.web.documents import iso
+from waitroom.web.proofs import ProofDesk
+from waitroom.web.wire import Problem, header, headers_of, retry_after
+
+#: What a site's token comes in, beside the room's cookie `waitroom_enqueue_<room>`; and a solution.
+TOKEN_HEADER: Final = b"x-waitroom-enqueue"
+SOLUTION_HEADER: Final = b"x-waitroom-challenge"
+
+#: What a ticket is told whose place cannot be given back: a new one has to be earned.
+_OVER: Final = (Standing.USED, Standing.EXPIRED)
+
+
+class Demand(Problem):
+    """What a new place takes here that was not brought.
+
+    `challenge`: the one to solve, where that is a way; `enqueue_url`: where a token is to be had; `again_seconds`: when
+    a place may be had without either.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        slug: str,
+        title: str,
+        detail: str,
+        *,
+        challenge: dict[str, Any] | None = None,
+        enqueue_url: str = "",
+        again_seconds: float = 0.0,
+    ) -> None:
+        more = {"challenge": challenge, "enqueue_url": enqueue_url}
+        super().__init__(
+            *(status, slug, title, detail),
+            headers=(retry_after(again_seconds),) if again_seconds else (),
+            more={name: value for name, value in more.items() if value},
+        )
+        self.challenge = challenge
+        self.enqueue_url = enqueue_url
+        self.again_seconds = again_seconds
+
+
+class Reception:
+    """Gives places to those who come, by what the room's settings ask for."""
+
+    def __init__(self, instance: Instance, desk: ProofDesk) -> None:
+        self._desk = desk
+        self._clock = instance.clock
+        self._proxies: Proxies = instance.proxies
+        self._disguise: Disguise = instance.disguise
+        self._tokens: EnqueueOffice = instance.enqueue_tokens
+        self._challenges: ChallengeOffice = instance.challenges
+
+    async def place(self, scope: Scope, room: Room, ticket: Ticket | None, *, token: str = "") -> Place:
+        """The place that the ticket gives back, or a new one; raises Demand.
+
+        `token` is one that came in the address.
+        """
+        settings = room.settings
+        if not settings.guarded or settings.state == "bypass":
+            return await room.enter(new_visitor(), ticket)
+        proved = self._by_token(scope, room, token) or self._by_solution(scope, room)
+        if proved is not None:
+            own = ticket if ticket is not None and ticket.visitor == proved.fresh else None
+            return await room.enter_guarded(proved._replace(ticket=own))
+        if settings.enqueue_tokens == "required" or settings.challenge == "always":
+            return await self._only_back(room, ticket)
+        address, network = self._sources(scope)
+        place = await room.enter_guarded(Arrival(new_visitor(), ticket, address=address, network=network))
+        if place.standing is Standing.LIMITED:
+            raise self._too_many(room, place)
+        return place
+
+    async def _only_back(self, room: Room, ticket: Ticket | None) -> Place:
+        """The place that a ticket gives back; raises Demand where there is none."""
+        if ticket is not None:
+            place = await room.status(ticket)
+            if place.standing not in _OVER:
+                return place
+        if room.settings.state == "closed":
+            return Place(Standing.CLOSED, self._clock.now_us(), new_visitor())
+        if room.settings.enqueue_tokens == "required":
+            detail = "no token of the site that is good here and now, as X-Waitroom-Enqueue or its cookie"
+            raise Demand(403, "token-required", "A token is needed", detail, enqueue_url=_way(room))
+        detail = "solve the challenge, and enter with the solution as X-Waitroom-Challenge"
+        raise Demand(
+            *(403, "challenge-required", "A piece of work is needed", detail),
+            challenge=self._challenge(room),
+            enqueue_url=_way(room),
+        )
+
+    def _too_many(self, room: Room, place: Place) -> Demand:
+        again = max((place.expires_us - place.now_us) / 1_000_000, 1.0)
+        detail = f"this address or its network has taken its places; it may have the next in {math.ceil(again)} s"
+        return Demand(
+            *(429, "too-many-places", "Too many places", detail),
+            challenge=self._challenge(room) if room.settings.challenge != "off" else None,
+            enqueue_url=_way(room),
+            again_seconds=again,
+        )
+
+    def _by_token(self, scope: Scope, room: Room, token: str) -> Arrival | None:
+        if room.settings.enqueue_tokens == "off":
+            return None
+        brought = header(scope, TOKEN_HEADER)
+        text = token or (brought.decode("latin-1") if brought else self._desk.cookie(scope, room.name, "enqueue"))
+        granted = self._tokens.verify(room.name, text, now=self._clock.now()) if text else None
+        return Arrival(granted.visitor, keyed=True, priority=granted.priority) if granted else None
+
+    def _by_solution(self, scope: Scope, room: Room) -> Arrival | None:
+        settings = room.settings
+        brought = header(scope, SOLUTION_HEADER)
+        if brought is None or settings.challenge == "off" or settings.enqueue_tokens == "required":
+            return None
+        visitor = self._challenges.verify(
+            room.name, brought.decode("latin-1"), bits=settings.challenge_bits, now_us=self._clock.now_us()
+        )
+        return Arrival(visitor, keyed=True) if visitor is not None else None
+
+    def _sources(self, scope: Scope) -> tuple[str, str]:
+        """Whose places are counted, disguised; nobody's where it is not known who comes."""
+        client = scope.get("client")
+        address = self._proxies.client(client[0] if client else None, headers_of(scope, b"x-forwarded-for"))
+        if address is None:
+            return "", ""
+        return self._disguise.address(address), self._disguise.network(address)
+
+    def _challenge(self, room: Room) -> dict[str, Any]:
+        now_us = self._clock.now_us()
+        return {
+            "text": self._challenges.set(room.name, bits=room.settings.challenge_bits, now_us=now_us),
+            "bits": room.settings.challenge_bits,
+            "seed_characters": SEED_CHARACTERS,
+            "expires_at": iso(now_us + int(SECONDS * 1_000_000)),
+        }
+
+
+def _way(room: Room) -> str:
+    """Where a token is to be had: the way out for whom limits or challenge hit wrongly."""
+    settings = room.settings
+    return settings.enqueue_url if settings.enqueue_tokens != "off" else ""
