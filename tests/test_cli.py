@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
@@ -21,7 +22,8 @@ import pytest
 from redis import Redis
 
 from tests.web.sites import PATIENCE_SECONDS, address_in, until
-from waitroom import __version__, cli, embedded
+from waitroom import __version__, cli, embedded, keyring
+from waitroom.enqueue import EnqueueOffice, Grant, customer
 from waitroom.settings import ServerSettings
 
 COMMAND = (sys.executable, "-m", "waitroom")
@@ -556,3 +558,36 @@ def test_check_out_of_reach(tmp_path: Path) -> None:
     done = run("check", "--redis-url", "redis://127.0.0.1:1", folder=tmp_path)
     assert done.returncode == 1
     assert "Traceback" not in done.stdout + done.stderr
+
+
+# Invitations.
+
+
+def test_an_invitation_is_a_good_token(tmp_path: Path) -> None:
+    """The address that is printed has a token that the instances take, for that customer and so long."""
+    entry = "shop:an-enqueue-key-made-up-for-the-tests-0123456789"
+    variables = {"WAITROOM_ENQUEUE_KEYS": entry, "WAITROOM_PUBLIC_URL": "https://shop.example"}
+    done = run("invite", "sale", "customer-17", "--seconds", "60", "--priority", folder=tmp_path, **variables)
+    assert done.returncode == 0
+    address, _, token = done.stdout.strip().partition("?enqueue=")
+    assert address == "https://shop.example/wait/sale"
+    office = EnqueueOffice(keyring.parse([entry]))
+    assert office.verify("sale", token, now=time.time()) == Grant(customer("sale", "customer-17"), True)
+    assert office.verify("sale", token, now=time.time() + 90) is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "said"),
+    [
+        (("sale", "17"), {}, "enqueue_keys: missing"),
+        (("Sale", "17"), {"WAITROOM_ENQUEUE_KEYS": "s:an-enqueue-key-made-up-for-the-tests-0123456789"}, "room name"),
+        (("sale", ""), {"WAITROOM_ENQUEUE_KEYS": "s:an-enqueue-key-made-up-for-the-tests-0123456789"}, "customer: "),
+    ],
+)
+def test_an_invitation_that_cannot_be(
+    tmp_path: Path, arguments: tuple[str, ...], variables: dict[str, str], said: str
+) -> None:
+    """One sentence, exit code 2."""
+    done = run("invite", *arguments, folder=tmp_path, **variables)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr

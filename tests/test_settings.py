@@ -235,6 +235,76 @@ def test_a_weak_signing_key_is_refused_everywhere() -> None:
     assert "'k1' is weak" in faults(signing_keys=["k1:short"])[0]
 
 
+def test_an_enqueue_key_is_no_signing_key() -> None:
+    """Whoever signs for a shop could sign passes with it; the refusal shows neither."""
+    (line,) = faults(signing_keys=[f"k1:{SECRET}"], enqueue_keys=[f"shop:{SECRET}"])
+    assert line.startswith("enqueue_keys: one of them is a signing key")
+    assert SECRET not in line
+    assert loaded(signing_keys=[f"k1:{SECRET}"], enqueue_keys=[f"k1:{ADMIN}"])
+
+
+def test_enqueue_keys_are_not_shown() -> None:
+    """Neither when they are wrong nor when something else is."""
+    text = "\n".join(faults(enqueue_keys=[f"{SECRET}", {"k2": ADMIN}], port=-1))
+    assert "enqueue_keys" in text
+    assert SECRET not in text
+    assert ADMIN not in text
+    assert SECRET not in repr(loaded(enqueue_keys=[f"shop:{SECRET}"]))
+
+
+def test_lists_of_the_environment() -> None:
+    """Several parts are separated by commas, with or without a blank."""
+    env = {"WAITROOM_TRUSTED_PROXIES": "10.0.0.0/8, unix", "WAITROOM_ENQUEUE_KEYS": f"a:{SECRET},b:{ADMIN}"}
+    settings = loaded(env=env)
+    assert settings.trusted_proxies == ["10.0.0.0/8", "unix"]
+    assert settings.enqueue_keys == [f"a:{SECRET}", f"b:{ADMIN}"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "guarded"),
+    [
+        ({}, False),
+        ({"challenge": "limited"}, False),
+        ({"challenge": "always"}, True),
+        ({"places_per_address": 1}, True),
+        ({"places_per_network": 1}, True),
+        ({"enqueue_tokens": "accepted"}, True),
+        ({"enqueue_tokens": "required"}, True),
+    ],
+)
+def test_guarded(settings: dict[str, Any], guarded: bool) -> None:
+    """A room is guarded if a new place may take more than to come."""
+    assert RoomSettings(**settings).guarded is guarded
+
+
+@pytest.mark.parametrize("url", ["/login", "/login?a=1&b=%20#top", "https://shop.example/", "http://10.0.0.1:8080/x"])
+def test_a_good_enqueue_url(url: str) -> None:
+    """A path of this site, or an address elsewhere."""
+    assert RoomSettings(enqueue_url=url).enqueue_url == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *(
+            "login",
+            "//e.example/",
+            "/\\e.example",
+            "javascript:alert(1)",
+            "https:/e",
+            "https://",
+            "https://e",
+            "data:x",
+        ),
+        *("/a b", '/"', "/<x>", "/a\n", "/'", "https://u@e.example/", "HTTPS://e.example/", "/" + "x" * 500, "/Ж"),
+    ],
+)
+def test_a_bad_enqueue_url(url: str) -> None:
+    """No other scheme, host in disguise, or what would end an attribute."""
+    (line,) = faults(rooms={"shop": {"enqueue_url": url}})
+    assert line.startswith("rooms.shop.enqueue_url: ")
+
+
 def test_outside_production_an_easy_admin_key_is_allowed() -> None:
     """On a laptop the admin key may be short."""
     assert loaded(admin_key="x").admin_key == "x"
@@ -337,7 +407,8 @@ def test_a_good_room_name_is_taken(name: str) -> None:
      ("tick_seconds", 0), ("lease_seconds", 0.1), ("lease_seconds", math.inf), ("redis_timeout_seconds", 0.01),
      ("max_backlog", 0), ("log_level", "loud"), ("public_url", "https://shop.example/"), ("public_url", "shop.example"),
      ("public_url", "https://shop.example/wait"), ("public_url", "javascript:alert(1)"), ("host", 1), ("production", 1),
-     ("signing_keys", "k1:x"), ("rooms", [])],
+     ("signing_keys", "k1:x"), ("rooms", []), ("trusted_proxies", "10.0.0.0/8"), ("trusted_proxies", ["10.0.0.1/8"]),
+     ("trusted_proxies", ["none", "unix"]), ("enqueue_keys", ["shop:short"]), ("enqueue_keys", ["x"])],
     ids=repr,
 )  # fmt: skip
 def test_a_bad_server_setting_is_refused_by_name(name: str, bad: object) -> None:

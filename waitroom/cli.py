@@ -26,7 +26,7 @@ from rich.table import Table
 from rich.text import Text
 from uvicorn.supervisors import Multiprocess
 
-from waitroom import __version__, keyfile, server
+from waitroom import __version__, enqueue, keyfile, keyring, server
 from waitroom import settings as settings_module
 from waitroom.check import Finding, examine, unfit
 from waitroom.clock import Clock
@@ -163,6 +163,23 @@ def check(config: Config = None, redis_url: RedisUrl = None, data_dir: DataDir =
     for finding in findings:
         _print_finding(console, finding)
     raise typer.Exit(1 if unfit(findings) else 0)
+
+
+@app.command()
+def invite(
+    name: Name,
+    customer: Annotated[str, typer.Argument(help="whoever the place is for; the same one has the same place")],
+    seconds: Annotated[float, typer.Option(min=1, help="how long the invitation is good for")] = 3600,
+    priority: Annotated[bool, typer.Option("--priority", help="in front of all who have none")] = False,
+    config: Config = None,
+) -> None:
+    """Make an enqueue token by hand, as the address of the waiting page."""
+    settings = settings_module.load(config)
+    if not settings.enqueue_keys:
+        raise SettingsError("enqueue_keys: missing; a token is signed with the first of them")
+    ring = keyring.parse(settings.enqueue_keys, name="enqueue_keys")
+    token = enqueue.issue(ring, _checked(name), customer, expires=time.time() + seconds, priority=priority)
+    typer.echo(f"{settings.public_url}/wait/{name}?enqueue={token}")
 
 
 @room_app.command("list")

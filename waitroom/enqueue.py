@@ -19,6 +19,7 @@ from typing import Any, Final, NamedTuple
 
 import jwt
 
+from waitroom.errors import SettingsError
 from waitroom.keyring import Keyring
 from waitroom.model import Visitor
 
@@ -66,6 +67,23 @@ class EnqueueOffice:
         return [self._secrets[kid]] if isinstance(kid, str) and kid in self._secrets else []
 
 
+def issue(keyring: Keyring, room: str, subject: str, *, expires: float, priority: bool = False) -> str:
+    """A token for a customer, signed with the first key; raises SettingsError for what is no customer."""
+    if not _is_subject(subject):
+        raise SettingsError(f"customer: must be 1 to {LONGEST_SUBJECT} characters of text, got {subject[:80]!r}")
+    claims: dict[str, Any] = {"aud": f"waitroom:{room}:enqueue", "sub": subject, "exp": expires}
+    if priority:
+        claims["priority"] = True
+    return jwt.encode(claims, keyring.secrets[keyring.signer], "HS256", headers={"kid": keyring.signer})
+
+
+def _is_subject(subject: object) -> bool:
+    """Whether it is a text of a fair length; half of a surrogate pair is none."""
+    if not isinstance(subject, str) or not 0 < len(subject) <= LONGEST_SUBJECT:
+        return False
+    return not any(0xD800 <= ord(character) < 0xE000 for character in subject)
+
+
 def customer(room: str, subject: str) -> Visitor:
     """The visitor that a customer is in a room: the same under every key, so that keys can rotate."""
     digest = hmac.digest(_PURPOSE, f"{room}\0{subject}".encode(), sha256)
@@ -93,10 +111,8 @@ def _judged(claims: dict[str, Any], room: str, now: float) -> Grant | None:
         return None
     expires, issued, begins = times
     subject, priority = claims["sub"], claims.get("priority", False)
-    if not isinstance(subject, str) or not 0 < len(subject) <= LONGEST_SUBJECT or type(priority) is not bool:
+    if not _is_subject(subject) or type(priority) is not bool:
         return None
-    if any(0xD800 <= ord(character) < 0xE000 for character in subject):
-        return None  # no text: half of a surrogate pair
     if expires <= now - LEEWAY_SECONDS or max(issued, begins) > now + LEEWAY_SECONDS:
         return None
     return Grant(customer(room, subject), priority)

@@ -292,7 +292,8 @@ def test_an_asset_may_be_cached_for_a_year(name: str) -> None:
 def test_the_script_uses_only_what_the_page_has() -> None:
     """Every element the script looks up is in the page, and every sentence it names in the table."""
     script = ASSETS["wait.js"].body.decode()
-    ids = {attributes["id"] for _, attributes in Markup(render(waiting())).tags if "id" in attributes}
+    tags = [tag for situation in SITUATIONS for tag in Markup(render(in_situation(situation))).tags]
+    ids = {attributes["id"] for _, attributes in tags if "id" in attributes}
     assert set(re.findall(r'(?:find|put)\("([\w-]+)"', script)) <= ids
     assert set(re.findall(r'words\("(\w+)"', script)) <= set(STRINGS)
     for situation in (*SITUATIONS, "left", "cookie", "admitted"):

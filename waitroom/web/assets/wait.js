@@ -298,6 +298,7 @@
   find("leave-button").addEventListener("click", leave);
   // Left there is left here: asking on without the ticket would join again.
   otherTabs?.addEventListener("message", () => ENDED.includes(place.situation) || end("left"));
+  find("scriptless")?.remove(); // it stands there for who has no script, or one that does not load
   if (place.challenge) later(0);
   else if (!ENDED.includes(place.situation)) askAgain(pollAfter, place.situation === "waiting" ? live.looked(place) : 0);
   show();
