@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+import time
+from pathlib import Path
 from typing import Any
 
 import jwt
 import pytest
 
-from waitroom.enqueue import LEEWAY_SECONDS, LONGEST_SUBJECT, EnqueueOffice, customer
+from waitroom import keyring
+from waitroom.enqueue import LEEWAY_SECONDS, LONGEST_SUBJECT, EnqueueOffice, Grant, customer
 from waitroom.keyring import Keyring
 from waitroom.model import VISITOR_ID
 
@@ -128,6 +132,17 @@ def test_every_bit_counts() -> None:
         if text[at] != ".":
             changed = text[:at] + ("A" if text[at] != "A" else "B") + text[at + 1 :]
             assert verified(changed) is None, at
+
+
+def test_the_documents_example_is_taken(capsys: pytest.CaptureFixture[str]) -> None:
+    """What docs/farming.md says to run makes a token that is good for the customer it names."""
+    text = (Path(__file__).parent.parent / "docs" / "farming.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.+?)```", text, re.DOTALL)
+    exec(code, {})  # noqa: S102 - the document's own example
+    found = re.fullmatch(r"/wait/shop\?enqueue=(\S+)&return=/basket\n", capsys.readouterr().out)
+    assert found is not None
+    office = EnqueueOffice(keyring.parse(["shop:replace-me-by-openssl-rand-base64-32"]))
+    assert office.verify("shop", found[1], now=time.time()) == Grant(customer("shop", "customer-4711"), False)
 
 
 def test_without_keys_no_token_is_good() -> None:
