@@ -43,6 +43,7 @@ BENCHMARKS: Final = (
     Benchmark("endpoints"),
     Benchmark("scripts"),
     Benchmark("memory"),
+    Benchmark("flood"),
     Benchmark("streams"),
     Benchmark("million"),
     Benchmark("scheduler"),

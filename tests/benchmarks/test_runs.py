@@ -41,6 +41,17 @@ def test_endpoints() -> None:
     assert rows["nginx_admitted"]["nginx_us"] > 0 < rows["nginx_admitted"]["origin_us"]
 
 
+def test_flood() -> None:
+    """A queue that is full refuses every arrival, and nobody who waits notices."""
+    full, *refused, afterwards, inside = json.loads(_python("-m", "benchmarks.flood", "--quick", "--json"))["rows"]
+    assert [row["waiting"] for row in (full, *refused, afterwards)] == [2000] * (len(refused) + 2)
+    assert afterwards["arrivals"] >= 40_000
+    assert {row["bad"] for row in refused} == {0}
+    assert {row["redis_keys"] for row in (full, *refused, afterwards)} == {full["redis_keys"]}
+    assert inside["looks"] > 0
+    assert inside["disturbed"] == 0
+
+
 def test_a_run_leaves_a_folder_behind(tmp_path: Path) -> None:
     """The report of the scripts, its plots, and a page with the budgets; the other benchmarks are left out."""
     folder = tmp_path / "results"

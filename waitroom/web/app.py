@@ -32,7 +32,7 @@ from waitroom.web.operators import Operators
 from waitroom.web.probes import Alive, Metrics, Ready
 from waitroom.web.visitors import Enter, Leave, PublicRoom, Status
 from waitroom.web.wait import Asset, Wait
-from waitroom.web.wire import Header, Problem, retry_after
+from waitroom.web.wire import Header, Problem, respond, retry_after
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +73,13 @@ class Application(Starlette):
             return
         try:
             await endpoint(scope, receive, send)
+        except Problem as problem:
+            # A full room refuses a flood: that must not cost more than to take it.
+            await respond(
+                *(send, problem.status, problem.body()),
+                headers=problem.headers,
+                content_type=b"application/problem+json",
+            )
         except Exception as error:
             response = await _answer_to(error, Request(scope))
             await response(scope, receive, send)
