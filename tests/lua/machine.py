@@ -255,9 +255,12 @@ class VisitorMachine(RuleBasedStateMachine):
     @rule(picks=PICKS)
     def watch(self, picks: Picks) -> None:
         """Somebody looks, and leaves no trace."""
-        visitors = [ticket.visitor for ticket in self.picked(picks)]
-        self.act("look", visitors, lambda _: self.paper.look(self.held.now, visitors))
-        self.repeatable = ("look", visitors)
+        self.observe([ticket.visitor for ticket in self.picked(picks)])
+
+    def observe(self, visitors: Sequence[str]) -> None:
+        """One look."""
+        self.act("look", list(visitors), lambda _: self.paper.look(self.held.now, visitors))
+        self.repeatable = ("look", list(visitors))
 
     @rule(ago=st.integers(0, 30))
     def replay(self, ago: int) -> None:

@@ -10,6 +10,7 @@ from hypothesis.stateful import precondition, rule
 
 from tests.lua.held import ROOM, SECOND
 from tests.lua.machine import SETTINGS, VisitorMachine
+from tests.lua.paper import Use
 from tests.lua.witness import state_of
 from waitroom import keys
 from waitroom.model import Marks
@@ -23,6 +24,8 @@ SECONDS: Final = st.sampled_from([0.05, 0.6, 1.0, 1.6, 3.0, 5.0, 11.0])
 LONG_SECONDS: Final = st.sampled_from([8.0, 16.0, 21.0, 31.0, 41.0, 61.0])
 INSTANCES: Final = st.sampled_from(["a", "b", "c"])
 TTL: Final = 9 * SECOND
+#: What may end.
+KINDS: Final = ["lease", "inside", "pass", "hold", "rate", "silent", "used", "revoked", "ticket"]
 
 
 class HouseMachine(VisitorMachine):
@@ -178,28 +181,52 @@ class HouseMachine(VisitorMachine):
         """Nothing happens for a while."""
         self.let_time_pass(seconds)
 
-    @rule(which=st.integers(0, 40), off=st.sampled_from([-1, 0, 1]))
-    def come_to_an_edge(self, which: int, off: int) -> None:
-        """The clock goes on to the µs at which something ends, or to the one before or after it."""
-        edges = sorted({edge + off for edge in self.edges() if edge + off > self.held.now})
-        if edges:
-            self.repeatable = None
-            self.held.now = edges[which % len(edges)]
+    @rule(kind=st.sampled_from(KINDS), which=st.integers(0, 3), off=st.sampled_from([-1, 0, 1]), how=st.integers(0, 2))
+    def come_to_an_edge(self, kind: str, which: int, off: int, how: int) -> None:
+        """The clock goes on to the µs at which something ends, or the one before or after, and somebody asks then."""
+        edges = sorted({edge + off for edge in self.edges()[kind] if edge + off > self.held.now})
+        if not edges:
+            return
+        self.repeatable = None
+        self.held.now = edges[which % len(edges)]
+        everybody = [held[-1] for held in self.tickets.values()][-8:]
+        term = max(self.terms.values(), default=self.paper.term)
+        if kind == "lease":
+            self.lease("hold", "abc"[how])
+        elif kind == "inside" and how == 0:
+            self.observe([ticket.visitor for ticket in everybody])
+        elif kind == "inside":
+            self.extend([Use(visitor, self.passes[visitor], how - 1) for visitor in list(self.passes)[-5:]])
+        elif kind == "pass":
+            self.extend([Use(visitor, self.passes[visitor], how) for visitor in list(self.passes)[-5:]])
+        elif kind == "ticket" and how:
+            self.look_up(everybody)
+        elif kind == "ticket":
+            self.enter([(f"v{next(self.names)}", ticket) for ticket in everybody[-1:]], direct=False)
+        elif kind in ("rate", "hold"):
+            self.admit(term, 500) if how else self.arrive(2, direct=False)
+        elif how == 0:
+            self.admit(term, 500)
+        else:
+            self.expire(term, 500)
 
-    def edges(self) -> list[int]:
-        """Every time at which something may end."""
-        paper, last = self.paper, self.paper.admissions[-1:]
-        found = [paper.hold_until, self.lease_paper.until, *self.passes.values(), *paper.sets["active"].values()]
-        if not paper.version:
-            return found
-        rate = paper.settings["admit_per_second"]
-        found += [at + round(SECOND / rate) for at in last if rate]
-        found += [at + paper.us("abandon_seconds") for at in paper.sets["seen"].values()]
-        found += [at + paper.us("ticket_seconds") for at in paper.sets["used"].values()]
-        found += [at + round(paper.longest * SECOND) for at in paper.sets["revoked"].values()]
-        found += [
-            ticket.issued_us + paper.us("ticket_seconds") for held in self.tickets.values() for ticket in held[-2:]
-        ]
+    def edges(self) -> dict[str, list[int]]:
+        """Every time at which something may end, by its kind."""
+        paper = self.paper
+        found = {kind: list[int]() for kind in KINDS} | {
+            "lease": [self.lease_paper.until],
+            "inside": list(paper.sets["active"].values()),
+            "pass": list(self.passes.values()),
+            "hold": [paper.hold_until],
+        }
+        if paper.version:
+            rate = paper.settings["admit_per_second"]
+            newest = [ticket.issued_us for held in self.tickets.values() for ticket in held[-2:]]
+            found["rate"] = [at + round(SECOND / rate) for at in paper.admissions[-1:] if rate]
+            found["silent"] = [at + paper.us("abandon_seconds") for at in paper.sets["seen"].values()]
+            found["used"] = [at + paper.us("ticket_seconds") for at in paper.sets["used"].values()]
+            found["revoked"] = [at + round(paper.longest * SECOND) for at in paper.sets["revoked"].values()]
+            found["ticket"] = [at + paper.us("ticket_seconds") for at in newest]
         return found
 
     @rule(seconds=st.sampled_from([0.05, 2.0, 60.0, 3600.0]))

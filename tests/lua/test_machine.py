@@ -28,7 +28,7 @@ from waitroom import keys, scripts
 from waitroom.model import Marks
 
 #: Histories on each engine, by how thorough a run is to be; "mutants" are the ones of `make mutants`.
-HISTORIES: Final = {"usual": 300, "deep": 10_000, "mutants": 200}
+HISTORIES: Final = {"usual": 300, "deep": 10_000, "mutants": 100}
 RUN: Final = os.environ.get("WAITROOM_MACHINE", "usual")
 
 HOLDS: Final = st.sampled_from([0, 10 * SECOND])
