@@ -35,6 +35,8 @@ class HouseMachine(VisitorMachine):
         super().__init__(url)
         #: Under which term each instance believes to lead.
         self.terms: dict[str, int] = {}
+        #: The newest term by which each was refused.
+        self.refused: dict[str, int] = {}
 
     # Leaders.
 
@@ -48,17 +50,18 @@ class HouseMachine(VisitorMachine):
         """An instance gives up, whether it leads or not."""
         self.lease("resign", who)
 
-    def lease(self, action: str, who: str) -> None:
+    def lease(self, action: str, who: str, above: int | None = None) -> None:
         """One call."""
-        self.calls.append(partial(self.lease, action, who))
+        above = self.refused.get(who, 0) if above is None else above
+        self.calls.append(partial(self.lease, action, who, above))
         now, paper = self.held.now, self.lease_paper
         hold = action == "hold"
-        right = partial(paper.hold, now, who, TTL) if hold else partial(paper.resign, who)
-        reply = self.act("lease", [action, who, TTL], lambda _: right())
+        right = partial(paper.hold, now, who, TTL, above) if hold else partial(paper.resign, who)
+        reply = self.act("lease", [action, who, TTL, above], lambda _: right())
         if reply and reply[0] in ("acquired", "renewed"):
             self.terms[who] = reply[1]
         assert self.held.redis.hgetall(keys.LEASE) == paper.stored()
-        self.repeatable = ("lease", [action, who, TTL])
+        self.repeatable = ("lease", [action, who, TTL, above])
 
     @rule()
     def lose_lease(self) -> None:
@@ -86,19 +89,25 @@ class HouseMachine(VisitorMachine):
     def tick_without_sweep(self, seconds: float, who: str) -> None:
         """Some time later a leader admits, with all who should have been swept still there."""
         self.let_time_pass(seconds)
-        self.admit(self.term_of(who), 500)
+        self.admit_by(who, 500)
 
     @rule(who=INSTANCES, most=st.sampled_from([500, 600, 1, 2, 0, -1]))
     def lead(self, who: str, most: int) -> None:
         """A leader, or one whose time is over, admits."""
-        self.admit(self.term_of(who), most)
+        self.admit_by(who, most)
+
+    def admit_by(self, who: str, most: int) -> None:
+        """One call of that instance, which learns from a refusal."""
+        reply = self.admit(self.term_of(who), most)
+        if reply and reply[0] == "stale":
+            self.refused[who] = reply[1]
 
     @rule(who=INSTANCES, most=st.sampled_from([500, 600, 1, 3, 0, -1]))
     def sweep(self, who: str, most: int) -> None:
         """A leader, or one whose time is over, sweeps."""
         self.expire(self.term_of(who), most)
 
-    def admit(self, term: int, most: int) -> None:
+    def admit(self, term: int, most: int) -> list[Any] | None:
         """One call."""
         self.calls.append(partial(self.admit, term, most))
         waiting = len(self.paper.sets["wait"])
@@ -112,6 +121,7 @@ class HouseMachine(VisitorMachine):
             silent = waiting - reply[2] > len(reply) - 5
             more = self.paper.more(self.held.now, silent=silent, full_call=len(reply) - 5 == min(most, 500))
             assert reply[4] in ((0, 1) if more is None else (more,))
+        return reply
 
     def expire(self, term: int, most: int) -> None:
         """One call."""

@@ -166,15 +166,16 @@ class PaperLease:
     ttl: int = 0
     term: int = 0
 
-    def hold(self, now: int, owner: str, ttl: int) -> list[Any]:
-        """Acquire or renew."""
+    def hold(self, now: int, owner: str, ttl: int, above: int) -> list[Any]:
+        """Acquire or renew; above a term that was seen acting."""
         alive = now < self.until <= now + self.ttl
         if alive and owner != self.owner:
             return ["held", self.term]
-        if not alive:
-            self.term = max(self.term + 1, now // 1000)
+        renewed = alive and self.term >= above
+        if not renewed:
+            self.term = max(self.term + 1, above + 1, now // 1000)
         self.owner, self.until, self.ttl = owner, now + ttl, ttl
-        return ["renewed" if alive else "acquired", self.term]
+        return ["renewed" if renewed else "acquired", self.term]
 
     def stored(self) -> dict[str, str]:
         """As Redis holds it."""

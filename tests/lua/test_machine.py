@@ -165,7 +165,7 @@ class RoomMachine(HouseMachine):
             "admit": [term, 500],
             "expire": [term, 500],
             "configure": ["*", 0, 0, 0, 0, 0, "capacity", 9],
-            "lease": ["hold", "a", TTL],
+            "lease": ["hold", "a", TTL, 0],
             "read": [0],
             "look": visitors or ["nobody"],
         }
