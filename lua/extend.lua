@@ -81,7 +81,8 @@ local function put_back(visitor, proven, use)
   local full = set.capacity > 0 and occupancy >= set.capacity
   if full or proven <= now then return 'unknown', 0 end
   local expires = math.floor(now + session_us)
-  if use ~= 1 then expires = math.min(proven, expires) end
+  -- A sliding session is lengthened by the pass that is shown, as it would be by showing it again.
+  if use == 2 or (use == 0 and set.sliding == 0) then expires = math.min(proven, expires) end
   redis.call('ZADD', active_key, int(expires), visitor)
   occupancy = occupancy + 1
   if redis.call('ZREM', wait_key, visitor) == 1 then

@@ -1,8 +1,9 @@
 #!lua flags=allow-oom
 -- lease: acquire, renew or resign the leadership of the schedulers.
 -- KEYS: lease
--- ARGV: action owner ttl_us
+-- ARGV: action owner ttl_us above
 --   action     hold (acquire when free, renew when it is mine) or resign
+--   above      the newest term that the caller has seen acting, else 0: a lease of mine that is not above it is over
 -- Replies: acquired renewed held resigned
 --   acquired term      it was free: mine from now on, under a new term
 --   renewed term       it was mine: the same term, for another ttl
@@ -15,7 +16,7 @@ local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local function int(n) return string.format('%.0f', n) end
 
-local action, owner, ttl = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local action, owner, ttl, above = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local held = redis.call('HMGET', lease_key, 'owner', 'until_us', 'term', 'ttl_us')
 local term, until_us, held_ttl = tonumber(held[3]) or 0, tonumber(held[2]) or 0, tonumber(held[4]) or 0
 -- A lease that ends later than it can have been given for dates from before the clock was set back.
@@ -28,9 +29,9 @@ if action == 'resign' then
 end
 if alive and not mine then return {'held', term} end
 local outcome = 'renewed'
-if not alive then
+if not alive or term < above then
   -- Terms grow with the clock, so that they go on growing when the lease itself is lost.
-  outcome, term = 'acquired', math.max(term + 1, math.floor(now / 1000))
+  outcome, term = 'acquired', math.max(term + 1, above + 1, math.floor(now / 1000))
 end
 redis.call('HSET', lease_key, 'owner', owner, 'until_us', int(now + ttl), 'term', int(term), 'ttl_us', int(ttl))
 return {outcome, term}

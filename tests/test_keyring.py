@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests import servers
 from waitroom.errors import SettingsError
 from waitroom.keyring import SECRET_BYTES, Keyring, fresh_entry, is_weak, parse
 
@@ -50,13 +54,31 @@ def test_all_faults_come_together() -> None:
     with pytest.raises(SettingsError) as refused:
         parse(["nothing", f"k1:{SECRET}", f"k1:{OTHER}", "k2:short"])
     faults = str(refused.value).splitlines()
+    assert all(fault.startswith("signing_keys: ") and fault[-1] in "e)" for fault in faults)
     assert ["entry 1" in faults[0], "'k1' stands twice" in faults[1], "'k2' is weak" in faults[2]] == [True] * 3
 
 
 def test_an_empty_ring_is_refused() -> None:
     """Without any key nothing could be signed."""
-    with pytest.raises(SettingsError, match="none given"):
+    with pytest.raises(SettingsError, match=r"^signing_keys: none given, .+ needed$"):
         parse([])
+
+
+def test_who_gave_a_weak_secret_is_told_how_to_make_one() -> None:
+    """The command in the message makes a secret that is good enough."""
+    with pytest.raises(SettingsError) as refused:
+        parse(["k1:short"])
+    command = str(refused.value).split("`")[1].split()
+    if shutil.which(command[0]) is None:
+        servers.missing(command[0])
+    made = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    assert parse([f"k1:{made}"]).signer == "k1"
+
+
+def test_ten_different_characters_are_enough() -> None:
+    """A long secret of ten different characters is taken, one of nine is weak."""
+    assert not is_weak("abcdefghij" * 4)
+    assert is_weak("abcdefghi" * 4)
 
 
 def test_fresh_entries_are_strong_and_differ() -> None:
@@ -77,6 +99,11 @@ def test_printing_a_ring_shows_no_secret() -> None:
     ring = parse([f"k1:{SECRET}"])
     assert SECRET not in f"{ring!r} {ring} {[ring]}"
     assert "k1" in repr(ring)
+
+
+def test_the_fingerprint_is_the_same_in_every_version() -> None:
+    """Instances of an older and a newer version must agree on which key is which while they are replaced."""
+    assert parse([f"k1:{SECRET}"]).fingerprint() == "6f7a6d4bdada8354"
 
 
 def test_derived_keys_differ_by_purpose_and_secret() -> None:

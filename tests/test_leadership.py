@@ -38,8 +38,8 @@ class SlowStore(Store):
     hands: Hands
     delay: float
 
-    async def lease(self, action: str, owner: str, *, ttl_seconds: float) -> tuple[Outcome, int]:
-        reply = await super().lease(action, owner, ttl_seconds=ttl_seconds)
+    async def lease(self, action: str, owner: str, *, ttl_seconds: float, above: int = 0) -> tuple[Outcome, int]:
+        reply = await super().lease(action, owner, ttl_seconds=ttl_seconds, above=above)
         self.hands.now += self.delay
         return reply
 
@@ -228,6 +228,31 @@ async def test_forgetting_is_not_resigning(store: Store) -> None:
     assert leader.term is None
     assert await other.hold() is None
     assert await leader.hold() is not None
+
+
+async def test_a_lease_that_went_back_to_an_older_term_is_taken_anew(store: Store, redis: Redis) -> None:
+    """After a failover that lost the last handover, who gets the lease back leads above whoever has acted (I17)."""
+    await store.configure("shop", fields_of(RoomSettings(capacity=1)), expected=0)
+    first, second = Leadership(store, lease_seconds=60), Leadership(store, lease_seconds=60)
+    await first.hold()
+    replicated = await redis.hgetall(keys.LEASE)
+    await first.resign()
+    newer = await second.hold()
+    assert newer is not None
+    await store.admit("shop", term=newer)
+    await redis.hset(keys.LEASE, items=[part for pair in replicated.items() for part in pair])
+    old = await first.hold()
+    assert old is not None
+    with pytest.raises(TermStale) as refused:
+        await store.admit("shop", term=old)
+    first.forget(refused.value.term)
+    taken = await first.hold()
+    assert taken is not None
+    assert taken > newer
+    await store.admit("shop", term=taken)
+    assert await second.hold() == newer
+    with pytest.raises(TermStale):
+        await store.admit("shop", term=newer)
 
 
 async def test_without_redis_holding_says_so(nowhere: Store) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from waitroom.keyring import Keyring
 from waitroom.model import Pass, Visitor
-from waitroom.passes import LEEWAY_SECONDS, PassOffice
+from waitroom.passes import LEEWAY_SECONDS, LONGEST, PassOffice
 
 SECRET = b"Zq3-pB7xT0vKd9sLw2RfYh6mNc4JgU8a"
 OTHER = b"9aKfP2-mXr7LtVq0WcZs5BnHy3EjGd6u"
@@ -52,6 +52,21 @@ def test_what_is_issued_verifies() -> None:
     """A pass survives the round trip, at the size of a small cookie."""
     assert OFFICE.verify("shop", TEXT, now=NOW) == GRANTED
     assert len(TEXT) < 300
+
+
+def test_a_pass_says_when_it_was_issued() -> None:
+    """The time of issue comes back: a room made anew under an old name tells old passes by it."""
+    proven = OFFICE.verify("shop", TEXT, now=NOW)
+    assert proven is not None
+    assert proven.issued == NOW
+
+
+def test_the_clock_of_this_machine_does_not_matter() -> None:
+    """A pass is judged by the time that is given, decades from the machine's own; so are claims of others."""
+    later = 4e9
+    text = OFFICE.issue("shop", Pass(VISITOR, later + 300), now=later)
+    assert OFFICE.verify("shop", text, now=later) == Pass(VISITOR, later + 300)
+    assert OFFICE.verify("shop", signed(payload=CLAIMS | {"nbf": later}), now=NOW) == GRANTED
 
 
 def test_the_hand_made_token_is_right() -> None:
@@ -181,6 +196,12 @@ def test_an_expiry_beyond_all_time_is_refused(expires: float) -> None:
     assert refused(signed(payload=CLAIMS | {"exp": expires}))
 
 
+def test_the_latest_expiry() -> None:
+    """The largest whole number that every reader takes for what it is, is a good expiry; the next one is none."""
+    assert not refused(signed(payload=CLAIMS | {"exp": 2**53 - 1}))
+    assert refused(signed(payload=CLAIMS | {"exp": 2**53}))
+
+
 def test_a_fraction_of_a_second_is_a_good_expiry() -> None:
     """An expiry may be a float: RFC 7519 allows it and waitroom writes it."""
     assert OFFICE.verify("shop", signed(payload=CLAIMS | {"exp": NOW + 0.5}), now=NOW) == Pass(VISITOR, NOW + 0.5)
@@ -295,6 +316,13 @@ def test_what_is_too_long_is_refused() -> None:
     """A megabyte is refused, also when it is signed with the right key."""
     assert refused("A" * 1_000_000)
     assert refused(signed(payload=CLAIMS | {"note": "x" * 1_000_000}))
+
+
+def test_the_longest_pass() -> None:
+    """A token of the longest length is looked at, one of a character more is not."""
+    sizes = {len(text): text for text in (signed(payload=CLAIMS | {"note": "x" * size}) for size in range(500, 800))}
+    assert not refused(sizes[LONGEST])
+    assert refused(sizes[min(size for size in sizes if size > LONGEST)])
 
 
 @given(st.text(max_size=300))

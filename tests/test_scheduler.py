@@ -42,7 +42,7 @@ class AlwaysLeads(Leadership):
     async def hold(self) -> int | None:
         return self.given
 
-    def forget(self) -> None:
+    def forget(self, newer: int = 0) -> None:
         self.given = None
 
 
@@ -286,6 +286,22 @@ async def test_a_stale_term_stops_acting(store: Store) -> None:
     assert await admitted(store) == 0
     await scheduler(store, rooms, leadership=AlwaysLeads(store, term=99)).tick()
     assert await admitted(store) == 1
+
+
+async def test_whose_lease_went_back_to_an_older_term_leads_on(store: Store) -> None:
+    """A room that has seen a newer term than the lease knows of is served at the second tick, not never (I17)."""
+    rooms = await instance(store, shop=RoomSettings(capacity=0, state="paused"))
+    await arrive(rooms)
+    await rooms.create("shop", RoomSettings(capacity=0))
+    leader = Leadership(store, lease_seconds=60)
+    lost = (await leader.hold() or 0) + 3_600_000
+    await store.expire("shop", term=lost)
+    ticking = scheduler(store, rooms, leadership=leader)
+    await ticking.tick()
+    assert await admitted(store) == 0
+    await ticking.tick()
+    assert await admitted(store) == 1
+    assert (leader.term or 0) > lost
 
 
 async def test_who_does_not_lead_does_nothing(store: Store) -> None:

@@ -46,7 +46,11 @@ class VersionConflict(WaitroomError):
 
 
 class TermStale(WaitroomError):
-    """A newer leader has acted on the room; what carries the older term does nothing."""
+    """A newer leader has acted on the room, under `term`; what carries the older term does nothing."""
+
+    def __init__(self, message: str, term: int) -> None:
+        super().__init__(message)
+        self.term = term
 
 
 class StreamsFull(WaitroomError):

@@ -29,6 +29,7 @@ class Leadership:
         self._lease_seconds = lease_seconds
         self._monotonic = monotonic
         self._term = 0
+        self._above = 0
         self._deadline = 0.0
         self._renew_at = 0.0
 
@@ -46,7 +47,9 @@ class Leadership:
         now = self._monotonic()
         if self.term is None or now >= self._renew_at:
             try:
-                outcome, term = await self._store.lease("hold", self.owner, ttl_seconds=self._lease_seconds)
+                outcome, term = await self._store.lease(
+                    "hold", self.owner, ttl_seconds=self._lease_seconds, above=self._above
+                )
             except Unavailable:
                 # In a cluster the lease may be out of reach while the rooms are not: it is good until its end.
                 if self.term is None:
@@ -67,8 +70,13 @@ class Leadership:
         self._renew_at = asked_at + self._lease_seconds / 3
         metrics.LEADER.set(1 if mine else 0)
 
-    def forget(self) -> None:
-        """Stop leading without telling anybody: a newer term was seen."""
+    def forget(self, newer: int = 0) -> None:
+        """Stop leading without telling anybody: that newer term was seen.
+
+        Mostly its leader has the lease. Where the lease went back to this instance (its node failed over and lost the
+        last of it), the next `hold` gets a term above the newer one, or every room would go on refusing this one's.
+        """
+        self._above = max(self._above, newer)
         self._deadline = 0.0
         metrics.LEADER.set(0)
 

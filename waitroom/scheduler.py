@@ -118,8 +118,8 @@ class Scheduler:
                 done_at[name] = now
                 try:
                     await task(room, term)
-                except TermStale:
-                    self._leadership.forget()
+                except TermStale as stale:
+                    self._leadership.forget(stale.term)
                 except (Unavailable, RoomBroken, RoomUnknown) as error:
                     metrics.TICK_FAILURES.labels(name).inc()
                     logger.debug("room %s: %s failed: %s", room.name, name, error)

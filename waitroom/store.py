@@ -351,9 +351,12 @@ class Store:
             revoked={Visitor(visitor): int(when) for visitor, when in _pairs(reply[7]).items()},
         )
 
-    async def lease(self, action: str, owner: str, *, ttl_seconds: float) -> tuple[Outcome, int]:
-        """Hold (acquire or renew) or resign the leadership: what came of it, and the term."""
-        reply = await self._call("lease", "", [action, owner, int(ttl_seconds * 1_000_000)])
+    async def lease(self, action: str, owner: str, *, ttl_seconds: float, above: int = 0) -> tuple[Outcome, int]:
+        """Hold (acquire or renew) or resign the leadership: what came of it, and the term.
+
+        `above`: the newest term that was seen acting; whoever holds the lease under an older one gets a new term.
+        """
+        reply = await self._call("lease", "", [action, owner, int(ttl_seconds * 1_000_000), above])
         return Outcome(reply[0]), int(reply[1])
 
     async def register(self, room: str, *, live: bool) -> None:
@@ -439,7 +442,7 @@ def _judge(room: str, reply: list[Any]) -> None:
     if outcome is Outcome.BROKEN:
         raise RoomBroken(f"room {room!r}: the setting {reply[1]!r} is missing or not of its kind")
     if outcome is Outcome.STALE:
-        raise TermStale(f"room {room!r}: a leader of term {reply[1]} has acted")
+        raise TermStale(f"room {room!r}: a leader of term {reply[1]} has acted", int(reply[1]))
     if outcome is Outcome.CONFLICT:
         raise VersionConflict(room, int(reply[1]))
 

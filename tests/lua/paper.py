@@ -1,4 +1,5 @@
-"""A room on paper: what the scripts must do, said once more in plain Python, without a thought for speed.
+"""The places of a room on paper: what the visitors' scripts must do, said once more in plain Python, without a thought
+for speed.
 
 Whether somebody is admitted at a given µs is not computed again: the room on paper is told how many were, and holds
 that number against what capacity, rate and liveness allow. All times are µs since the epoch.
@@ -9,38 +10,47 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final
-from unittest.mock import ANY
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, NamedTuple
 
 from tests.lua.driven import burst, most_within
-from waitroom.model import Marks, Pass, Ticket
+from tests.lua.held import SECOND
+from waitroom.model import Marks, Ticket
 
 SETS: Final = ("wait", "seen", "active", "offered", "used", "revoked")
 
-SECOND: Final = 1_000_000
+#: Seconds by which two ways of adding fractions of a rate may differ.
+_ROUNDING: Final = 1e-5
+
+
+class Use(NamedTuple):
+    """A pass: whose it is, until when it is good, and 0: in use, 1: that of an offer, 2: only remembered."""
+
+    visitor: str
+    expires: int
+    kind: int
 
 
 @dataclass
-class PaperRoom:
-    """Settings, sets, counts and marks of one room."""
+class PaperPlaces:
+    """Settings, sets, counts and marks of one room. A room at version 0 does not exist."""
 
-    settings: dict[str, Any]
+    settings: dict[str, Any] = field(default_factory=dict)
     sets: dict[str, dict[str, int]] = field(default_factory=lambda: {name: {} for name in SETS})
     counts: Counter[str] = field(default_factory=Counter)
     marks: Marks = field(default_factory=Marks)
     spent: Marks = field(default_factory=Marks)
+    version: int = 0
     hold_until: int = 0
+    lost_at: int = 0
     tickets_after: int = 0
     longest: float = 0
     term: int = 0
-    travelled: int = 0
-    #: Room times of the admissions that the rate of now allowed, and whether no older rate may still delay the next.
+    #: The admissions that the rate of now allowed. Until it has allowed one, an older rate, or a clock that was set
+    #: back, may have left a time to wait for: but from the first refusal on no longer than a pause at the rate of now.
     admissions: list[int] = field(default_factory=list)
     settled: bool = True
-
-    def __post_init__(self) -> None:
-        self.longest = max(self.settings["session_seconds"], self.settings["claim_seconds"])
+    refused_at: int | None = None
 
     # What the sets say.
 
@@ -56,11 +66,12 @@ class PaperRoom:
         """Places inside that are not over."""
         return sum(expiry > now for expiry in self.sets["active"].values())
 
-    def _us(self, name: str) -> int:
+    def us(self, name: str) -> int:
+        """A setting in µs."""
         return int(self.settings[name] * SECOND)
 
     def _alive(self, ticket: Ticket, now: int) -> bool:
-        return ticket.issued_us >= max(now - self._us("ticket_seconds"), self.tickets_after)
+        return ticket.issued_us >= max(now - self.us("ticket_seconds"), self.tickets_after)
 
     def _restorable(self, ticket: Ticket) -> bool:
         before_the_loss = ticket.issued_us <= self.spent.turn_us
@@ -79,23 +90,33 @@ class PaperRoom:
         if not rate:
             return free, free
         most = burst(rate)
-        may: float = math.floor(most_within(rate, 0) + 1e-5)
+        may: float = math.floor(most_within(rate, 0) + _ROUNDING)
         for earlier, start in enumerate(self.admissions):
-            window = (now + self.travelled - start) / SECOND
-            may = min(may, math.floor(most_within(rate, window) + 1e-5) - (len(self.admissions) - earlier))
-        quiet = (now + self.travelled - self.admissions[-1]) / SECOND if self.admissions else math.inf
-        must = most if quiet > most / rate else int(quiet > 1 / rate + 1e-5)
-        return min(free, must if self.settled else 0), min(free, max(may, 0))
+            window = (now - start) / SECOND
+            may = min(may, math.floor(most_within(rate, window) + _ROUNDING) - (len(self.admissions) - earlier))
+        quiet = (now - self.admissions[-1]) / SECOND if self.admissions else math.inf
+        must = most if quiet > most / rate else int(quiet > 1 / rate + _ROUNDING)
+        if not self.settled:
+            must = int(self.refused_at is not None and (now - self.refused_at) / SECOND > 1 / rate + _ROUNDING)
+        return min(free, must), min(free, max(may, 0))
+
+    def unsettle(self) -> None:
+        """The rate has changed, or the clock."""
+        self.admissions, self.settled, self.refused_at = [], False, None
+
+    def _note_refusal(self, now: int, *, wanting: int, may: float, admitted: int) -> None:
+        if wanting and may and not admitted and self.refused_at is None:
+            self.refused_at = now
 
     # What moves a visitor.
 
     def _offer(self, visitor: str, serial: int, now: int) -> None:
-        self.sets["active"][visitor] = self.sets["offered"][visitor] = now + self._us("claim_seconds")
+        self.sets["active"][visitor] = self.sets["offered"][visitor] = now + self.us("claim_seconds")
         self.counts["admitted"] += 1
-        self.marks = self.marks.merged(Marks(0, serial, now))
+        self.marks = replace(self.marks.merged(Marks(0, serial)), turn_us=now)
         if self.settings["admit_per_second"] and self.settings["state"] != "bypass":
-            self.admissions.append(now + self.travelled)
-            self.settled = True
+            self.admissions.append(now)
+            self.settled, self.refused_at = True, None
 
     def _queue(self, visitor: str, serial: int, now: int) -> None:
         self.sets["wait"][visitor] = serial
@@ -106,7 +127,7 @@ class PaperRoom:
 
     def _claim(self, visitor: str, now: int) -> int:
         if self.sets["offered"].pop(visitor, None):
-            self.sets["active"][visitor] = now + self._us("session_seconds")
+            self.sets["active"][visitor] = now + self.us("session_seconds")
             self.counts["claimed"] += 1
         return self.sets["active"][visitor]
 
@@ -133,7 +154,7 @@ class PaperRoom:
         before = self.counts["entered"] + self.counts["restored"]
         answers: dict[int, tuple[str, int, int]] = {}
         full = self.settings["max_waiting"]
-        until = now + self._us("claim_seconds")
+        until = now + self.us("claim_seconds")
         for i, (_, ticket) in enumerate(arrivals):
             if ticket is None or not self._alive(ticket, now):
                 continue
@@ -150,6 +171,9 @@ class PaperRoom:
             if not self._restorable(ticket):
                 continue
             wanting += 1
+            if not free and direct:
+                answers[i] = ("must_wait", 0, 0)
+                continue
             if not free and len(self.sets["wait"]) >= full:
                 self.counts["refused_full"] += 1
                 turned_away = max(turned_away, serial)
@@ -197,6 +221,7 @@ class PaperRoom:
             # With the marks lost, the serial of one who was turned away may be ahead of all that is known.
             self.marks = self.marks.merged(Marks(last=turned_away))
         assert min(must, wanting) <= offered <= min(may, wanting), "I3, I4: admissions at first contact"
+        self._note_refusal(now, wanting=wanting, may=may, admitted=offered)
         return ["ok", now, *(part for i in range(len(arrivals)) for part in answers[i])]
 
     def status(self, now: int, tickets: Sequence[Ticket]) -> list[Any]:
@@ -225,135 +250,57 @@ class PaperRoom:
         self._queue(visitor, ticket.serial, now)
         return "waiting", self.rank(visitor)
 
-    def leave(self, now: int, visitors: Sequence[str], *, with_pass: bool = False) -> list[Any]:
-        """Goodbyes."""
-        return ["ok", now, *(self._leave(now, visitor, with_pass) for visitor in visitors)]
+    def leave(self, now: int, goodbyes: Sequence[tuple[str, int]]) -> list[Any]:
+        """Goodbyes: whose, and 1: with a pass, 0: without, 2: only of those who are not inside."""
+        return ["ok", now, *(self._leave(now, visitor, kind) for visitor, kind in goodbyes)]
 
-    def _leave(self, now: int, visitor: str, with_pass: bool) -> str:
-        if with_pass:
-            self.sets["revoked"][visitor] = now
+    def _leave(self, now: int, visitor: str, kind: int) -> str:
+        inside, live = visitor in self.sets["active"], self.sets["active"].get(visitor, 0) > now
+        if kind == 2 and inside:
+            return "unknown"
+        had_place = live or visitor in self.sets["wait"]
         if visitor in self.sets["wait"]:
             self._unqueue(visitor)
-        elif visitor in self.sets["active"]:
-            self.sets["revoked"][visitor] = now
-            if self.sets["active"][visitor] <= now:
-                self._retire(visitor, now)
-                self.sets["used"][visitor] = now
-                return "unknown"
+        elif live:
             del self.sets["active"][visitor]
             self.sets["offered"].pop(visitor, None)
-        else:
-            self.sets["used"][visitor] = now
-            return "unknown"
+        elif inside:
+            self._retire(visitor, now)
         self.sets["used"][visitor] = now
-        self.counts["left"] += 1
-        return "left"
+        if kind == 1 or inside:
+            self.sets["revoked"][visitor] = now
+        self.counts["left"] += had_place
+        return "left" if had_place else "unknown"
 
-    def extend(self, now: int, passes: Sequence[Pass], *, remembered: bool = False) -> list[Any]:
-        """Passes in use, or only remembered; `expires` in µs here."""
-        return ["ok", now, *(part for proof in passes for part in self._use(now, proof, remembered))]
+    def extend(self, now: int, uses: Sequence[Use]) -> list[Any]:
+        """Passes in use, or only remembered."""
+        return ["ok", now, *(part for use in uses for part in self._use(now, use))]
 
-    def _use(self, now: int, proof: Pass, remembered: bool) -> tuple[str, int]:
-        visitor = proof.visitor
-        if remembered and self.sets["active"].get(visitor, 0) > now:
-            if visitor not in self.sets["offered"]:
-                granted = min(int(proof.expires), now + self._us("session_seconds"))
-                self.sets["active"][visitor] = max(self.sets["active"][visitor], granted)
-            return "admitted", self.sets["active"][visitor]
-        if self.sets["active"].get(visitor, 0) > now:
-            expiry = self._claim(visitor, now)
-            if self.settings["sliding"]:
-                expiry = self.sets["active"][visitor] = max(expiry, now + self._us("session_seconds"))
-            return "admitted", expiry
-        if visitor in self.sets["active"]:
+    def _use(self, now: int, use: Use) -> tuple[str, int]:
+        visitor, active = use.visitor, self.sets["active"]
+        whole = now + self.us("session_seconds")
+        if active.get(visitor, 0) > now:
+            if use.kind != 2:
+                self._claim(visitor, now)
+            if use.kind == 2 and visitor not in self.sets["offered"]:
+                active[visitor] = max(active[visitor], min(use.expires, whole))
+            if use.kind != 2 and self.settings["sliding"]:
+                active[visitor] = max(active[visitor], whole)
+            return "admitted", active[visitor]
+        if visitor in active:
             self._retire(visitor, now)
             return "used" if visitor in self.sets["used"] else "unknown", 0
         if visitor in self.sets["used"] or visitor in self.sets["revoked"]:
             return "used", 0
-        capacity = self.settings["capacity"]
-        full = capacity and self.occupancy(now) >= capacity
-        if full or proof.expires <= now:
+        full = self.settings["capacity"] and self.occupancy(now) >= self.settings["capacity"]
+        if full or use.expires <= now:
             return "unknown", 0
         if visitor in self.sets["wait"]:
             self._unqueue(visitor)
             self.counts["admitted"] += 1
         else:
             self.counts["restored"] += 1
-        self.counts["claimed"] += proof.offer
-        expiry = now + self._us("session_seconds")
-        if not proof.offer:
-            expiry = min(int(proof.expires), expiry)
-        self.sets["active"][visitor] = expiry
-        return "admitted", expiry
-
-    def admit(self, now: int, *, term: int, most: int, moved: int) -> list[Any]:
-        """The leader's admissions, for which so many went out of the queue."""
-        if term < self.term:
-            return ["stale", self.term]
-        self.term = term
-        must, may = self.allowance(now)
-        asked = min(most, 500, len(self.sets["wait"]))
-        assert min(must, asked) <= moved <= min(may, asked), "I3, I4, I17: admissions"
-        serials = []
-        for visitor, serial in self.order("wait")[:moved]:
-            silent = self.sets["seen"][visitor] < now - self._us("abandon_seconds")
-            self._unqueue(visitor)
-            if silent:
-                self.counts["abandoned"] += 1
-            else:
-                self._offer(visitor, serial, now)
-                serials.append(serial)
-        return ["ok", now, len(self.sets["wait"]), self.occupancy(now), ANY, *serials]
-
-    def expire(self, now: int, *, term: int, most: int) -> list[Any]:
-        """The leader's sweep."""
-        if term < self.term:
-            return ["stale", self.term]
-        self.term = term
-        budget = min(most, 500)
-
-        def due(name: str, before: int) -> list[str]:
-            nonlocal budget
-            found = [visitor for visitor, score in self.order(name) if score < before][:budget]
-            budget -= len(found)
-            return found
-
-        ways = Counter(self._retire(visitor, now) for visitor in due("active", now + 1))
-        silent = due("seen", now - self._us("abandon_seconds"))
-        for visitor in silent:
-            self._unqueue(visitor)
-        self.counts["abandoned"] += len(silent)
-        used = due("used", now - self._us("ticket_seconds"))
-        revoked = due("revoked", now - round(self.longest * SECOND))
-        for name, swept in (("used", used), ("revoked", revoked)):
-            for visitor in swept:
-                del self.sets[name][visitor]
-        more = int(budget <= 0)
-        return ["ok", now, more, len(silent), ways["no_show"], ways["finished"], len(used) + len(revoked)]
-
-    def configure(self, now: int, changes: dict[str, Any]) -> None:
-        """New settings."""
-        old, new = self.settings, self.settings | changes
-        if new["ticket_seconds"] > old["ticket_seconds"]:
-            self.tickets_after = max(self.tickets_after, now - self._us("ticket_seconds"))
-        if new["admit_per_second"] != old["admit_per_second"]:
-            self.admissions, self.settled = [], False
-        self.longest = max(self.longest, new["session_seconds"], new["claim_seconds"])
-        self.settings = new
-
-    def lost(self, marks: Marks, *, hold: int) -> PaperRoom:
-        """The room that is made again after a loss of all data, by an instance that remembers the marks."""
-        return PaperRoom(self.settings, marks=marks, spent=marks, hold_until=hold, travelled=self.travelled)
-
-    def fast_forward(self, by: int) -> None:
-        """Everything is that much older."""
-        self.travelled += by
-        for name in SETS[1:]:
-            self.sets[name] = {visitor: score - by for visitor, score in self.sets[name].items()}
-
-        def older(marks: Marks) -> Marks:
-            return Marks(marks.last, marks.turn_serial, marks.turn_us - by if marks.turn_us > 0 else marks.turn_us)
-
-        self.marks, self.spent = older(self.marks), older(self.spent)
-        self.hold_until -= by if self.hold_until > 0 else 0
-        self.tickets_after -= by if self.tickets_after > 0 else 0
+        self.counts["claimed"] += use.kind == 1
+        lengthened = use.kind == 1 or (use.kind == 0 and self.settings["sliding"])
+        active[visitor] = whole if lengthened else min(use.expires, whole)
+        return "admitted", active[visitor]

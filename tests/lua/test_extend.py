@@ -95,6 +95,16 @@ async def test_put_back_after_a_loss(room: DrivenRoom) -> None:
     assert (await room.arrive_alone()).standing is Standing.WAITING
 
 
+async def test_a_sliding_session_is_put_back_at_its_full_length(room: DrivenRoom) -> None:
+    """The pass that puts a sliding session back lengthens it, as the same call again would (I9)."""
+    place = await inside(room, sliding=True)
+    await room.lose()
+    await room.recreate(Marks(), hold_seconds=0, capacity=1, session_seconds=100, sliding=True)
+    old = pass_of(place, expires_us=place.now_us + 60_000_000)
+    (found,) = await room.extend(old)
+    assert (found.standing, found.expires_us) == (ADMITTED, found.now_us + 100_000_000)
+
+
 async def test_put_back_is_bounded_by_capacity(room: DrivenRoom) -> None:
     """Sessions are put back while there is room, in one batch or several."""
     await room.configure(capacity=3)

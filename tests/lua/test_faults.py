@@ -45,7 +45,7 @@ async def test_wrong_type_of_the_lease(redis: Redis) -> None:
     """A lease of the wrong type is left alone."""
     await redis.set(keys.LEASE, "x")
     with pytest.raises(ResponseError, match="WRONGTYPE"):
-        await run(redis, "lease", "", ["hold", "a", 1])
+        await run(redis, "lease", "", ["hold", "a", 1, 0])
     assert await redis.get(keys.LEASE) == "x"
 
 

@@ -1,0 +1,280 @@
+"""A room on a real server beside the room on paper, and what visitors do to both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import count
+from typing import Any, Final
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+
+from tests.lua.held import HeldScripts
+from tests.lua.paper import SETS, Use
+from tests.lua.paper_house import PaperLease, PaperRoom, texts_of
+from tests.lua.witness import Witness, state_of
+from waitroom import keys
+from waitroom.model import Counts, Marks, Ticket, Visitor
+
+#: Chosen so that every kind of end can come first.
+SETTINGS: Final = st.fixed_dictionaries(
+    {
+        "capacity": st.sampled_from([1, 2, 3, 5, 0]),
+        "admit_per_second": st.sampled_from([0.0, 1.0, 0.5, 20.0]),
+        "session_seconds": st.sampled_from([30.0, 15.0]),
+        "claim_seconds": st.sampled_from([10.0, 4.0, 35.0]),
+        "abandon_seconds": st.sampled_from([20.0, 7.0, 40.0]),
+        "ticket_seconds": st.sampled_from([60.0, 40.0, 100.0, 40.0]),
+        "sliding": st.booleans(),
+        "max_waiting": st.sampled_from([50, 50, 4]),
+        "state": st.sampled_from([*["open"] * 6, "paused", "closed", "bypass"]),
+    }
+)
+#: How many visitors ago somebody came, and whether the newest or the first ticket is brought.
+PICKS: Final = st.lists(st.tuples(st.integers(0, 11), st.sampled_from([-1, -1, -1, 0])), min_size=1, max_size=5)
+Picks = list[tuple[int, int]]
+
+#: A room that nobody touches, with the same visitors in it.
+_BYSTANDER: Final = keys.room_keys("shop2")
+
+
+class VisitorMachine(RuleBasedStateMachine):
+    """Visitors of one room. Whatever is called is also said to the paper, and judged by the witness."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        self.held = HeldScripts(url)
+        self.names = count(1)
+        self.tickets: dict[str, list[Ticket]] = {}
+        self.passes: dict[str, int] = {}
+        self.paper = PaperRoom()
+        self.lease_paper = PaperLease()
+        self.witness = Witness(state_of(self.held.redis))
+        self.put_bystander()
+        #: What instances know that have seen everything.
+        self.known = Marks()
+        #: Every call so far, ready to be carried out again word for word.
+        self.calls: list[Callable[[], Any]] = []
+        #: The last call, if to carry it out again at the same instant must change nothing.
+        self.repeatable: tuple[str, list[Any]] | None = None
+
+    def teardown(self) -> None:
+        """Close the connections."""
+        self.held.close()
+
+    # One call, and what must hold after it.
+
+    def act(self, name: str, arguments: list[Any], answer: Callable[[list[Any]], list[Any]]) -> list[Any] | None:
+        """A script's reply, which must be the paper's answer; None where the room does not exist."""
+        self.repeatable = None
+        reply = self.held.run(name, *arguments)
+        if not self.paper.version and name not in ("configure", "lease"):
+            assert reply == ["missing"]
+            self.agree(name)
+            return None
+        assert reply == answer(reply), name
+        self.agree(name)
+        return reply
+
+    def agree(self, name: str) -> None:
+        """What the server holds is what the paper says, in the same order, and what the witness lets pass."""
+        state, paper = state_of(self.held.redis), self.paper
+        for key in SETS:
+            assert list(state.sets[key].items()) == paper.order(key), key
+        assert state.counts == {one: paper.counts[one] for one in Counts.__dataclass_fields__}
+        assert state.marks == paper.marks
+        marks = ("spent_serial", "spent_us", "hold_until_us", "lost_us", "term")
+        noted = (paper.spent.turn_serial, paper.spent.turn_us, paper.hold_until, paper.lost_at, paper.term)
+        assert dict(zip(marks, map(state.number, marks), strict=True)) == dict(zip(marks, noted, strict=True))
+        assert state.config == paper.config()
+        assert self.bystander() == self.bystander_before, "I12"
+        self.witness.judge(name, self.held.now, state)
+        self.known = self.known.merged(paper.marks).merged(Marks(version=paper.version))
+
+    def put_bystander(self) -> None:
+        """Make the room that nobody touches."""
+        redis = self.held.redis
+        redis.delete(*_BYSTANDER)
+        for key in _BYSTANDER[:2]:
+            redis.hset(key, mapping={"state": "open", "last": "1"})
+        for key in _BYSTANDER[2:]:
+            redis.zadd(key, {"v1": 1, "v2": 2})
+        self.bystander_before = self.bystander()
+
+    def bystander(self) -> list[Any]:
+        """All of the room that nobody touches."""
+        return self.held.dumps(_BYSTANDER)
+
+    # Who is chosen.
+
+    def picked(self, picks: Picks) -> list[Ticket]:
+        """Tickets of those who came last."""
+        held = list(self.tickets.values())
+        return [held[-1 - ago % len(held)][which] for ago, which in picks] if held else []
+
+    def holders(self, picks: Picks) -> list[str]:
+        """Visitors who were given a pass."""
+        held = list(self.passes)
+        return [held[-1 - ago % len(held)] for ago, _ in picks] if held else []
+
+    def outlive_tickets(self) -> None:
+        """The clock goes on until every serial and every ticket is of the past."""
+        tickets = [ticket for held in self.tickets.values() for ticket in held]
+        newest = max((max(ticket.serial, ticket.issued_us) for ticket in tickets), default=0)
+        self.held.now = max(self.held.now, newest + 1)
+
+    def issue(self, visitor: str, serial: int) -> None:
+        """The visitor gets a ticket; older ones are kept, too."""
+        self.tickets.setdefault(visitor, []).append(Ticket(Visitor(visitor), serial, self.held.now))
+
+    # What visitors do.
+
+    @initialize(chosen=SETTINGS, number=st.integers(1, 8))
+    def create(self, chosen: dict[str, Any], number: int) -> None:
+        """A new room, and who comes first."""
+        self.configure(0, Marks(), 0, chosen)
+        self.arrive(number, direct=False)
+
+    def configure(self, expected: int | str, marks: Marks, hold: int, changes: dict[str, Any]) -> None:
+        """A call of the operator's, or of an instance that remembers the marks."""
+        self.calls.append(partial(self.configure, expected, marks, hold, changes))
+        given = [part for pair in texts_of(changes).items() for part in pair]
+        arguments = [expected, marks.last, marks.turn_serial, marks.turn_us, marks.version, hold, *given]
+        now = self.held.now
+        self.act("configure", arguments, lambda _: self.paper.configure(now, expected, marks, hold, changes))
+        if expected != "*" and changes:
+            self.repeatable = ("configure", arguments)
+
+    def enter(self, arrivals: list[tuple[str, Ticket | None]], *, direct: bool) -> None:
+        """Arrivals, with tickets or without."""
+        self.calls.append(partial(self.enter, arrivals, direct=direct))
+        arguments: list[Any] = ["direct" if direct else "queue"]
+        for fresh, ticket in arrivals:
+            arguments += (fresh, ticket.visitor, ticket.serial, ticket.issued_us) if ticket else (fresh, "", 0, 0)
+
+        def answer(reply: list[Any]) -> list[Any]:
+            offered = [word == "offered" and serial for word, serial in zip(reply[2::3], reply[3::3], strict=True)]
+            return self.paper.enter(self.held.now, arrivals, direct=direct, offered=sum(map(bool, offered)))
+
+        reply = self.act("enter", arguments, answer)
+        if reply is None:
+            return
+        repeats = True
+        for (fresh, ticket), word, serial, number in zip(arrivals, reply[2::3], reply[3::3], reply[4::3], strict=True):
+            kept = ticket is not None and ticket.serial == serial
+            visitor = ticket.visitor if ticket and kept else fresh
+            # A refusal is counted each time; a visitor restored inside claims by the next contact.
+            repeats &= word in ("waiting", "admitted", "must_wait") or (word == "offered" and not kept)
+            if serial:
+                self.issue(visitor, serial)
+            if word in ("offered", "admitted"):
+                self.passes[visitor] = number
+        if repeats:
+            self.repeatable = ("enter", arguments)
+
+    @rule(number=st.integers(1, 6))
+    def come(self, number: int) -> None:
+        """First contacts by the waiting page."""
+        self.arrive(number, direct=False)
+
+    @rule(number=st.integers(1, 3))
+    def pass_the_gate(self, number: int) -> None:
+        """First contacts by the gate."""
+        self.arrive(number, direct=True)
+
+    def arrive(self, number: int, *, direct: bool) -> None:
+        """First contacts."""
+        self.enter([(f"v{next(self.names)}", None) for _ in range(number)], direct=direct)
+
+    @rule(picks=PICKS, strangers=st.integers(0, 2), direct=st.sampled_from([False, False, True]))
+    def come_back(self, picks: Picks, strangers: int, direct: bool) -> None:
+        """Reloads, second tabs, returns after long silence, and somebody new among them."""
+        tickets: list[Ticket | None] = [*([None] * strangers), *self.picked(picks)]
+        self.enter([(f"v{next(self.names)}", ticket) for ticket in tickets], direct=direct)
+
+    @rule(picks=PICKS)
+    def ask(self, picks: Picks) -> None:
+        """Look-ups."""
+        self.look_up(self.picked(picks))
+
+    def keep_waiting(self, silent: int) -> None:
+        """Everybody who waits asks where they stand, but for the first few."""
+        waiting = [visitor for visitor, _ in self.paper.order("wait")][silent:]
+        self.look_up([self.tickets[visitor][-1] for visitor in waiting])
+
+    @rule()
+    def show_up(self) -> None:
+        """Everybody who was offered a place asks."""
+        self.look_up([self.tickets[visitor][-1] for visitor in self.paper.sets["offered"]])
+
+    def look_up(self, tickets: Sequence[Ticket]) -> None:
+        """A batch of look-ups."""
+        self.calls.append(partial(self.look_up, tickets))
+        arguments = [part for ticket in tickets for part in (ticket.visitor, ticket.serial, ticket.issued_us)]
+        reply = self.act("status", arguments, lambda _: self.paper.status(self.held.now, tickets))
+        if reply is None:
+            return
+        for ticket, word, number in zip(tickets, reply[2::2], reply[3::2], strict=True):
+            if word in ("waiting", "admitted"):
+                self.issue(ticket.visitor, ticket.serial)
+            if word == "admitted":
+                self.passes[ticket.visitor] = number
+        self.repeatable = ("status", arguments)
+
+    @rule(picks=PICKS, kinds=st.lists(st.sampled_from([0, 0, 1, 1, 2]), min_size=5, max_size=5))
+    def say_goodbye(self, picks: Picks, kinds: list[int]) -> None:
+        """Goodbyes: with a pass or without, and of those whom an instance remembers to be over."""
+        self.leave([(ticket.visitor, kind) for ticket, kind in zip(self.picked(picks), kinds, strict=False)])
+
+    def leave(self, goodbyes: list[tuple[str, int]]) -> None:
+        """A batch of goodbyes."""
+        self.calls.append(partial(self.leave, goodbyes))
+        arguments = [part for goodbye in goodbyes for part in goodbye]
+        self.act("leave", arguments, lambda _: self.paper.leave(self.held.now, goodbyes))
+        self.repeatable = ("leave", arguments)
+
+    @rule(picks=PICKS, kinds=st.lists(st.sampled_from([0, 0, 0, 1, 2]), min_size=5, max_size=5))
+    def use_pass(self, picks: Picks, kinds: list[int]) -> None:
+        """Passes at the gate, of those inside and long gone, and ones that an instance remembers."""
+        chosen = zip(self.holders(picks), kinds, strict=False)
+        self.extend([Use(visitor, self.passes[visitor], kind) for visitor, kind in chosen])
+
+    def extend(self, uses: list[Use]) -> None:
+        """A batch of passes."""
+        self.calls.append(partial(self.extend, uses))
+        arguments = [part for use in uses for part in use]
+        reply = self.act("extend", arguments, lambda _: self.paper.extend(self.held.now, uses))
+        if reply is None:
+            return
+        for use, expiry in zip(uses, reply[3::2], strict=True):
+            if use.visitor in self.passes:
+                self.passes[use.visitor] = max(self.passes[use.visitor], expiry)
+        self.repeatable = ("extend", arguments)
+
+    @rule(picks=PICKS)
+    def watch(self, picks: Picks) -> None:
+        """Somebody looks, and leaves no trace."""
+        self.observe([ticket.visitor for ticket in self.picked(picks)])
+
+    def observe(self, visitors: Sequence[str]) -> None:
+        """One look."""
+        self.act("look", list(visitors), lambda _: self.paper.look(self.held.now, visitors))
+        self.repeatable = ("look", list(visitors))
+
+    @rule(ago=st.integers(0, 30))
+    def replay(self, ago: int) -> None:
+        """An earlier call again, word for word, by whoever lost its reply and took long to notice."""
+        if self.calls:
+            self.calls[-1 - ago % len(self.calls)]()
+
+    @rule()
+    def repeat(self) -> None:
+        """The last call again, at the same instant: it changes nothing at all (I9)."""
+        if self.repeatable is None:
+            return
+        name, arguments = self.repeatable
+        before = self.held.everything()
+        self.held.run(name, *arguments)
+        after = self.held.everything()
+        assert after == before, [key for key in after if after[key] != before.get(key)]

@@ -1,0 +1,190 @@
+"""The rest of the room on paper: what leaders and operators do with it, and what can be read of it; and the lease."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from unittest.mock import ANY
+
+from tests.lua.held import SECOND
+from tests.lua.paper import PaperPlaces
+from waitroom.model import Marks
+from waitroom.settings import RoomSettings, fields_of
+
+#: Visitors that one call moves at most.
+MOST: Final = 500
+
+#: Settings without which there is no room.
+NEEDED: Final = {
+    *("capacity", "admit_per_second", "session_seconds", "sliding", "claim_seconds", "abandon_seconds"),
+    *("ticket_seconds", "max_waiting", "state"),
+}
+
+#: Settings with which each of these is a whole.
+_FITTING: Final = {"abandon_seconds": 7.0, "ticket_seconds": 100.0}
+
+
+def texts_of(changes: dict[str, Any]) -> dict[str, str]:
+    """Settings, and what may be noted with them, as Redis keeps them."""
+    chosen = {name: value for name, value in changes.items() if name in NEEDED}
+    texts = fields_of(RoomSettings(**_FITTING | chosen))
+    return {name: texts.get(name, str(value)) for name, value in changes.items()}
+
+
+class PaperRoom(PaperPlaces):
+    """One room. Each method returns the reply that is right."""
+
+    def admit(self, now: int, *, term: int, most: int, moved: int) -> list[Any]:
+        """The leader's admissions, for which so many went out of the queue."""
+        if term < self.term:
+            return ["stale", self.term]
+        self.term = term
+        must, may = self.allowance(now)
+        asked = max(min(most, MOST, len(self.sets["wait"])), 0)
+        assert min(must, asked) <= moved <= min(may, asked), "I3, I4, I17: admissions"
+        self._note_refusal(now, wanting=asked, may=may, admitted=moved)
+        serials = []
+        for visitor, serial in self.order("wait")[:moved]:
+            silent = self.sets["seen"][visitor] < now - self.us("abandon_seconds")
+            self._unqueue(visitor)
+            if silent:
+                self.counts["abandoned"] += 1
+            else:
+                self._offer(visitor, serial, now)
+                serials.append(serial)
+        return ["ok", now, len(self.sets["wait"]), self.occupancy(now), ANY, *serials]
+
+    def more(self, now: int, *, silent: bool, full_call: bool) -> int | None:
+        """Whether another call of the leader could admit at once; None where the rate leaves that open."""
+        must, may = self.allowance(now)
+        if not self.sets["wait"] or not (silent or full_call) or not may:
+            return 0
+        return 1 if must else None
+
+    def expire(self, now: int, *, term: int, most: int) -> list[Any]:
+        """The leader's sweep."""
+        if term < self.term:
+            return ["stale", self.term]
+        self.term = term
+        budget = min(most, MOST)
+
+        def due(name: str, before: int) -> list[str]:
+            nonlocal budget
+            found = [visitor for visitor, score in self.order(name) if score < before][: max(budget, 0)]
+            budget -= len(found)
+            return found
+
+        ways = Counter(self._retire(visitor, now) for visitor in due("active", now + 1))
+        silent = due("seen", now - self.us("abandon_seconds"))
+        for visitor in silent:
+            self._unqueue(visitor)
+        self.counts["abandoned"] += len(silent)
+        used = due("used", now - self.us("ticket_seconds"))
+        revoked = due("revoked", now - round(self.longest * SECOND))
+        for name, swept in (("used", used), ("revoked", revoked)):
+            for visitor in swept:
+                del self.sets[name][visitor]
+        more = int(budget <= 0)
+        return ["ok", now, more, len(silent), ways["no_show"], ways["finished"], len(used) + len(revoked)]
+
+    def configure(self, now: int, expected: int | str, marks: Marks, hold: int, changes: dict[str, Any]) -> list[Any]:
+        """A change by version, or marks that were remembered, or a room made (again)."""
+        made = self.version == 0
+        if expected not in ("*", self.version):
+            return ["conflict", self.version]
+        if made and not changes.keys() >= NEEDED:
+            return ["missing"]
+        turn = Marks(0, marks.turn_serial, marks.turn_us)
+        raised = (self.marks.merged(Marks(marks.last)), self.spent.merged(turn), self.marks.merged(turn))
+        news = made or raised != (self.marks, self.spent, self.marks)
+        self.marks, self.spent = raised[0].merged(raised[2]), raised[1]
+        if news and hold:
+            self.hold_until, self.lost_at = max(self.hold_until, now + hold), now
+        if changes:
+            self._change(now, changes, made=made)
+            self.version = (marks.version if made else self.version) + 1
+        return ["ok", self.version]
+
+    def _change(self, now: int, changes: dict[str, Any], *, made: bool) -> None:
+        new = self.settings | changes
+        if made:
+            self.tickets_after, self.longest = 0, 0
+        self.tickets_after = max(self.tickets_after, changes.get("tickets_after_us", 0))
+        if not made and new["ticket_seconds"] > self.settings["ticket_seconds"]:
+            self.tickets_after = max(self.tickets_after, now - self.us("ticket_seconds"))
+        if self.settings and new["admit_per_second"] != self.settings["admit_per_second"]:
+            self.unsettle()
+        given = (changes.get("session_seconds", 0), changes.get("claim_seconds", 0))
+        self.longest = max(self.longest, *given)
+        self.settings = new
+
+    def config(self) -> dict[str, str]:
+        """The settings and what is noted beside them, as texts."""
+        if not self.version:
+            return {}
+        noted: dict[str, str] = {
+            "version": str(self.version),
+            "schema": "1",
+            "tickets_after_us": str(self.tickets_after),
+            "longest_session_seconds": f"{self.longest:.6f}",
+        }
+        return texts_of(self.settings) | noted
+
+    def look(self, now: int, visitors: Sequence[str]) -> list[Any]:
+        """Where visitors stand, for who only watches."""
+        return ["ok", now, *(part for visitor in visitors for part in self._looked(now, visitor))]
+
+    def _looked(self, now: int, visitor: str) -> tuple[str, int]:
+        if visitor in self.sets["wait"]:
+            return "waiting", self.rank(visitor)
+        expiry = self.sets["active"].get(visitor, 0)
+        if expiry <= now:
+            return "unknown", 0
+        return "offered" if visitor in self.sets["offered"] else "admitted", expiry
+
+    def read(self, now: int, since: int) -> list[Any]:
+        """The whole of the room. Of the active set and the queue there are more than 17 and 32 in no history."""
+        revoked = [part for visitor, when in self.order("revoked") if when >= since for part in (visitor, str(when))]
+        ends = [expiry for _, expiry in self.order("active") if expiry > now]
+        ladder = [part for rank, (_, serial) in enumerate(self.order("wait"), 1) for part in (rank, serial)]
+        sizes = (len(self.sets["wait"]), len(ends), len(self.sets["offered"]))
+        return ["ok", now, *sizes, ANY, ANY, revoked, ANY, ladder]
+
+    def lost(self) -> PaperRoom:
+        """The room after a loss of all data: there is none."""
+        return PaperRoom()
+
+
+@dataclass
+class PaperLease:
+    """Who may lead until when."""
+
+    owner: str = ""
+    until: int = 0
+    ttl: int = 0
+    term: int = 0
+
+    def hold(self, now: int, owner: str, ttl: int, above: int) -> list[Any]:
+        """Acquire or renew; above a term that was seen acting."""
+        alive = now < self.until <= now + self.ttl
+        if alive and owner != self.owner:
+            return ["held", self.term]
+        renewed = alive and self.term >= above
+        if not renewed:
+            self.term = max(self.term + 1, above + 1, now // 1000)
+        self.owner, self.until, self.ttl = owner, now + ttl, ttl
+        return ["renewed" if renewed else "acquired", self.term]
+
+    def stored(self) -> dict[str, str]:
+        """As Redis holds it."""
+        if not self.owner:
+            return {}
+        return {"owner": self.owner, "until_us": str(self.until), "term": str(self.term), "ttl_us": str(self.ttl)}
+
+    def resign(self, owner: str) -> list[Any]:
+        """Give it back, if it is the owner's."""
+        if owner == self.owner:
+            self.until = 0
+        return ["resigned", self.term]
