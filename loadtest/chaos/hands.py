@@ -29,6 +29,9 @@ _SQUEEZE_BYTES: Final = 100_000
 #: Seconds that an instance told to stop may take.
 _STOP_SECONDS: Final = 30.0
 
+#: Seconds in which a process that was killed must be gone, and another there.
+_GONE_SECONDS: Final = 30.0
+
 #: A script that only reads, for so many milliseconds.
 _BUSY: Final = """#!lua flags=no-writes
 local function now() local t = redis.call('TIME') return t[1] * 1000 + t[2] / 1000 end
@@ -218,14 +221,24 @@ class Hands:
     # nginx
 
     async def reload(self, _fault: Fault, _entry: Entry) -> None:
-        """SIGHUP."""
+        """SIGHUP; until there are workers of the new configuration."""
+        before = self.ground.workers()
         self.ground.nginx.process.send_signal(signal.SIGHUP)
+        await self._new_workers(before)
 
     async def kill_worker(self, _fault: Fault, _entry: Entry) -> None:
-        """SIGKILL to those that serve."""
-        for worker in self.ground.workers():
+        """SIGKILL to those that serve; until they are gone, which takes a while on a busy machine, and others there."""
+        before = self.ground.workers()
+        for worker in before:
             with suppress(psutil.NoSuchProcess):
                 worker.kill()
+        await asyncio.to_thread(psutil.wait_procs, before, _GONE_SECONDS)
+        await self._new_workers(before)
+
+    async def _new_workers(self, before: Sequence[psutil.Process]) -> None:
+        async with asyncio.timeout(_GONE_SECONDS):
+            while not set(self.ground.workers()) - set(before):
+                await asyncio.sleep(_AGAIN_SECONDS / 2)
 
     # The room
 
