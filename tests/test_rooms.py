@@ -642,3 +642,27 @@ async def test_revocations_survive_a_clock_set_back(store: Store, redis: Redis) 
     await room.leave(inside.visitor)
     await rooms.refresh()
     assert inside.visitor in room.revoked
+
+
+async def test_a_new_instance_that_finds_a_lost_room_first_takes_nothing_back(store: Store, redis: Redis) -> None:
+    """It makes the room from its file; those who knew it give it settings, version and hold back, once."""
+    knowing = await instance(store, shop=RoomSettings(capacity=1))
+    await knowing.change("shop", {"capacity": 3, "state": "paused"})
+    await knowing.change("shop", {"state": "open"})
+    first = await arrive(knowing)
+    version = knowing.get("shop").reading.version
+    await redis.flushall()
+    new = await instance(store, shop=RoomSettings(capacity=1))
+    await knowing.refresh()
+    await new.refresh()
+    for rooms in (knowing, new):
+        room = rooms.get("shop")
+        assert room.settings.capacity == 3
+        assert room.reading.version > version
+        assert room.reading.hold_until_us - room.reading.now_us > 15_000_000
+    assert (await arrive(new)).standing is Standing.WAITING
+    assert (await arrive(new)).serial > first.serial
+    settled = new.get("shop").reading.version
+    await knowing.refresh()
+    await new.refresh()
+    assert new.get("shop").reading.version == settled
