@@ -100,6 +100,24 @@ async def test_a_room_made_live_is_learned_by_the_others(store: Store) -> None:
     assert [room.name for room in second] == ["shop"]
 
 
+async def test_a_room_is_not_unknown_while_it_is_read_for_the_first_time(late: LateStore) -> None:
+    """A visitor who comes to an instance that has just started is put off, not told that there is no such room."""
+    rooms = Rooms(late, {"shop": ONE})
+    told: list[type[Exception]] = []
+
+    async def ask() -> None:
+        with pytest.raises((RoomUnknown, Unavailable)) as raised:
+            rooms.get("shop")
+        told.append(raised.type)
+
+    late.meanwhile = ask
+    await rooms.refresh()
+    assert told == [Unavailable]
+    assert rooms.get("shop").settings == ONE
+    with pytest.raises(RoomUnknown):
+        rooms.get("other")
+
+
 async def test_a_change_of_an_old_version_is_refused(store: Store) -> None:
     """Who changes what somebody else has changed meanwhile is told so, and nothing happens."""
     rooms = await instance(store, shop=ONE)

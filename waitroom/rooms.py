@@ -99,10 +99,12 @@ class Rooms:
         if self._unsown:
             await self._seed(listed)
             listed = await self._store.registered()
+        new = [name for name, live in listed.items() if live and name not in self._rooms]
+        # What is listed is not unknown, and is asked for while it is being read.
+        self._unread.update(new)
         self._seeded = True
         for name in [name for name in self._rooms if listed.get(name) is False]:
             self._forget(name)
-        new = [name for name, live in listed.items() if live and name not in self._rooms]
         await self._each(new, self._adopt_listed)
 
     async def _renew_all(self, *, said: bool) -> None:
