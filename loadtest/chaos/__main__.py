@@ -38,11 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console.print(line, highlight=False)
 
     try:
-        say(f"seed {seed}; again: {replay(seed, seconds, options.engine, options.users)}")
-        say(told(draw(seed, seconds)))
+        say(f"seed {seed}; again: {replay(seed, seconds, options.engine, options.users, options.only)}")
+        say(told(draw(seed, seconds, options.only)))
         folder = _folder(options.out)
-        run = campaign(folder, seed=seed, seconds=seconds, engine=options.engine, users=options.users, say=say)
-        found = asyncio.run(run)
+        how = {"engine": options.engine, "users": options.users, "only": options.only}
+        found = asyncio.run(campaign(folder, seed=seed, seconds=seconds, say=say, **how))
     except (CampaignError, LoadtestError, BooksError, BenchmarkError, WaitroomError, ValueError) as error:
         sys.stderr.write(f"chaos: {error}\nchaos: seed {seed}\n")
         return 2
@@ -69,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--minutes", type=float, default=2.0, help="how long the crowd comes")
     parser.add_argument("--users", type=int, default=80, help="how many are there at a time")
     parser.add_argument("--engine", choices=("valkey", "redis"), default="valkey", help="the server of the queue")
+    parser.add_argument("--only", nargs="+", default=(), metavar="KIND", help="draw these kinds of faults alone")
     parser.add_argument("--out", type=Path, help="put the campaign's folder in here; default: the system's temporary")
     return parser
 

@@ -23,6 +23,9 @@ _SLACK_SECONDS: Final = 0.5
 #: Seconds after which every instance that reaches Redis knows of other settings: readings are a second apart.
 _LEARNT_SECONDS: Final = 3.0
 
+#: Seconds that an instance may serve without having read the rooms, from when it was struck or Redis was.
+_START_SECONDS: Final = 5.0
+
 #: What an instance adds to the time that visitors may stay away, before it takes their turn for used after a loss.
 _MARGIN_SECONDS: Final = 5.0
 _JITTER: Final = 1.3
@@ -73,14 +76,9 @@ class Excuses:
         return any(loss.began <= told and heard <= loss.ended - self.unaware_seconds for loss in self.diary.losses())
 
     @property
-    def hold_seconds(self) -> float:
-        """For how long nobody is admitted after a loss."""
-        return self.room.longest_poll_seconds * _JITTER + _MARGIN_SECONDS
-
-    @property
     def unaware_seconds(self) -> float:
         """For how long somebody whose turn came may not know it: after a loss their ticket is good."""
-        return max(self.room.latest_poll_seconds + _MARGIN_SECONDS, self.hold_seconds)
+        return max(self.room.latest_poll_seconds + _MARGIN_SECONDS, hold_seconds(self.room))
 
     def closed(self, operation: Operation) -> bool:
         """Whether the room may have been closed for this request, as far as every instance knew."""
@@ -102,4 +100,16 @@ class Excuses:
             identities = {each.identity for each in visits if each.identity}
             revoked = any(self.diary.revoked_by(each, at.completed or at.invoked) for each in identities)
             return self.closed(at) or (at.call == "gate" and revoked)
+        if at.status == 401 and at.call == "gate" and self._unread(at):
+            return True
         return at.status in (401, 410) and self.turn_over(visits, at)
+
+    def _unread(self, at: Operation) -> bool:
+        """An instance that started without Redis knows no room yet, so its gate lets nobody go on, passes or not."""
+        begin, end = at.invoked - _START_SECONDS, at.completed or float("inf")
+        return self.diary.struck(begin, end, ("instance",)) and self.diary.struck(begin, end, ("line", "redis"))
+
+
+def hold_seconds(room: RoomSettings) -> float:
+    """For how long nobody is admitted after a loss of data, so that visitors come back into their old order."""
+    return room.longest_poll_seconds * _JITTER + _MARGIN_SECONDS

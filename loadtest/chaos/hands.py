@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import signal
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -193,7 +194,7 @@ class Hands:
         """A new key behind the old one everywhere, then in front. The old ones stay: their tickets are still good."""
         signers = self.ground.signers
         number = len(signers) + 1
-        new = f"k{number}:{number:064x}"
+        new = f"k{number}:{hashlib.sha256(b'campaign %d' % number).hexdigest()}"
         for keyring in ([signers[0], new, *signers[1:]], [new, *signers]):
             self.ground.signers = keyring
             await self.restart_all(_fault, entry)

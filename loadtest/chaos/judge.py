@@ -13,7 +13,7 @@ from typing import Final
 from loadtest import invariants
 from loadtest.books import Books, conserved
 from loadtest.chaos.diary import HIDING, Diary
-from loadtest.chaos.excuses import Excuses
+from loadtest.chaos.excuses import Excuses, hold_seconds
 from loadtest.history import EVENT, History, Operation
 from loadtest.invariants import Check, Scene
 from loadtest.rules import Rules
@@ -183,7 +183,7 @@ def _back(scene: Scene, case: Case, excuses: Excuses) -> Iterator[tuple[str, flo
     for each in scene.history.operations:
         end = each.completed or float("inf")
         lost = any(
-            each.invoked <= loss.ended + excuses.hold_seconds and loss.began <= end for loss in case.diary.losses()
+            each.invoked <= loss.ended + hold_seconds(case.room) and loss.began <= end for loss in case.diary.losses()
         )
         if lost or case.diary.struck(each.invoked, end, tuple(HIDING)):
             yield each.visitor, each.invoked, _carried_out_by(each, case.diary)

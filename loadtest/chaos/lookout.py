@@ -136,11 +136,16 @@ async def looking_out(port: int, room: str) -> AsyncIterator[Lookout]:
 
 
 def checks(
-    looks: Sequence[Look], *, losses: Collection[tuple[float, float]], capacities: Collection[int]
+    looks: Sequence[Look],
+    *,
+    losses: Collection[tuple[float, float]],
+    capacities: Collection[int],
+    hold_seconds: float,
 ) -> list[Check]:
     """What must hold at every look, and from one to the next.
 
-    `losses`: when all data were lost, from before to after; `capacities`: all that the room ever had.
+    `losses`: when all data were lost, from before to after; `capacities`: all that the room ever had; `hold_seconds`:
+    for how long at least nobody is admitted after a loss.
     """
     pairs = [(one, other) for one, other in pairwise(looks) if not _across(one, other, losses)]
     return [
@@ -151,6 +156,7 @@ def checks(
         Check("the rate of the instant in every window", len(looks), list(_too_fast(looks, losses))),
         Check("nobody is admitted before the head of the queue", len(pairs), list(_passed(pairs))),
         Check("nobody is admitted while the room is shut, or held", len(pairs), list(_while_shut(pairs))),
+        Check("nobody is admitted soon after a loss", len(losses), list(_too_soon(looks, losses, hold_seconds))),
         Check("no room is held without a loss", len(looks), list(_held(looks, losses))),
     ]
 
@@ -223,6 +229,16 @@ def _while_shut(pairs: Sequence[tuple[Look, Look]]) -> Iterator[str]:
         same = one.version == other.version and one.hold_until == other.hold_until
         if same and (not one.open or other.at < other.hold_until) and other.admitted_at > one.at:
             yield f"admitted at {other.admitted_at:.3f}: open {other.open}, held until {other.hold_until:.3f}"
+
+
+def _too_soon(looks: Sequence[Look], losses: Collection[tuple[float, float]], hold_seconds: float) -> Iterator[str]:
+    """Visitors have time to come back into their old order, counted from when the room was there again."""
+    for _, end in losses:
+        there = next((each for each in looks if each.at > end), None)
+        for each in looks:
+            if there is not None and there.at <= each.admitted_at < min(each.at, there.at + hold_seconds):
+                yield f"somebody was admitted {each.admitted_at - there.at:.2f} s after the loss at {end:.3f}"
+                break
 
 
 def _held(looks: Sequence[Look], losses: Collection[tuple[float, float]]) -> Iterator[str]:

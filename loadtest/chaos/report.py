@@ -29,6 +29,7 @@ class Campaign:
     engine: str
     seconds: float
     users: int
+    only: Sequence[str]
     schedule: Sequence[Fault]
     sights: Sequence[Sight]
     endpoints: Sequence[Endpoint]
@@ -42,7 +43,7 @@ class Campaign:
     @property
     def replay(self) -> str:
         """The command that runs it again."""
-        return replay(self.seed, self.seconds, self.engine, self.users)
+        return replay(self.seed, self.seconds, self.engine, self.users, self.only)
 
     def document(self) -> dict[str, Any]:
         """All of it; of faults the first of each check."""
@@ -59,9 +60,10 @@ class Campaign:
         return {**asdict(self), "replay": self.replay, "verdict": verdict, "checks": checks}
 
 
-def replay(seed: int, seconds: float, engine: str, users: int) -> str:
+def replay(seed: int, seconds: float, engine: str, users: int, only: Sequence[str] = ()) -> str:
     """The command of a campaign."""
-    return f'make chaos SEED={seed} MINUTES={seconds / 60:g} ARGS="--engine {engine} --users {users}"'
+    kinds = " --only" + "".join(f" '{kind}'" for kind in only) if only else ""
+    return f'make chaos SEED={seed} MINUTES={seconds / 60:g} ARGS="--engine {engine} --users {users}{kinds}"'
 
 
 def write(campaign: Campaign, stamp: dict[str, Any], folder: Path) -> None:

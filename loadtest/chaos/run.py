@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from loadtest.books import Books
+from loadtest.books import Books, BooksError
 from loadtest.chaos.diary import Diary
+from loadtest.chaos.excuses import hold_seconds
 from loadtest.chaos.hands import Hands
 from loadtest.chaos.judge import Case, judged, said_of_logs
 from loadtest.chaos.lookout import Lookout, checks, looking_out
@@ -55,15 +57,22 @@ _START_SECONDS: Final = 60.0
 
 
 async def campaign(
-    folder: Path, *, seed: int, seconds: float, engine: str, users: int, say: Callable[[str], None] = lambda _: None
+    folder: Path,
+    *,
+    seed: int,
+    seconds: float,
+    engine: str,
+    users: int,
+    only: Sequence[str] = (),
+    say: Callable[[str], None] = lambda _: None,
 ) -> Campaign:
     """Run and judge it. Raises CampaignError, LoadtestError, BenchmarkError, BooksError where it cannot be run."""
-    schedule, diary = draw(seed, seconds), Diary()
+    schedule, diary = draw(seed, seconds, only), Diary()
     async with grounded(folder, engine=engine, settings=SETTINGS, seed=seed) as ground:
         hands = Hands(ground, Operator(ground, diary, SETTINGS), diary)
         async with looking_out(ground.redis.port, ROOM) as lookout:
             began = await _play(ground, hands, schedule, _plan(folder, seed, seconds, users), say)
-        books = await asyncio.to_thread(Books.balanced, ground.admin_urls[0], ROOM, ground.stage.admin_key)
+        books = await asyncio.to_thread(_books, ground)
         logs = [log.read_text(encoding="utf-8", errors="replace") for log in ground.logs]
     history = History.read(folder)
     if not history.operations:
@@ -75,6 +84,7 @@ async def campaign(
         engine=engine,
         seconds=seconds,
         users=users,
+        only=only,
         schedule=schedule,
         sights=seen,
         endpoints=per_endpoint(history),
@@ -86,6 +96,14 @@ async def campaign(
             said_of_logs(logs),
         ],
     )
+
+
+def _books(ground: Ground) -> Books | None:
+    """The books, by whichever instance shows them; that one does not come back is another fault."""
+    for url in ground.admin_urls:
+        with suppress(BooksError):
+            return Books.balanced(url, ROOM, ground.stage.admin_key)
+    return None
 
 
 def _plan(folder: Path, seed: int, seconds: float, users: int) -> Plan:
@@ -128,4 +146,7 @@ async def _play(ground: Ground, hands: Hands, schedule: list[Fault], plan: Plan,
 
 def _looked(lookout: Lookout, diary: Diary) -> list[Check]:
     losses = [(loss.began, loss.ended) for loss in diary.losses()]
-    return checks(lookout.looks, losses=losses, capacities={each.capacity for each in diary.settings})
+    capacities = {each.capacity for each in diary.settings}
+    return checks(
+        lookout.looks, losses=losses, capacities=capacities, hold_seconds=hold_seconds(RoomSettings(**SETTINGS))
+    )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -120,8 +120,16 @@ class Fault:
         return f"{self.at:6.1f} to {self.until:6.1f} s  {self.kind}{target}{value}"
 
 
-def draw(seed: int, seconds: float) -> list[Fault]:
-    """The faults of a run of so many seconds, in order. Raises ValueError for a run that is too short."""
+def draw(seed: int, seconds: float, only: Collection[str] = ()) -> list[Fault]:
+    """The faults of a run of so many seconds, in order; of these kinds `only`, if any are named.
+
+    Raises ValueError for a run that is too short, and for a kind that there is not.
+    """
+    unknown = set(only) - KINDS.keys()
+    if unknown:
+        raise ValueError(f"there is no kind of fault {min(unknown)!r}: choose from {', '.join(KINDS)}")
+    kinds = [kind for kind in KINDS.values() if not only or kind.name in only]
+    lanes = tuple(dict.fromkeys(kind.lane for kind in kinds))
     if seconds < SHORTEST_SECONDS:
         raise ValueError(f"a campaign takes at least {SHORTEST_SECONDS:g} seconds, not {seconds:g}")
     dice = random.Random(seed)
@@ -129,17 +137,17 @@ def draw(seed: int, seconds: float) -> list[Fault]:
     end, now = seconds - LAST_QUIET_SECONDS, WARM_UP_SECONDS
     while end - now >= _STORM_SECONDS[0]:
         over = min(now + dice.uniform(*_STORM_SECONDS), end)
-        for lane in dice.sample(LANES, dice.choice(_LANES_STRUCK)):
-            faults += _strikes(dice, lane, now, over)
+        for lane in dice.sample(lanes, min(dice.choice(_LANES_STRUCK), len(lanes))):
+            faults += _strikes(dice, [kind for kind in kinds if kind.lane == lane], now, over)
         now = over + dice.uniform(*_QUIET_SECONDS)
     return sorted(faults, key=lambda fault: fault.at)
 
 
-def _strikes(dice: random.Random, lane: str, begin: float, end: float) -> Iterator[Fault]:
-    """The faults of one lane in one storm; none that would not be over with it."""
+def _strikes(dice: random.Random, kinds: Sequence[Kind], begin: float, end: float) -> Iterator[Fault]:
+    """The faults of one lane, which has these kinds, in one storm; none that would not be over with it."""
     now = begin + dice.uniform(0, _PAUSE_SECONDS[1])
     while True:
-        fitting = [kind for kind in KINDS.values() if kind.lane == lane and now + kind.lasts[0] <= end]
+        fitting = [kind for kind in kinds if now + kind.lasts[0] <= end]
         if not fitting:
             return
         kind = dice.choices(fitting, [each.weight for each in fitting])[0]

@@ -110,12 +110,14 @@ class Ground:
         self.instances[number - 1 : number] = [instance]
 
     async def ready(self, *numbers: int) -> bool:
-        """Wait until these instances (default: all) say that they are; False if they do not in time."""
+        """Wait until these instances (default: all) say that they are; False if one ends, or does not in time."""
         wanted = [self.instances[number - 1] for number in numbers] if numbers else self.instances
         try:
             async with asyncio.timeout(READY_SECONDS):
                 for instance in wanted:
                     while not await asyncio.to_thread(instance.is_ready):
+                        if not instance.running:
+                            return False
                         await asyncio.sleep(0.1)
         except TimeoutError:
             return False

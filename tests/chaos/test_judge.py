@@ -86,6 +86,15 @@ def test_no_answer_passes_only_where_nginx_was_struck() -> None:
     assert failing([*good(), silent], diary(struck("nginx worker killed", 3.905, 3.906))) == set()
 
 
+def test_a_gate_turns_good_passes_away_only_where_an_instance_started_without_redis() -> None:
+    """Either alone is no reason."""
+    sent_back = turned_away("b", 5.5, 401, "gate")
+    started, silent = struck("instance killed", 3, 5), struck("refused", 4, 5)
+    assert failing([*good(), sent_back], diary(started, silent)) == set()
+    for one in (started, silent):
+        assert failing([*good(), sent_back], diary(one)) == {ANSWERED}
+
+
 def test_a_turn_may_be_over_unseen_only_after_it_can_have_run_out() -> None:
     """A request whose answer was lost may have claimed it: the session is over ten seconds later, not before."""
     lost = [*waiting(0, 1), put_off("x", 2)]

@@ -17,6 +17,7 @@ CAPACITY = "occupancy never grows past the capacity of the instant"
 RATE = "the rate of the instant in every window"
 ORDER = "nobody is admitted before the head of the queue"
 SHUT = "nobody is admitted while the room is shut, or held"
+SOON = "nobody is admitted soon after a loss"
 HELD = "no room is held without a loss"
 
 #: Seconds on both clocks at the first look.
@@ -59,7 +60,7 @@ def good() -> list[Look]:
 
 def failing(looks: list[Look], losses: tuple[tuple[float, float], ...] = ()) -> set[str]:
     """The checks that these looks fail."""
-    return {check.name for check in checks(looks, losses=losses, capacities={2}) if not check.holds}
+    return {check.name for check in checks(looks, losses=losses, capacities={2}, hold_seconds=5) if not check.holds}
 
 
 def with_last(change: Callable[[Look], Look]) -> list[Look]:
@@ -74,9 +75,9 @@ def counted(each: Look, **counts: int) -> Look:
 
 def test_good_looks_pass() -> None:
     """And every check looked at something."""
-    found = checks(good(), losses=(), capacities={2})
+    found = checks(good(), losses=(), capacities={2}, hold_seconds=5)
     assert [check.faults for check in found] == [[]] * len(found)
-    assert all(check.looked_at for check in found)
+    assert {check.name for check in found if not check.looked_at} == {SOON}
 
 
 DOCTORED: dict[str, tuple[list[Look], set[str]]] = {
@@ -128,7 +129,10 @@ def test_over_a_loss_counts_begin_anew() -> None:
     assert failing([*good(), emptied], loss) == set()
     assert failing([*good(), emptied]) == {COUNTS, HELD}
     during = replace(emptied, at=START + 4, admitted_at=START + 3.5)
-    assert failing([*good(), emptied, during], loss) == {SHUT}
+    assert failing([*good(), emptied, during], loss) == {SHUT, SOON}
+    unheld = [replace(each, hold_until=0) for each in (emptied, during)]
+    assert failing([*good(), *unheld], loss) == {SOON}
+    assert failing([*good(), *(replace(each, at=each.at + 10) for each in unheld)], loss) == set()
 
 
 def test_the_next_admission_is_found() -> None:

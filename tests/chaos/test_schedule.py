@@ -83,6 +83,14 @@ def test_there_are_quiet_spells() -> None:
         assert quiet >= 3, seed
 
 
+def test_some_kinds_alone_can_be_asked_for() -> None:
+    """Nothing else is drawn then; a kind that there is not is named."""
+    only = ("emptied", "instance killed")
+    assert {fault.kind for seed in range(20) for fault in draw(seed, 60, only)} == set(only)
+    with pytest.raises(ValueError, match="no kind of fault 'flood': choose from refused, "):
+        draw(1, 60, ("flood",))
+
+
 def test_a_run_that_is_too_short_is_refused() -> None:
     """It would be a run without faults."""
     with pytest.raises(ValueError, match="at least 25 seconds, not 24"):
