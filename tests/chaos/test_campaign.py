@@ -19,10 +19,10 @@ from tests.servers import binary, missing
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(170)]
 
-#: The line is a black hole, cuts and loses replies; Redis is killed, has no replicas, forgets its scripts; the leader
-#: is restarted, others are frozen and killed; nginx loses its workers; operators pause, change capacity and rate.
-SEED = 386
-SECONDS = 30
+#: Redis is killed, busy and refused; the leader and others are killed, frozen and restarted; replies are lost and slow;
+#: nginx is reloaded and loses its workers; operators change capacity and rate, and revoke somebody.
+SEED = 3115
+SECONDS = 26
 
 
 def run(seed: int, engine: str, out: Path) -> tuple[subprocess.CompletedProcess[str], Path]:
@@ -55,7 +55,7 @@ def test_a_campaign_holds_and_says_how_to_run_it_again(tmp_path: Path) -> None:
     assert scheduled(report["schedule"]) == draw(SEED, SECONDS)
     assert len(report["sights"]) == len(report["schedule"])
     idle = {check["name"] for check in report["checks"] if not check["looked_at"]}
-    assert idle <= {"who was revoked stays out"}
+    assert idle <= {"who was revoked stays out", "nobody is admitted soon after a loss"}
     assert {each.habit for each in History.read(folder).operations} >= {
         "patient",
         "reloader",
