@@ -23,6 +23,9 @@ _SLACK_SECONDS: Final = 0.5
 #: Seconds after which every instance that reaches Redis knows of other settings: readings are a second apart.
 _LEARNT_SECONDS: Final = 3.0
 
+#: Seconds that a visitor waits for an answer.
+_LONGEST_SECONDS: Final = 20.0
+
 #: Seconds that an instance may serve without having read the rooms, from when it was struck or Redis was.
 _START_SECONDS: Final = 5.0
 
@@ -92,8 +95,10 @@ class Excuses:
     def answer(self, visits: Sequence[Operation], at: Operation) -> bool:
         """Whether a visitor may get this answer, or none."""
         if at.status == 0:
-            # Only nginx stands between visitors and an answer: whoever is behind it may go.
-            return self.diary.struck(at.invoked, at.completed or float("inf"), ("nginx",))
+            # Only nginx stands between visitors and an answer: whoever is behind it may go. A visitor may hang up on a
+            # stream that is being opened.
+            hung_up = at.completed is None and at.call == "events"
+            return hung_up or self.diary.struck(at.invoked, at.completed or at.invoked + _LONGEST_SECONDS, ("nginx",))
         if at.outcome == "unknown":
             return True  # a 503 that says what is wrong, and when to come again
         if at.status == 403:

@@ -46,7 +46,7 @@ class Look:
     """The room at one instant: `at` on Redis' clock, in seconds.
 
     `held` counts all who have a place inside, `inside` those whose time is not up yet. `admitted_at`: when the last
-    admission was; `hold_until`: after a loss nobody is admitted before.
+    admission was; `made_at`: when the room's data began; `hold_until`: after a loss nobody is admitted before.
     """
 
     at: float
@@ -62,6 +62,7 @@ class Look:
     counts: Mapping[str, int]
     hold_until: float
     admitted_at: float
+    made_at: float
 
     @property
     def missing(self) -> int:
@@ -118,6 +119,7 @@ class Lookout:
             counts={name: int(state.get(name, 0)) for name in _COUNTS},
             hold_until=int(state.get("hold_until_us", 0)) / 1_000_000,
             admitted_at=int(state.get("turn_us", 0)) / 1_000_000,
+            made_at=int(config["made_us"]) / 1_000_000,
         )
 
 
@@ -232,13 +234,13 @@ def _while_shut(pairs: Sequence[tuple[Look, Look]]) -> Iterator[str]:
 
 
 def _too_soon(looks: Sequence[Look], losses: Collection[tuple[float, float]], hold_seconds: float) -> Iterator[str]:
-    """Visitors have time to come back into their old order, counted from when the room was there again."""
-    for _, end in losses:
-        there = next((each for each in looks if each.at > end), None)
-        for each in looks:
-            if there is not None and there.at <= each.admitted_at < min(each.at, there.at + hold_seconds):
-                yield f"somebody was admitted {each.admitted_at - there.at:.2f} s after the loss at {end:.3f}"
-                break
+    """Visitors have time to come back into their old order, counted from when the room was made again."""
+    lost = min((begin for begin, _ in losses), default=float("inf"))
+    told = set()
+    for each in looks:
+        if lost <= each.made_at <= each.admitted_at < each.made_at + hold_seconds and each.made_at not in told:
+            told.add(each.made_at)
+            yield f"admitted {each.admitted_at - each.made_at:.2f} s after the room was made at {each.made_at:.3f}"
 
 
 def _held(looks: Sequence[Look], losses: Collection[tuple[float, float]]) -> Iterator[str]:

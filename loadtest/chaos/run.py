@@ -29,7 +29,7 @@ from waitroom.settings import RoomSettings
 
 #: Turns of seconds and short offers, so that an outage costs places and turns, and gives them back.
 SETTINGS: Final[Mapping[str, Any]] = {
-    "capacity": 16,
+    "capacity": 8,
     "admit_per_second": 8.0,
     "session_seconds": 12.0,
     "claim_seconds": 4.0,

@@ -80,7 +80,7 @@ KINDS: Final[dict[str, Kind]] = {
         Kind("nginx reloaded", "nginx", 2),
         Kind("nginx worker killed", "nginx", 1),
         # What operators do.
-        Kind("capacity changed", "room", 3, (1.0, 6.0), value=(3, 40)),
+        Kind("capacity changed", "room", 3, (1.0, 6.0), value=(2, 40)),
         Kind("rate changed", "room", 3, (1.0, 6.0), value=(2, 30)),
         Kind("paused", "room", 1, (0.5, 4.0)),
         Kind("closed", "room", 1, (0.5, 4.0)),

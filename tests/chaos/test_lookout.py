@@ -44,6 +44,7 @@ def look(at: float, *, admitted: int, waiting: int, inside: int, gone: int = 0, 
         "counts": count,
         "hold_until": 0.0,
         "admitted_at": START + at - 0.01,
+        "made_at": START - 1,
     }
     return Look(**{**told, **more})
 
@@ -123,7 +124,8 @@ def test_of_two_changes_between_two_looks_the_highest_capacity_counts() -> None:
 
 def test_over_a_loss_counts_begin_anew() -> None:
     """While the room is held nobody is admitted; what instances add about turns before is no admission."""
-    emptied = look(3, admitted=0, waiting=2, inside=0, hold_until=START + 8, admitted_at=START + 1)
+    begun = {"made_at": START + 3, "admitted_at": START + 1}
+    emptied = look(3, admitted=0, waiting=2, inside=0, hold_until=START + 8, **begun)
     emptied = counted(emptied, entered=0, restored=2, turn_serial=9)
     loss = ((START + 2.1, START + 2.9),)
     assert failing([*good(), emptied], loss) == set()
@@ -132,7 +134,7 @@ def test_over_a_loss_counts_begin_anew() -> None:
     assert failing([*good(), emptied, during], loss) == {SHUT, SOON}
     unheld = [replace(each, hold_until=0) for each in (emptied, during)]
     assert failing([*good(), *unheld], loss) == {SOON}
-    assert failing([*good(), *(replace(each, at=each.at + 10) for each in unheld)], loss) == set()
+    assert failing([*good(), *(replace(each, made_at=START - 2) for each in unheld)], loss) == set()
 
 
 def test_the_next_admission_is_found() -> None:
