@@ -33,6 +33,9 @@ _STOP_SECONDS: Final = 30.0
 #: Seconds in which a process that was killed must be gone, and another there.
 _GONE_SECONDS: Final = 30.0
 
+#: Seconds that a worker of nginx on its way out takes to hang up on those who ask nothing.
+_HANG_UP_SECONDS: Final = 0.5
+
 #: A script that only reads, for so many milliseconds.
 _BUSY: Final = """#!lua flags=no-writes
 local function now() local t = redis.call('TIME') return t[1] * 1000 + t[2] / 1000 end
@@ -222,10 +225,17 @@ class Hands:
     # nginx
 
     async def reload(self, _fault: Fault, _entry: Entry) -> None:
-        """SIGHUP; until there are workers of the new configuration."""
+        """SIGHUP; until there are new workers, and the old ones have closed the connections that were idle.
+
+        A request that is sent just then has no answer: HTTP has no word by which a server could say that it hangs up.
+        """
         before = self.ground.workers()
         self.ground.nginx.process.send_signal(signal.SIGHUP)
         await self._new_workers(before)
+        async with asyncio.timeout(_GONE_SECONDS):
+            while any(map(_serves, before)):
+                await asyncio.sleep(_AGAIN_SECONDS / 2)
+        await asyncio.sleep(_HANG_UP_SECONDS)
 
     async def kill_worker(self, _fault: Fault, _entry: Entry) -> None:
         """SIGKILL to those that serve; until they are gone, which takes a while on a busy machine, and others there."""
@@ -265,6 +275,13 @@ class Hands:
             entry.said.append("nobody was there")
             return
         await self.operator.revoke(there[int(fault.value * len(there)) % len(there)])
+
+
+def _serves(worker: psutil.Process) -> bool:
+    """Whether a worker of nginx still takes requests: one that is on its way out says so in its title."""
+    with suppress(psutil.NoSuchProcess):
+        return worker.is_running() and "shutting down" not in " ".join(worker.cmdline())
+    return False
 
 
 #: What is done for each kind.

@@ -124,7 +124,7 @@ def test_of_two_changes_between_two_looks_the_highest_capacity_counts() -> None:
 
 def test_over_a_loss_counts_begin_anew() -> None:
     """While the room is held nobody is admitted; what instances add about turns before is no admission."""
-    begun = {"made_at": START + 3, "admitted_at": START + 1}
+    begun: dict[str, Any] = {"made_at": START + 3, "admitted_at": START + 1}
     emptied = look(3, admitted=0, waiting=2, inside=0, hold_until=START + 8, **begun)
     emptied = counted(emptied, entered=0, restored=2, turn_serial=9)
     loss = ((START + 2.1, START + 2.9),)
