@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo cluster jobs jobs-report test lint format loadtest bench clean
+.PHONY: help setup demo cluster jobs jobs-report test lint format loadtest chaos bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ format: $(READY) ## put the code into shape
 
 loadtest: $(READY) ## a crowd and a verdict on what it saw: SCENARIO=crowd, capacity, scale, herd, ramp, soak, reconnect
 	@exec $(BIN)/python -m loadtest $(SCENARIO) $(ARGS)
+
+chaos: $(READY) ## faults drawn from a seed under a crowd, and a verdict: SEED=1 MINUTES=2
+	@exec $(BIN)/python -m loadtest.chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) $(ARGS)
 
 bench: $(READY) ## measure it all, beside bare uvicorn in the same run; ARGS="--quick" (needs wrk)
 	@$(BIN)/python -m benchmarks $(ARGS)

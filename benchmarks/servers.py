@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from redis import Redis
 
@@ -70,6 +70,15 @@ http {{
 
 class BenchmarkError(Exception):
     """A benchmark cannot run, or a server did not start; the message says which and what to do."""
+
+
+class Listener(Protocol):
+    """Whatever listens on a port of this machine."""
+
+    @property
+    def port(self) -> int:
+        """Where."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -237,7 +246,7 @@ def bare(*, at_core: int = SERVER_CORE, name: str = "bare uvicorn", command: Seq
 
 
 @contextmanager
-def nginx(folder: Path, *, instances: Sequence[Server], origin: Server, room: str) -> Iterator[Server]:
+def nginx(folder: Path, *, instances: Sequence[Listener], origin: Server, room: str) -> Iterator[Server]:
     """nginx with the shipped configuration before these instances and that origin; this address has no limits."""
     port = free_port()
     site = Site(port=port, room=room, instances=tuple(each.port for each in instances), origin=origin.port)

@@ -6,7 +6,8 @@ Each request that matters is two lines of its process's file, which share the nu
     {"n": 7, "type": "ok", "at": 1767319445.681, "status": 202, "state": "waiting", "serial": 1767319445679123, ...}
 
 `ok` is an answer that this visitor may get, `fail` one that they should not, `unknown` none at all: it may have been
-carried out or not. A request whose end was never written is unknown too. A visitor's name stands for one turn of one
+carried out or not. A request whose end was never written is unknown too, and so is, in a crowd that bears outages, one
+that was put off: a 503 that says what is wrong and when to come again. A visitor's name stands for one turn of one
 client. Times are seconds since the epoch on the load generator's clock, `as_of` and `expires` on that of Redis.
 """
 
@@ -37,7 +38,8 @@ class Operation:
     """One request and its answer.
 
     `due`: when it should have been sent, where arrivals follow a schedule; `attempt`: what the visitor was up to, where
-    it was no honest request; `brought`: the identity in the proof that came with it; `passed`: the gate opened.
+    it was no honest request; `brought`: the identity in the proof that came with it; `passed`: the gate opened;
+    `problem`: the last part of a problem document's type.
     """
 
     visitor: str
@@ -59,6 +61,7 @@ class Operation:
     expires: float = 0.0
     offer: bool = False
     error: str = ""
+    problem: str = ""
 
     @property
     def took_ms(self) -> float:

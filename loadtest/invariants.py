@@ -42,18 +42,19 @@ class Check:
 
 @dataclass(frozen=True)
 class Scene:
-    """A history with what several checks want to know of it."""
+    """A history with what several checks want to know of it. `breaks`: when places may have been lost, all at once."""
 
     history: History
     rules: Rules
     gap: ClockGap
     admitted: list[Admission]
+    breaks: Sequence[float] = ()
 
     @classmethod
-    def of(cls, history: History, rules: Rules) -> Scene:
+    def of(cls, history: History, rules: Rules, breaks: Sequence[float] = ()) -> Scene:
         """The scene of a history."""
         gap = clock_gap(history)
-        return cls(history, rules, gap, admissions(history, rules, gap))
+        return cls(history, rules, gap, admissions(history, rules, gap), breaks)
 
 
 def answered(scene: Scene) -> Check:
@@ -101,7 +102,7 @@ def admitted_once(scene: Scene) -> Check:
 
 def in_order(scene: Scene) -> Check:
     """Nobody is admitted while somebody with a smaller serial waits throughout."""
-    waiting = sorted(waits(scene.history, scene.rules), key=lambda wait: wait.serial)
+    waiting = sorted(waits(scene.history, scene.rules, scene.breaks), key=lambda wait: wait.serial)
     enclosing = Enclosing(wait.since for wait in waiting)
     faults, at = [], 0
     for admission in sorted(scene.admitted, key=lambda each: each.serial):

@@ -20,7 +20,8 @@ class Plan:
     `habits` are kinds of visitors with their weights; `users` how many come at most at a time, in the given `shape`,
     for `seconds`. With a `rate` arrivals follow a schedule, whatever the answers take. `gate`: the path of the gate or
     of a page behind it. `settings`: those of the room that visitors know of. `drop_after_seconds`: when everybody's
-    event stream breaks; 0 = never.
+    event stream breaks; 0 = never. `patience_seconds`: for how long those who wait when the run is over go on; with it
+    visitors bear outages, and ask again when told to. With a `seed` the crowd is the same each time.
     """
 
     folder: str
@@ -35,6 +36,8 @@ class Plan:
     gate: str = "/gate/shop"
     stay_seconds: float = 1.0
     drop_after_seconds: float = 0.0
+    patience_seconds: float = 0.0
+    seed: int | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def write(self) -> Path:

@@ -92,10 +92,10 @@ def _show_run(outcome: Outcome, console: Console) -> None:
     endpoints = list(outcome.endpoints)
     if outcome.arrivals is not None:
         endpoints.append(outcome.arrivals.from_due)
-    console.print(_endpoints(endpoints))
+    console.print(endpoint_table(endpoints))
     for line in lines(outcome):
         console.print(line, highlight=False)
-    console.print(_checks(outcome))
+    console.print(check_table(outcome.checks))
 
 
 def lines(outcome: Outcome) -> list[str]:
@@ -145,7 +145,8 @@ def _circumstances(outcome: Outcome) -> list[str]:
     return said
 
 
-def _endpoints(endpoints: Sequence[Endpoint]) -> Table:
+def endpoint_table(endpoints: Sequence[Endpoint]) -> Table:
+    """The figures of each call."""
     table = Table(header_style="bold")
     table.add_column("endpoint")
     for column in ("requests", "TPS", "p50 ms", "p95 ms", "p99 ms", "worst ms", "success"):
@@ -156,11 +157,12 @@ def _endpoints(endpoints: Sequence[Endpoint]) -> Table:
     return table
 
 
-def _checks(outcome: Outcome) -> Table:
+def check_table(checks: Sequence[Check]) -> Table:
+    """Each check, what it was held against, and the first that is wrong."""
     table = Table(header_style="bold")
     for column in ("", "check", "held against", "faults"):
         table.add_column(column, justify="right" if column == "held against" else "left", overflow="fold")
-    for check in outcome.checks:
+    for check in checks:
         shown = check.faults[:_SHOWN] + (
             [f"and {len(check.faults) - _SHOWN} more"] if len(check.faults) > _SHOWN else []
         )

@@ -92,7 +92,7 @@ async def run(scenario: Scenario, stage: Stage, folder: Path, *, instances: int)
             probe = stack.enter_context(probing(stage))
         batches = Batches.of(stage)
         with accounting(*stage.accounts) as account:
-            await _locust(plan, stage.url)
+            await locust(plan, stage.url)
         per_call = Batches.of(stage).mean_since(batches)
         after = await asyncio.to_thread(_books, stage)
     costs = await call_costs(stage) if scenario.sized else []
@@ -177,7 +177,7 @@ def require_streams(stage: Stage) -> None:
         raise LoadtestError(f"{address}: {error}") from None
 
 
-async def _locust(plan: Plan, url: str) -> None:
+async def locust(plan: Plan, url: str) -> None:
     """Run Locust to its end."""
     environment = {**os.environ, PLAN_VARIABLE: str(plan.write())}
     log = Path(plan.folder) / "locust.log"

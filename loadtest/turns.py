@@ -65,20 +65,22 @@ def clock_gap(history: History) -> ClockGap:
     return ClockGap(min(least, most), max(least, most))
 
 
-def waits(history: History, rules: Rules) -> list[Wait]:
-    """Every unbroken wait that was seen twice or more."""
+def waits(history: History, rules: Rules, breaks: Sequence[float] = ()) -> list[Wait]:
+    """Every unbroken wait that was seen twice or more; `breaks` are times that none goes on over."""
     found: list[Wait] = []
     for visitor, operations in history.by_visitor().items():
         told = sorted((each for each in honest(operations) if each.state == "waiting"), key=lambda each: each.as_of)
-        stretches = (each for each in _unbroken(told, rules.returns_after_seconds) if len(each) > 1)
+        stretches = (each for each in _unbroken(told, rules.returns_after_seconds, breaks) if len(each) > 1)
         found += (Wait(visitor, each[0].serial, each[0].as_of, each[-1].as_of) for each in stretches)
     return found
 
 
-def _unbroken(told: Sequence[Operation], silence: float) -> Iterator[list[Operation]]:
+def _unbroken(told: Sequence[Operation], silence: float, breaks: Sequence[float]) -> Iterator[list[Operation]]:
     stretch: list[Operation] = []
     for each in told:
-        if stretch and (each.as_of - stretch[-1].as_of >= silence or each.serial != stretch[-1].serial):
+        before = stretch[-1] if stretch else each
+        broken = each.as_of - before.as_of >= silence or each.serial != before.serial
+        if broken or any(before.as_of <= at <= each.as_of for at in breaks):
             yield stretch
             stretch = []
         stretch.append(each)

@@ -17,7 +17,7 @@ from waitroom import keys
 WAYS_OUT: Final = ("left", "finished", "no_show", "abandoned")
 
 #: How many are inside now: those whose time is up count no more, though they may not be swept yet.
-_INSIDE: Final = """
+INSIDE: Final = """
 local time = redis.call('TIME')
 return redis.call('ZCOUNT', KEYS[1], string.format('(%.0f', time[1] * 1000000 + time[2]), '+inf')
 """
@@ -55,7 +55,7 @@ class Watch:
             together.hgetall(names["state"])
             together.zinter([names["wait"], names["active"]])
             together.time()
-            together.eval(_INSIDE, 1, names["active"])
+            together.eval(INSIDE, 1, names["active"])
             head, waiting, inside, state, both, (seconds, micros), now_inside = await together.execute()
         self.looks += 1
         self.most_inside = max(self.most_inside, now_inside)

@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 import pytest
+import uvloop
+from redis.exceptions import ConnectionError as Disconnected
 
 from tests import servers, topology
 from waitroom import keys
@@ -364,3 +366,19 @@ async def test_closing_is_harmless_at_any_time(kind: type[Cluster | Watched]) ->
     await made.aclose()
     results = await asyncio.gather(*calls, return_exceptions=True)
     assert all(isinstance(result, Unavailable | asyncio.CancelledError) for result in results)
+
+
+def test_a_connection_that_is_reset_as_it_is_used_is_an_outage(engine: str) -> None:
+    """Also under uvloop, on which servers run: it has an error of its own for that."""
+
+    async def use() -> None:
+        async with opened(engine) as made:
+            (client,) = await made.primaries()
+            connection = await client.connection_pool.get_connection()  # type: ignore[no-untyped-call]
+            connection._writer.transport.abort()
+            with pytest.raises(Disconnected):
+                await connection.send_command("PING")
+            await client.connection_pool.release(connection)
+            assert await made.send("k", "PING")
+
+    uvloop.run(use())

@@ -100,6 +100,24 @@ async def test_a_room_made_live_is_learned_by_the_others(store: Store) -> None:
     assert [room.name for room in second] == ["shop"]
 
 
+async def test_a_room_is_not_unknown_while_it_is_read_for_the_first_time(late: LateStore) -> None:
+    """A visitor who comes to an instance that has just started is put off, not told that there is no such room."""
+    rooms = Rooms(late, {"shop": ONE})
+    told: list[type[Exception]] = []
+
+    async def ask() -> None:
+        with pytest.raises((RoomUnknown, Unavailable)) as raised:
+            rooms.get("shop")
+        told.append(raised.type)
+
+    late.meanwhile = ask
+    await rooms.refresh()
+    assert told == [Unavailable]
+    assert rooms.get("shop").settings == ONE
+    with pytest.raises(RoomUnknown):
+        rooms.get("other")
+
+
 async def test_a_change_of_an_old_version_is_refused(store: Store) -> None:
     """Who changes what somebody else has changed meanwhile is told so, and nothing happens."""
     rooms = await instance(store, shop=ONE)
@@ -642,3 +660,27 @@ async def test_revocations_survive_a_clock_set_back(store: Store, redis: Redis) 
     await room.leave(inside.visitor)
     await rooms.refresh()
     assert inside.visitor in room.revoked
+
+
+async def test_a_new_instance_that_finds_a_lost_room_first_takes_nothing_back(store: Store, redis: Redis) -> None:
+    """It makes the room from its file; those who knew it give it settings, version and hold back, once."""
+    knowing = await instance(store, shop=RoomSettings(capacity=1))
+    await knowing.change("shop", {"capacity": 3, "state": "paused"})
+    await knowing.change("shop", {"state": "open"})
+    first = await arrive(knowing)
+    version = knowing.get("shop").reading.version
+    await redis.flushall()
+    new = await instance(store, shop=RoomSettings(capacity=1))
+    await knowing.refresh()
+    await new.refresh()
+    for rooms in (knowing, new):
+        room = rooms.get("shop")
+        assert room.settings.capacity == 3
+        assert room.reading.version > version
+        assert room.reading.hold_until_us - room.reading.now_us > 15_000_000
+    assert (await arrive(new)).standing is Standing.WAITING
+    assert (await arrive(new)).serial > first.serial
+    settled = new.get("shop").reading.version
+    await knowing.refresh()
+    await new.refresh()
+    assert new.get("shop").reading.version == settled

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -15,6 +16,9 @@ from starlette.applications import Starlette
 from tests.web import sites
 from tests.web.sites import until
 from waitroom import keys, server
+from waitroom.errors import Unavailable
+from waitroom.instance import assemble
+from waitroom.rooms import Rooms
 from waitroom.settings import ServerSettings
 
 
@@ -46,6 +50,27 @@ async def test_rooms_are_known_before_the_first_request(settings: ServerSettings
     """As soon as the application has started its rooms are there."""
     async for client in running(server.build(settings)):
         assert (await client.post("/v1/rooms/shop/enter")).status_code == 200
+
+
+class Hesitant(Rooms):
+    """Rooms that cannot be read at the first try."""
+
+    tries = 0
+
+    async def refresh(self) -> None:
+        self.tries += 1
+        if self.tries == 1:
+            raise Unavailable("a moment of trouble")
+        await super().refresh()
+
+
+async def test_rooms_are_looked_for_again_before_the_first_request(settings: ServerSettings) -> None:
+    """A moment of trouble with Redis does not make an instance serve without knowing any room."""
+    instance = assemble(settings)
+    rooms = Hesitant(instance.store, settings.rooms)
+    async with server.working(replace(instance, rooms=rooms)):
+        assert rooms.get("shop").name == "shop"
+        assert rooms.tries == 2
 
 
 async def test_the_lease_is_given_back_at_the_end(settings: ServerSettings) -> None:

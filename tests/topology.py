@@ -102,6 +102,11 @@ class Node:
         """Host and port."""
         return "127.0.0.1", self.port
 
+    @property
+    def running(self) -> bool:
+        """Whether its process runs."""
+        return self.process is not None and self.process.poll() is None
+
     def kill(self) -> None:
         """End it by SIGKILL."""
         if self.process is not None:

@@ -20,7 +20,7 @@ import random
 import ssl
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from contextlib import suppress
 from typing import Any, Final, Protocol, TypeVar, cast
 
@@ -163,6 +163,13 @@ class _Packed(AbstractConnection):
     def pack_command(self, *args: EncodableT) -> list[bytes]:
         """One command as it goes over the wire."""
         return _pack(*args)
+
+    async def _send_packed_command(self, command: Iterable[bytes]) -> None:
+        try:
+            await super()._send_packed_command(command)
+        except RuntimeError as error:
+            # uvloop's word for a connection that was reset a moment ago; asyncio's own is an OSError.
+            raise ConnectionResetError(str(error)) from error
 
 
 class _TcpConnection(_Packed, Connection):

@@ -166,7 +166,8 @@ class Marks:
 class Reading:
     """A room at one instant. Times are Redis time in µs since the epoch.
 
-    `settings` are the raw texts that Redis holds. `lost_us`: when data were last found lost. `releases_us` are up to 17
+    `settings` are the raw texts that Redis holds. `made_us`: when the room's data began; `lost_us`: when data were last
+    found lost. `releases_us` are up to 17
     evenly spaced expiries of the active set, first to last. In `pace_us` µs of demand `pace_admitted` visitors were
     admitted; in `pace_stay_us` µs spent inside, added up over visitors, `pace_ended` places became free, `pace_early`
     of them before their end and `pace_no_show` unclaimed; in `pace_wait_us` µs spent waiting, added up alike,
@@ -195,6 +196,7 @@ class Reading:
     longest_session_seconds: float = 0.0
     passes_after_us: int = 0
     lost_us: int = 0
+    made_us: int = 0
     releases_us: tuple[int, ...] = ()
     ladder: tuple[tuple[int, int], ...] = ()
     revoked: dict[Visitor, int] = field(default_factory=dict)

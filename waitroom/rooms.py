@@ -99,10 +99,12 @@ class Rooms:
         if self._unsown:
             await self._seed(listed)
             listed = await self._store.registered()
+        new = [name for name, live in listed.items() if live and name not in self._rooms]
+        # What is listed is not unknown, and is asked for while it is being read.
+        self._unread.update(new)
         self._seeded = True
         for name in [name for name in self._rooms if listed.get(name) is False]:
             self._forget(name)
-        new = [name for name, live in listed.items() if live and name not in self._rooms]
         await self._each(new, self._adopt_listed)
 
     async def _renew_all(self, *, said: bool) -> None:
@@ -303,18 +305,34 @@ class Rooms:
 
     async def _renew(self, room: Room) -> None:
         # Compared with what was known before asking: what is learned meanwhile is no sign of a loss.
-        known = room.marks
+        known, before = room.marks, room.reading
         try:
             reading = await room.read()
         except RoomUnknown:
             await self.recover(room)
             reading = await room.read()
-        if reading.marks.turn_serial < known.turn_serial or reading.marks.last < known.last:
+        if _is_made_by_a_stranger(reading, before):
+            await self._give_back(room, reading.version)
+            reading = await room.read()
+        elif reading.marks.turn_serial < known.turn_serial or reading.marks.last < known.last:
             await self._add_what_is_known(room)
         elif reading.lost_us != room.reading.lost_us:
             await room.put_back()
         room.renew(reading, _settings_in(room.name, reading))
         self.faults.pop(room.name, None)
+
+    async def _give_back(self, room: Room, version: int) -> None:
+        """An instance that knew nothing made a lost room first, from its file: it is to be as if we had."""
+        hold = _hold_seconds(room)
+        try:
+            await self._store.configure(
+                room.name, fields_of(room.settings), expected=version, marks=_spent(room), hold_seconds=hold
+            )
+            logger.error("room %s: its data were lost; settings are back, admits nobody for %.0f s", room.name, hold)
+            metrics.RECOVERED.labels(room.name).inc()
+            await room.put_back()
+        except VersionConflict:
+            await self._add_what_is_known(room)
 
     async def _add_what_is_known(self, room: Room) -> None:
         """Another instance re-created the room, or a failover lost its last moments: add what this one knows."""
@@ -337,6 +355,12 @@ class Rooms:
         self._unread.discard(name)
         self.faults.pop(name, None)
         metrics.forget(name)
+
+
+def _is_made_by_a_stranger(reading: Reading, before: Reading) -> bool:
+    """Whether this is another room than before, and whoever made it neither knew that one nor deleted it."""
+    deleted = reading.passes_after_us > before.passes_after_us
+    return reading.made_us != before.made_us and not reading.lost_us and not deleted
 
 
 def _hold_seconds(room: Room) -> float:

@@ -39,6 +39,10 @@ _YOUNG_OBJECTS: Final = 50_000
 #: Seconds between two looks for the process that started this worker.
 _PARENT_SECONDS: Final = 1.0
 
+#: How often the rooms are looked for before the first request, and seconds between two looks.
+_FIRST_LOOKS: Final = 3
+_LOOK_AGAIN_SECONDS: Final = 0.2
+
 #: Seconds after which a task that was cancelled, and goes on, is cancelled again.
 _CANCEL_SECONDS: Final = 0.2
 
@@ -199,9 +203,15 @@ async def _end_with(parent: int) -> None:
 
 
 async def _first_look(instance: Instance) -> None:
-    """Know the rooms before the first request; without Redis the instance starts all the same, and answers 503."""
-    with suppress(WaitroomError):
-        await instance.rooms.refresh()
+    """Know the rooms before the first request; without Redis the instance starts all the same, and answers 503.
+
+    Not after one look that failed: until the rooms are known the gate turns good passes away.
+    """
+    for _ in range(_FIRST_LOOKS):
+        with suppress(WaitroomError):
+            await instance.rooms.refresh()
+            return
+        await asyncio.sleep(_LOOK_AGAIN_SECONDS)
 
 
 def _allow_many_files() -> None:

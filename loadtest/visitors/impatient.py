@@ -26,4 +26,4 @@ class Impatient(Visitor):
             self.leave()
 
     def _look(self) -> Answer:
-        return self.ask("status", "GET", f"{self.room}/status", good=(200, 429))
+        return self.until_served(lambda: self.ask("status", "GET", f"{self.room}/status", good=(200, 429)))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import count
 from typing import Any, ClassVar, Final
@@ -22,7 +22,7 @@ from locust import task
 from locust.contrib.fasthttp import FAILURE_EXCEPTIONS, FastHttpUser
 from locust.exception import StopUser
 
-from loadtest.history import Recorder
+from loadtest.history import Outcome, Recorder
 from loadtest.plan import Plan
 from loadtest.proofs import Written, read_pass, read_ticket
 from loadtest.visitors.jar import Jar
@@ -47,8 +47,12 @@ class Run:
     drop_at: float = float("inf")
 
     def seconds_left(self) -> float:
-        """Until the run is over."""
+        """Until nobody comes any more."""
         return self.ends_at - time.monotonic()
+
+    def patience_left(self) -> float:
+        """Until those who are there go home, whatever they wait for."""
+        return self.seconds_left() + self.plan.patience_seconds
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,18 @@ class Answer:
     status: int
     document: Mapping[str, Any] = field(default_factory=dict)
     passed: bool = False
+    retry_after: float = 1.0
+
+    @property
+    def again(self) -> bool:
+        """Whether to ask again later: there was no answer, nobody can serve it now, or the room is closed."""
+        return self.status in (0, 503) or self.problem == "closed"
+
+    @property
+    def problem(self) -> str:
+        """The last part of a problem's type; nothing where the answer is no problem document."""
+        kind = str(self.document.get("type", ""))
+        return kind.removeprefix("urn:waitroom:") if kind.startswith("urn:waitroom:") else ""
 
     @property
     def state(self) -> str:
@@ -84,10 +100,11 @@ class Visitor(FastHttpUser):
 
     def on_start(self) -> None:
         """Get ready to come."""
-        self.dice = random.Random()
         self.jar = Jar()
         self.identity, self.serial = "", 0
         self._client = f"{self.run_of.worker}-{next(self._numbers)}"
+        seed = self.run_of.plan.seed
+        self.dice = random.Random() if seed is None else random.Random(f"{seed} {self._client}")
         self._turn = 0
         self._http: HTTPClient | None = None
         self.room = f"/v1/rooms/{self.run_of.plan.room}"
@@ -119,15 +136,15 @@ class Visitor(FastHttpUser):
 
     def enter(self, **how: Any) -> Answer:
         """Ask for a place, with the proofs at hand."""
-        return self.ask("enter", "POST", f"{self.room}/enter", good=(200, 202), **how)
+        return self.until_served(lambda: self.ask("enter", "POST", f"{self.room}/enter", good=(200, 202), **how))
 
     def status(self, **how: Any) -> Answer:
         """Ask where one stands."""
-        return self.ask("status", "GET", f"{self.room}/status", good=(200,), **how)
+        return self.until_served(lambda: self.ask("status", "GET", f"{self.room}/status", good=(200,), **how))
 
     def leave(self, **how: Any) -> Answer:
         """Say goodbye."""
-        return self.ask("leave", "POST", f"{self.room}/leave", good=(204,), **how)
+        return self.until_served(lambda: self.ask("leave", "POST", f"{self.room}/leave", good=(204,), **how))
 
     def gate(self, **how: Any) -> Answer:
         """Ask for what the room protects."""
@@ -144,12 +161,12 @@ class Visitor(FastHttpUser):
     def look_round(self) -> None:
         """Be inside for a while, and look at a page or two."""
         for _ in range(self.dice.randint(1, 2)):
-            self.gate()
+            self.until_served(self.gate)
             self.idle(self.dice.uniform(0, self.run_of.plan.stay_seconds / 2))
 
     def idle(self, seconds: float) -> bool:
         """Do nothing for so long; False if the run was over meanwhile, which ends the rest."""
-        left = self.run_of.seconds_left()
+        left = self.run_of.patience_left()
         if seconds > _HANG_UP_SECONDS:
             self.hang_up()
         gevent.sleep(max(min(seconds, left), 0))
@@ -159,6 +176,13 @@ class Visitor(FastHttpUser):
         """Close the connections."""
         self.client.client.clientpool.close()
         self._http = None
+
+    def until_served(self, ask: Callable[[], Answer]) -> Answer:
+        """Ask, and in a crowd that bears outages ask again as told; the last answer."""
+        answer = ask()
+        while self.run_of.plan.patience_seconds and answer.again and self.idle(answer.retry_after):
+            answer = ask()
+        return answer
 
     # Asking and noting
 
@@ -191,10 +215,13 @@ class Visitor(FastHttpUser):
             return Answer(0)
         ended = recorder.now()
         answer, said = self._read(call, response.get_code(), body, response.get("set-cookie"), headers is None)
+        answer = replace(answer, retry_after=_seconds(response.get("retry-after")))
         wrong = None if answer.status in good else AssertionError(f"{call}: {answer.status}")
+        outcome = self.outcome(answer, told_when=response.get("retry-after") is not None) if wrong else "ok"
         if wrong is not None:
             said["error"] = body[:200].decode(errors="replace")
-        recorder.complete(number, "fail" if wrong else "ok", ended, said)
+            said["problem"] = answer.problem
+        recorder.complete(number, outcome, ended, said)
         self._report(method, call, (ended - began) * 1000, len(body), wrong)
         return answer
 
@@ -204,6 +231,11 @@ class Visitor(FastHttpUser):
         if self._http is None:
             self._http = self.client.client.clientpool.get_client(URL(str(self.host)))
         return self._http
+
+    def outcome(self, answer: Answer, *, told_when: bool) -> Outcome:
+        """What an answer is that this visitor should not get."""
+        documented = answer.status == 503 and answer.problem and told_when
+        return "unknown" if documented and self.run_of.plan.patience_seconds else "fail"
 
     def _told_before(self, attempt: str, brought: str | None) -> dict[str, Any]:
         known = self.identity if brought is None else brought
@@ -237,6 +269,11 @@ class Visitor(FastHttpUser):
             context={},
             response=None,
         )
+
+
+def _seconds(text: str | list[str] | None) -> float:
+    """A Retry-After; a second where there is none."""
+    return float(text) if isinstance(text, str) and text.isdigit() else 1.0
 
 
 def noted(document: Mapping[str, Any]) -> dict[str, Any]:

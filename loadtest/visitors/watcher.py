@@ -46,7 +46,7 @@ class Watcher(Visitor):
         """Watch until it is time to ask in person; False if the run is over."""
         latest = float(answer.document.get("latest_poll_seconds", answer.poll_after))
         ask_at = time.monotonic() + latest * self.dice.uniform(0.8, 1)
-        while self.run_of.seconds_left() > 0:
+        while self.run_of.patience_left() > 0:
             now = time.monotonic()
             if now >= ask_at:
                 return True
@@ -62,7 +62,7 @@ class Watcher(Visitor):
         return False
 
     def _wakes_at(self, now: float) -> float:
-        times = [now + self.run_of.seconds_left()]
+        times = [now + self.run_of.patience_left()]
         if self._stream is None:
             times.append(self._open_at)
         if not self._dropped and self.run_of.drop_at > now:
@@ -127,8 +127,10 @@ class Watcher(Visitor):
             return response
         body = response.read()
         instead = b"poll-instead" in body or status == 410  # the turn has come or gone meanwhile: ask
-        said = {"status": status, **({} if instead else {"error": body[:200].decode(errors="replace")})}
-        recorder.complete(number, "ok" if instead else "fail", ended, said)
+        answer = Answer(status, orjson.loads(body) if body.startswith(b"{") else {})
+        wrong = {"error": body[:200].decode(errors="replace"), "problem": answer.problem}
+        outcome = "ok" if instead else self.outcome(answer, told_when=response.get("retry-after") is not None)
+        recorder.complete(number, outcome, ended, {"status": status, **({} if instead else wrong)})
         return None
 
     def _events(self, response: HTTPSocketPoolResponse) -> Iterator[tuple[str, bytes]]:

@@ -104,6 +104,23 @@ async def test_hold_is_for_creation_only(room: DrivenRoom) -> None:
     assert (await room.read()).hold_until_us == reading.hold_until_us
 
 
+async def test_settings_given_back_come_with_a_hold(room: DrivenRoom) -> None:
+    """A room made anew by who did not know it: settings for that very version, the marks, a hold; versions go on."""
+    await room.configure()
+    marks = Marks(100, 50, 70, version=7)
+
+    async def give_back() -> int:
+        return await room.store.configure(room.name, {"capacity": "9"}, expected=1, marks=marks, hold_seconds=20)
+
+    assert await give_back() == 8
+    reading = await room.read()
+    assert reading.hold_until_us > reading.now_us + 19_000_000
+    assert reading.lost_us
+    assert reading.settings["capacity"] == "9"
+    with pytest.raises(VersionConflict):
+        await give_back()
+
+
 async def test_second_creation_changes_nothing(room: DrivenRoom) -> None:
     """Of two instances that re-create a lost room one succeeds; the repetition of its call changes nothing (I9)."""
     await room.recreate(Marks(5, 4, 3), hold_seconds=20, capacity=2)

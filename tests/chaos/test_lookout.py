@@ -1,0 +1,146 @@
+"""Each check of the lookout holds on good looks, and fails on those that were doctored to break it, no others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from loadtest.chaos.lookout import Look, admission_after, checks
+
+BOTH = "nobody waits and is inside, at every look"
+BOOKS = "nobody is lost in the books, at every look"
+COUNTS = "counts only grow"
+CAPACITY = "occupancy never grows past the capacity of the instant"
+RATE = "the rate of the instant in every window"
+ORDER = "nobody is admitted before the head of the queue"
+SHUT = "nobody is admitted while the room is shut, or held"
+SOON = "nobody is admitted soon after a loss"
+HELD = "no room is held without a loss"
+
+#: Seconds on both clocks at the first look.
+START = 1000.0
+
+
+def look(at: float, *, admitted: int, waiting: int, inside: int, gone: int = 0, **more: Any) -> Look:
+    """A room of two, at one per second; visitor number n has serial n, and number `admitted` came in last."""
+    count = dict.fromkeys(("restored", "finished", "no_show", "abandoned"), 0)
+    count |= {"entered": waiting + inside + gone, "admitted": admitted, "claimed": admitted, "left": gone}
+    count |= {"last": waiting + admitted, "turn_serial": admitted, "term": 1}
+    count |= more.pop("counts", {})
+    told: dict[str, Any] = {
+        "at": START + at,
+        "version": 1,
+        "capacity": 2,
+        "admit_per_second": 1.0,
+        "open": True,
+        "head": {f"v{number}": number for number in range(admitted + 1, admitted + waiting + 1)},
+        "waiting": waiting,
+        "held": inside,
+        "inside": inside,
+        "both": (),
+        "counts": count,
+        "hold_until": 0.0,
+        "admitted_at": START + at - 0.01,
+        "made_at": START - 1,
+    }
+    return Look(**{**told, **more})
+
+
+def good() -> list[Look]:
+    """Three come; two are admitted one after another; one leaves, and the third comes in."""
+    return [
+        look(0, admitted=1, waiting=2, inside=1),
+        look(1, admitted=2, waiting=1, inside=2),
+        look(1.5, admitted=2, waiting=1, inside=1, gone=1, admitted_at=START + 0.99),
+        look(2, admitted=3, waiting=0, inside=2, gone=1),
+    ]
+
+
+def failing(looks: list[Look], losses: tuple[tuple[float, float], ...] = ()) -> set[str]:
+    """The checks that these looks fail."""
+    return {check.name for check in checks(looks, losses=losses, capacities={2}, hold_seconds=5) if not check.holds}
+
+
+def with_last(change: Callable[[Look], Look]) -> list[Look]:
+    """Good looks, the last of them doctored."""
+    return [*good()[:-1], change(good()[-1])]
+
+
+def counted(each: Look, **counts: int) -> Look:
+    """The look with other counts."""
+    return replace(each, counts={**each.counts, **counts})
+
+
+def test_good_looks_pass() -> None:
+    """And every check looked at something."""
+    found = checks(good(), losses=(), capacities={2}, hold_seconds=5)
+    assert [check.faults for check in found] == [[]] * len(found)
+    assert {check.name for check in found if not check.looked_at} == {SOON}
+
+
+DOCTORED: dict[str, tuple[list[Look], set[str]]] = {
+    "waiting and inside": (with_last(lambda each: replace(each, both=("v3",))), {BOTH}),
+    "nowhere": (with_last(lambda each: counted(each, entered=4)), {BOOKS}),
+    "a count that fell": (with_last(lambda each: counted(each, claimed=1)), {COUNTS}),
+    "three in a room of two": (
+        with_last(lambda each: counted(replace(each, inside=3, held=3), entered=4)),
+        {CAPACITY},
+    ),
+    "three at once": (with_last(lambda each: counted(each, admitted=6)), {RATE}),
+    "past the head": (
+        with_last(
+            lambda each: replace(each, head={"v3": 3}, waiting=1, held=1, counts={**each.counts, "turn_serial": 4})
+        ),
+        {ORDER},
+    ),
+    "while paused": ([replace(each, open=False) for each in good()], {SHUT}),
+    "a hold for nothing": (with_last(lambda each: replace(each, hold_until=START + 1)), {HELD}),
+}
+
+
+@pytest.mark.parametrize("name", DOCTORED)
+def test_doctored_looks_fail(name: str) -> None:
+    """The check that they were doctored to break, and no other."""
+    looks, broken = DOCTORED[name]
+    assert failing(looks) == broken
+
+
+def test_a_lower_capacity_evicts_nobody() -> None:
+    """Two may stay in a room of one, but no third may come, nor a second once there was one."""
+    lowered = [replace(each, capacity=1, version=2) for each in good()]
+    assert failing([good()[1], replace(lowered[1], at=START + 1.2, admitted_at=START)]) == set()
+    assert failing([lowered[2], lowered[3]]) == {CAPACITY}
+
+
+def test_of_two_changes_between_two_looks_the_highest_capacity_counts() -> None:
+    """Nobody saw what the room had meanwhile."""
+    first = replace(good()[2], capacity=1)
+    assert failing([first, replace(good()[3], capacity=1, version=3)]) == set()
+    assert failing([first, replace(good()[3], capacity=1, version=2)]) == {CAPACITY}
+
+
+def test_over_a_loss_counts_begin_anew() -> None:
+    """While the room is held nobody is admitted; what instances add about turns before is no admission."""
+    begun: dict[str, Any] = {"made_at": START + 3, "admitted_at": START + 1}
+    emptied = look(3, admitted=0, waiting=2, inside=0, hold_until=START + 8, **begun)
+    emptied = counted(emptied, entered=0, restored=2, turn_serial=9)
+    loss = ((START + 2.1, START + 2.9),)
+    assert failing([*good(), emptied], loss) == set()
+    assert failing([*good(), emptied]) == {COUNTS, HELD}
+    during = replace(emptied, at=START + 4, admitted_at=START + 3.5)
+    assert failing([*good(), emptied, during], loss) == {SHUT, SOON}
+    unheld = [replace(each, hold_until=0) for each in (emptied, during)]
+    assert failing([*good(), *unheld], loss) == {SOON}
+    assert failing([*good(), *(replace(each, made_at=START - 2) for each in unheld)], loss) == set()
+
+
+def test_the_next_admission_is_found() -> None:
+    """Also over a loss, which sets the count back; None where there is none."""
+    emptied = look(3, admitted=0, waiting=2, inside=0)
+    later = look(4, admitted=1, waiting=1, inside=1)
+    assert admission_after(good(), START + 1.2) == pytest.approx(0.8)
+    assert admission_after([*good(), emptied, later], START + 2.5) == pytest.approx(1.5)
+    assert admission_after(good(), START + 2) is None

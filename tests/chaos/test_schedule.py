@@ -1,0 +1,105 @@
+"""The schedule is a pure function of the seed, and says what it promises."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from itertools import combinations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loadtest.chaos.hands import HANDS
+from loadtest.chaos.schedule import (
+    KINDS,
+    LANES,
+    LAST_QUIET_SECONDS,
+    SHORTEST_SECONDS,
+    WARM_UP_SECONDS,
+    Fault,
+    draw,
+    told,
+)
+from loadtest.run import ROOT
+
+SEEDS = st.integers(min_value=0, max_value=2**63)
+SECONDS = st.floats(min_value=SHORTEST_SECONDS, max_value=1000)
+
+
+@given(SEEDS, SECONDS)
+def test_the_same_seed_gives_the_same_schedule(seed: int, seconds: float) -> None:
+    """Whatever else was drawn before; and it is told the same."""
+    first = draw(seed, seconds)
+    draw(seed + 1, seconds)
+    assert draw(seed, seconds) == first
+    assert told(draw(seed, seconds)) == told(first)
+
+
+@given(SEEDS, SECONDS)
+def test_every_fault_is_within_the_run_and_over_before_its_end(seed: int, seconds: float) -> None:
+    """Quiet at the beginning and at the end; in order; each as long as its kind has it at most."""
+    faults = draw(seed, seconds)
+    assert faults == sorted(faults, key=lambda fault: fault.at)
+    for fault in faults:
+        kind = KINDS[fault.kind]
+        assert fault.at >= WARM_UP_SECONDS
+        assert fault.until <= seconds - LAST_QUIET_SECONDS + 1e-6
+        assert kind.lasts[0] - 0.01 <= fault.lasts <= kind.lasts[1]
+        assert bool(fault.target) == kind.at_instance
+        assert kind.value is None or kind.value[0] - 0.01 <= fault.value <= kind.value[1]
+
+
+@given(SEEDS, SECONDS)
+def test_what_strikes_the_same_thing_never_overlaps(seed: int, seconds: float) -> None:
+    """A lane has one fault at a time."""
+    for one, other in combinations(draw(seed, seconds), 2):
+        if one.lane == other.lane:
+            assert one.until <= other.at or other.until <= one.at
+
+
+def test_every_kind_is_drawn_and_a_loss_of_data_rarely() -> None:
+    """Over 300 seeds of two minutes each; faults of several lanes overlap in many of them."""
+    schedules = [draw(seed, 120) for seed in range(300)]
+    drawn = Counter(fault.kind for faults in schedules for fault in faults)
+    assert drawn.keys() == KINDS.keys()
+    assert min(drawn, key=lambda kind: drawn[kind]) == "emptied"
+    assert sum(map(overlapping, schedules)) > 200
+
+
+def overlapping(faults: list[Fault]) -> bool:
+    """Whether two are there at a time."""
+    return any(one.at < other.until and other.at < one.until for one, other in combinations(faults, 2))
+
+
+def test_there_are_quiet_spells() -> None:
+    """In a long run there are several spells of five seconds without a fault, so that recovery is seen."""
+    for seed in range(50):
+        ends = sorted(draw(seed, 300), key=lambda fault: fault.at)
+        quiet, until = 0, 0.0
+        for fault in ends:
+            quiet += fault.at - until >= 5
+            until = max(until, fault.until)
+        assert quiet >= 3, seed
+
+
+def test_some_kinds_alone_can_be_asked_for() -> None:
+    """Nothing else is drawn then; a kind that there is not is named."""
+    only = ("emptied", "instance killed")
+    assert {fault.kind for seed in range(20) for fault in draw(seed, 60, only)} == set(only)
+    with pytest.raises(ValueError, match="no kind of fault 'flood': choose from refused, "):
+        draw(1, 60, ("flood",))
+
+
+def test_a_run_that_is_too_short_is_refused() -> None:
+    """It would be a run without faults."""
+    with pytest.raises(ValueError, match="at least 25 seconds, not 24"):
+        draw(1, 24)
+
+
+def test_every_kind_can_be_done_and_is_explained() -> None:
+    """There is a hand for each, each is in a lane, and the README says what each does."""
+    assert HANDS.keys() == KINDS.keys()
+    assert {kind.lane for kind in KINDS.values()} == set(LANES)
+    readme = (ROOT / "loadtest" / "chaos" / "README.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| ([a-z ]+) \|", readme, re.MULTILINE)) - {"fault"} == set(KINDS)
