@@ -114,6 +114,4 @@ def _place(text: str, draw: st.DrawFn) -> int:
     return draw(st.integers(0, len(text)))
 
 
-_CHANGES: Final = st.sampled_from(
-    [_flipped, _cut, _doubled, _spliced, _with_a_stranger, _parts_swapped, _respelled]
-)
+_CHANGES: Final = st.sampled_from([_flipped, _cut, _doubled, _spliced, _with_a_stranger, _parts_swapped, _respelled])
