@@ -43,12 +43,15 @@ Verdict = Literal["gated", "open", "silent"]
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back: the status, the headers in lower case, the cookies set, and the beginning of the body."""
+    """What came back: the status, the headers in lower case, the cookies set, and the beginning of the body.
+
+    `body` is None where the answer has none by its nature: HEAD.
+    """
 
     status: int
     headers: dict[str, str] = field(default_factory=dict)
     cookies: tuple[str, ...] = ()
-    body: bytes = b""
+    body: bytes | None = b""
 
 
 @dataclass(frozen=True)
@@ -113,8 +116,8 @@ def _problem(answer: Answer) -> str | None:
     """The kind of waitroom's problem document that was answered, or None."""
     if not answer.headers.get("content-type", "").startswith("application/problem+json"):
         return None
-    if not answer.body and answer.status in (401, 403, 429, 503):
-        return "a problem document"  # the answer to HEAD has no body
+    if answer.body is None:
+        return "a problem document" if answer.status in (401, 403, 429, 503) else None
     try:
         document = json.loads(answer.body)
     except ValueError:
@@ -147,7 +150,7 @@ def _ask(origin: tuple[str, str, int], method: str, target: str, headers: dict[s
         response = link.getresponse()
         cookies = tuple(value for name, value in response.getheaders() if name.lower() == "set-cookie")
         found = {name.lower(): value for name, value in response.getheaders()}
-        return Answer(response.status, found, cookies, response.read(_READ))
+        return Answer(response.status, found, cookies, None if method == "HEAD" else response.read(_READ))
     finally:
         link.close()
 

@@ -140,6 +140,8 @@ def test_what_is_no_address_is_a_mistake(tmp_path: Path, url: str) -> None:
         Answer(403, {"content-type": "text/html"}, body=b"no"),
         Answer(401, {"content-type": "application/problem+json"}, body=b'{"type":"about:blank"}'),
         Answer(401, {"content-type": "application/problem+json"}, body=b"["),
+        Answer(401, {"content-type": "application/problem+json"}, body=b""),
+        Answer(404, {"content-type": "application/problem+json"}, body=None),
         Answer(303, {"location": "/login"}),
         Answer(303, {"location": "https://elsewhere.example/wait/shop"}),
         Answer(200, cookies=("session=waitroom_pass_shop=x",)),
