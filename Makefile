@@ -3,12 +3,13 @@
 PYTHON ?= python3
 INSTANCES ?= 2
 SCENARIO ?= crowd
+FUZZ ?= 10
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo cluster jobs jobs-report test lint format loadtest chaos bench clean
+.PHONY: help setup demo cluster jobs jobs-report test fuzz lint format audit dist loadtest chaos bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +40,9 @@ test: $(READY) ## run the tests; installs the servers and the browser they want 
 	@sh tests/install.sh
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
+fuzz: $(READY) ## hostile input, FUZZ times as much of it as in `make test` (10); WAITROOM_FUZZ_SEED=2: another chance
+	WAITROOM_FUZZ=$(FUZZ) $(BIN)/python -m pytest -n 2 --timeout 1800 tests/fuzz $(ARGS)
+
 lint: $(READY) ## ruff, mypy strict, and imports that go down only
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -48,6 +52,12 @@ lint: $(READY) ## ruff, mypy strict, and imports that go down only
 format: $(READY) ## put the code into shape
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
+
+audit: $(READY) ## what bandit finds in the code, and what is known of the packages in constraints.txt
+	@$(BIN)/python -m supply.audit
+
+dist: $(READY) ## the wheel in dist/, and the bill of materials of all that it brings along
+	@$(BIN)/python -m supply.dist
 
 loadtest: $(READY) ## a crowd and a verdict on what it saw: SCENARIO=crowd, capacity, scale, herd, ramp, soak, reconnect
 	@exec $(BIN)/python -m loadtest $(SCENARIO) $(ARGS)

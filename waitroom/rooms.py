@@ -180,7 +180,7 @@ class Rooms:
             except VersionConflict:
                 if expected is not None or attempt == _TRIES:
                     raise
-            await asyncio.sleep(random.uniform(0, 0.01 * attempt))  # noqa: S311 - spreads load, no secret
+            await asyncio.sleep(random.uniform(0, 0.01 * attempt))  # noqa: S311 - spreads load, no secret # nosec B311
         raise AssertionError("the last attempt returns or raises")
 
     async def _change_once(self, name: str, changes: Mapping[str, Any], expected: int | None) -> Room:

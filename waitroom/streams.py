@@ -75,7 +75,7 @@ class Stream:
         self._news: News | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._told_rank, self._told, self._told_at = place.rank, _announced(room), now
-        self._ends_at = now + random.uniform(*_AGE_SECONDS)  # noqa: S311 - spreads load, no secret
+        self._ends_at = now + random.uniform(*_AGE_SECONDS)  # noqa: S311 - spreads load, no secret # nosec B311
 
     async def news(self, room: Room) -> News:
         """Wait for what is to be said next; `place` goes with it."""

@@ -256,7 +256,7 @@ fingerprint() {
   if [ -n "$wheel" ]; then
     sha256sum <"$wheel"
   else
-    (cd "$tree" && find pyproject.toml README.md LICENSE waitroom lua deploy/nginx -type f ! -name '*.pyc' |
+    (cd "$tree" && find pyproject.toml hatch_build.py README.md LICENSE waitroom lua deploy/nginx -type f ! -name '*.pyc' |
       LC_ALL=C sort | while read -r file; do sha256sum "$file"; done)
   fi
 }

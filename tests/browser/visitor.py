@@ -21,8 +21,8 @@ document.addEventListener("securitypolicyviolation",
 
 _STORED: Final = "() => JSON.stringify({...localStorage}) + JSON.stringify({...sessionStorage}) + document.cookie"
 
-#: A part of a proof that stays the same when it is issued again, so that no reissue passes unseen.
-_STEADY_PART: Final = 24
+#: Characters of a proof that stay the same when it is issued again.
+STEADY_PART: Final = 24
 
 
 @dataclass
@@ -55,7 +55,7 @@ class Visitor:
         assert proofs
         reachable = page.content() + str(page.evaluate(_STORED))
         for proof in proofs.values():
-            parts = [part[:_STEADY_PART] for part in proof.split(".") if len(part) >= _STEADY_PART]
+            parts = [part[:STEADY_PART] for part in proof.split(".") if len(part) >= STEADY_PART]
             assert parts
             assert [part for part in parts if part in reachable] == []
 

@@ -74,6 +74,11 @@ class Site:
         """Close the client."""
         self.http.close()
 
+    def hang_up(self) -> None:
+        """Close the client's connections; the next call opens another."""
+        self.http.close()
+        self.http = httpx.Client(base_url=self.url, timeout=PATIENCE_SECONDS)
+
     # Calls. Cookies are never kept between two of them: a test says what it sends.
 
     def call(self, method: str, path: str, **more: Any) -> httpx.Response:

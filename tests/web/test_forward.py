@@ -16,9 +16,9 @@ from prometheus_client import REGISTRY
 
 from tests.test_returns import BAD, GOOD, OWN
 from tests.web import links, sites
+from tests.web.declared import assert_declared
 from tests.web.links import Link
 from tests.web.sites import Site, assert_problem, set_cookies, until
-from tests.web.test_openapi import assert_declared
 from tests.web.test_unavailable import OUTAGE_SECONDS, severed
 from waitroom.instance import assemble
 from waitroom.returns import HOME

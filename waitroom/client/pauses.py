@@ -37,4 +37,4 @@ class Pauses:
 
 def spread(low: float, high: float) -> float:
     """A number between these two."""
-    return random.uniform(low, high)  # noqa: S311 - spreads load, no secret
+    return random.uniform(low, high)  # noqa: S311 - spreads load, no secret # nosec B311

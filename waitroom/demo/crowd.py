@@ -63,7 +63,7 @@ class Crowd:
         self._url = url
         self._room = room
         self._size = size
-        self._random = random.Random(seed)
+        self._random = random.Random(seed)  # a crowd is random on purpose # nosec B311
 
     async def run(self) -> None:
         """Let everybody arrive and come back for ever."""

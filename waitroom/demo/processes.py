@@ -132,7 +132,7 @@ class Children:
         """Start a program in a process group of its own, so that Ctrl-C in a terminal reaches the demo alone."""
         log = self._logs / f"{name}.log"
         with log.open("ab") as output:
-            guard = subprocess.Popen(
+            guard = subprocess.Popen(  # the project's own programs, no shell # nosec B603
                 ["/bin/sh", "-c", _GUARD, f"waitroom-demo-guard:{name}", *command],
                 stdin=subprocess.PIPE,
                 stdout=output,

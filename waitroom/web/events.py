@@ -118,7 +118,7 @@ async def _say(send: Send, room: Room, place: Place, news: News, *, first: bool 
     """Send one event; raises TimeoutError where nobody reads."""
     text = _text(room, place, news)
     if first or news in LAST:
-        text = b"retry: %d\n%s" % (random.randint(*_RETRY_MS), text)  # noqa: S311 - spreads load, no secret
+        text = b"retry: %d\n%s" % (random.randint(*_RETRY_MS), text)  # noqa: S311 - spreads load, no secret # nosec B311
     async with asyncio.timeout(_READ_SECONDS):
         await send({"type": "http.response.body", "body": text, "more_body": news not in LAST})
     _COUNTED[news].inc()

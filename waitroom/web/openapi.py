@@ -23,7 +23,7 @@ _SERIAL: Final[Schema] = {"type": "integer", "minimum": 1, "maximum": 2**53 - 1}
 _LADDER: Final[Schema] = {
     "type": "array",
     "description": "up to 32 ranks of the wait queue, ascending, each with the serial that stands there",
-    "items": {"type": "array", "prefixItems": [_SERIAL, _SERIAL], "minItems": 2, "maxItems": 2},
+    "items": {"type": "array", "items": _SERIAL, "minItems": 2, "maxItems": 2},
     "maxItems": 32,
 }
 _STATE: Final[Schema] = {"type": "string", "enum": ["open", "paused", "closed", "bypass"]}
@@ -233,6 +233,18 @@ _ROOM: Final[list[Schema]] = [
         "schema": {"type": "string", "pattern": "^" + ROOM_NAME.pattern.removesuffix(r"\Z") + "$"},
     }
 ]
+_VERSION: Final[list[Schema]] = [
+    {
+        "name": name,
+        "in": "header",
+        "description": meaning,
+        "schema": {"type": "string"},
+    }
+    for name, meaning in (
+        ("If-Match", "the version that the room must have, as its ETag says it; `*`: it must exist"),
+        ("If-None-Match", "`*`: it must not exist"),
+    )
+]
 _RETURN: Final[Schema] = {
     "name": "return",
     "in": "query",
@@ -408,6 +420,7 @@ def _admin_paths() -> dict[str, Schema]:
                 meaning,
                 {**room, **change},
                 security=security,
+                parameters=_VERSION,
                 requestBody={"content": {"application/json": {"schema": {**message, "required": []}}}},
             ),
         }
@@ -436,16 +449,23 @@ def _admin_paths() -> dict[str, Schema]:
                 "create it or replace its settings",
                 {**room, "201": _json("created", "Room"), **change},
                 security=security,
+                parameters=_VERSION,
                 requestBody=body,
             ),
             "patch": _operation(
-                "patch_room", "change what is given", {**room, **change}, security=security, requestBody=body
+                "patch_room",
+                "change what is given",
+                {**room, **change},
+                security=security,
+                parameters=_VERSION,
+                requestBody=body,
             ),
             "delete": _operation(
                 "delete_room",
                 "remove it and everybody in it",
                 {"204": {"description": "gone"}, **_problems("400", "401", "404", "412", "503")},
                 security=security,
+                parameters=_VERSION,
             ),
         },
         **commands,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import logging
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -19,6 +20,8 @@ from waitroom.model import ROOM_NAME, VISITOR_ID, Standing, Visitor
 from waitroom.room import Room
 from waitroom.settings import parse_room
 from waitroom.web.wire import OPERATOR_BODY, Header, Problem, header, headers_of, json_body, respond
+
+logger = logging.getLogger(__name__)
 
 #: What a command does to a room's state.
 _COMMANDS: Final = {"pause": "paused", "resume": "open", "close": "closed"}
@@ -43,6 +46,9 @@ class Operators:
         async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
             self._check_key(scope)
             status, document, headers = await handle(scope, receive)
+            if scope["method"] not in ("GET", "HEAD"):
+                # What was done well was done to a room whose name is one: nothing in the path needs to be escaped.
+                logger.info("admin: %s %s: %d", scope["method"], scope["path"], status)
             await respond(send, status, b"" if document is None else orjson.dumps(document), headers=headers)
 
         return _AsgiCallable(guarded)

