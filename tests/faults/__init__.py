@@ -1,0 +1,1 @@
+"""Everything that may fail, made to fail under visitors."""
