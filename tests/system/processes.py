@@ -29,6 +29,7 @@ class Served:
 
     port: int
     process: subprocess.Popen[bytes]
+    log: Path
 
     def kill(self) -> None:
         """End it by SIGKILL."""
@@ -81,7 +82,8 @@ def serving(
     }
     program = [command] if command else [sys.executable, "-m", "waitroom"]
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / f"serve-{port}.log").open("wb") as log:
+    path = folder / f"serve-{port}.log"
+    with path.open("wb") as log:
         process = subprocess.Popen(
             [*program, "serve", "--port", str(port), "--data-dir", str(folder / "data")],
             env=environment,
@@ -89,16 +91,16 @@ def serving(
             stderr=log,
             cwd=folder,
         )
-    served = Served(port, process)
+    served = Served(port, process, path)
     try:
-        _await_ready(served, folder / f"serve-{port}.log")
+        _await_ready(served)
         yield served
     finally:
         if process.poll() is None:
             served.stop()
 
 
-def _await_ready(served: Served, log: Path) -> None:
+def _await_ready(served: Served) -> None:
     deadline = time.monotonic() + DEADLINE_SECONDS
     while True:
         try:
@@ -106,5 +108,5 @@ def _await_ready(served: Served, log: Path) -> None:
             return
         except OSError as error:
             if served.process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"serve is not ready: {error}\n{log.read_text()}") from None
+                raise RuntimeError(f"serve is not ready: {error}\n{served.log.read_text()}") from None
             time.sleep(0.05)
