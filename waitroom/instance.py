@@ -8,6 +8,7 @@ from waitroom import keyring
 from waitroom.agreement import Agreement
 from waitroom.clock import Clock
 from waitroom.connections import connect
+from waitroom.fitness import Fitness
 from waitroom.passes import PassOffice
 from waitroom.rooms import Rooms
 from waitroom.settings import ServerSettings
@@ -34,6 +35,7 @@ class Instance:
     tickets: TicketOffice
     passes: PassOffice
     agreement: Agreement
+    fitness: Fitness
     streams: Streams
     drain: Drain = field(default_factory=Drain)
 
@@ -55,5 +57,6 @@ def assemble(settings: ServerSettings) -> Instance:
         TicketOffice(ring),
         PassOffice(ring),
         Agreement(store, ring),
+        Fitness(store),
         Streams(most=affordable(settings.max_streams), most_per_address=settings.max_streams_per_address),
     )

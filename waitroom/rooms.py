@@ -310,6 +310,10 @@ class Rooms:
             await self.recover(room)
             reading = await room.read()
         if reading.marks.turn_serial < known.turn_serial or reading.marks.last < known.last:
+            # One that was deleted and made anew on purpose has a new date before which no pass counts.
+            if reading.passes_after_us == room.reading.passes_after_us:
+                logger.error("room %s: the last moments of its data were lost; adding what is known here", room.name)
+                metrics.RECOVERED.labels(room.name).inc()
             await self._add_what_is_known(room)
         elif reading.lost_us != room.reading.lost_us:
             await room.put_back()
