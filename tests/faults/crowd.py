@@ -53,7 +53,7 @@ class Journal:
 
 
 class Guest:
-    """A visitor: one browser, one turn. `inside` and `left` say how far it has come."""
+    """A visitor: one browser, one turn. `entered`, `inside` and `left` say how far it has come."""
 
     habit = "guest"
 
@@ -68,13 +68,14 @@ class Guest:
         self.told_to_wait = 0
         self._room, self._journal = room, journal
         self._identity = ""
+        self._offered = False
 
     async def visit(self) -> None:
         """Enter, wait, look at some pages, leave."""
         document = await self._until_told("POST", "enter")
-        self.entered.set()
         while not self.inside:
-            await self._pause(float(document["poll_after_seconds"]))
+            # An offer says nothing of when to ask: at once, which claims it.
+            await self._pause(float(document.get("poll_after_seconds", 0.0)))
             document = await self._until_told("GET", "status")
         for _ in range(self.chance.randint(1, _PAGES)):
             await self.gate()
@@ -82,9 +83,10 @@ class Guest:
         await self.leave()
 
     async def leave(self) -> None:
-        """Say goodbye until it is heard."""
+        """Say goodbye until it is heard. An offer at first contact that nobody claimed may be over by itself."""
+        good = (204, 401) if self._offered else (204,)
         while not self.left:
-            self.left = (await self.ask("POST", "leave", good=(204,)))[0].status == 204
+            self.left = (await self.ask("POST", "leave", good=good))[0].status in good
             if not self.left:
                 await self._pause(self._patiently())
         await self.browser.close()
@@ -105,11 +107,17 @@ class Guest:
         while True:
             operation, document = await self.ask(method, call, good=(200, 202))
             if operation.state:
-                self.inside = operation.state == "admitted"
+                self.inside = operation.state == "admitted" and not operation.offer
+                self._note_entry(operation)
                 return document
             if operation.outcome == "fail":
                 raise Rejected(f"{self.name}: {call}: {operation.status} {operation.error}")
             await self._pause(self._patiently())
+
+    def _note_entry(self, operation: Operation) -> None:
+        # Who is admitted at first contact holds no ticket until the offer is claimed.
+        if operation.state and not operation.offer:
+            self.entered.set()
 
     async def ask(
         self, method: str, call: str, *, good: Sequence[int], attempt: str = "", brought: str = ""
@@ -134,6 +142,8 @@ class Guest:
             granted = self._granted(held) if call == "gate" else ""
             said |= noted({"state": "admitted", "pass": granted} if granted else document)
         operation = Operation(**said)
+        if operation.state:
+            self._offered = operation.offer
         self._journal.operations.append(operation)
         if not attempt:
             self._identity = operation.identity or self._identity
@@ -167,8 +177,7 @@ class Prober(Guest):
         """Enter until cancelled."""
         while True:
             operation, _ = await self.ask("POST", "enter", good=(200, 202))
-            if operation.state:
-                self.entered.set()
+            self._note_entry(operation)
             await self._pause(_TRY_SECONDS)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from loadtest.rules import Rules
+from tests import topology
 from tests.faults.crowd import Forger, Guest, Journal, Prober, ended
 from tests.faults.proxy import Proxy, proxying
 from tests.faults.scrape import Scraper
@@ -24,12 +25,18 @@ from tests.topology import Node, free_ports
 #: Whether faults last as long as they do for operators: `make failures`.
 LONG: Final = os.environ.get("WAITROOM_FAULTS") == "long"
 
+
+def lasting(short: float, long: float) -> float:
+    """How long a fault lasts, in seconds: short within the suite, long for the table."""
+    return long if LONG else short
+
+
 #: The room: brisk, and every limit is in force.
 ROOM: Final[dict[str, Any]] = {
     "capacity": 6,
     "admit_per_second": 20,
-    "session_seconds": 60,
-    "claim_seconds": 6,
+    "session_seconds": 300,
+    "claim_seconds": lasting(3, 6),
     "abandon_seconds": 9,
     "ticket_seconds": 600,
 }
@@ -56,16 +63,15 @@ _SERVER: Final = (
 DEADLINE_SECONDS: Final = 120.0
 
 
-def lasting(short: float, long: float) -> float:
-    """How long a fault lasts, in seconds: short within the suite, long for the table."""
-    return long if LONG else short
-
-
 @asynccontextmanager
-async def redis_server(folder: Path, *settings: str, program: Path | None = None) -> AsyncIterator[Node]:
-    """A server with an append-only file in that folder; it can be killed, frozen, and started again."""
+async def redis_server(folder: Path, *settings: str, started_by: tuple[str, ...] = ()) -> AsyncIterator[Node]:
+    """A server with an append-only file in that folder; it can be killed, frozen, and started again.
+
+    `started_by` is the command that starts it, if it is not the program alone.
+    """
     (port,) = free_ports(1)
-    node = Node(port, program or any_binary(), ("--port", str(port), *_SERVER, *settings), folder=str(folder))
+    program, *words = started_by or (str(any_binary()),)
+    node = Node(port, Path(program), (*words, "--port", str(port), *_SERVER, *settings), folder=str(folder))
     await asyncio.to_thread(node.start)
     try:
         yield node
@@ -96,6 +102,8 @@ class Stage:
     watch: Follower
     scraper: Scraper
     room: dict[str, Any]
+    replica: Node | None = None
+    journal: Journal = field(default_factory=Journal)
 
     @property
     def rules(self) -> Rules:
@@ -121,23 +129,36 @@ async def staged(
     *,
     instances: int = 2,
     settings: tuple[str, ...] = (),
-    program: Path | None = None,
+    started_by: tuple[str, ...] = (),
     room: Mapping[str, Any] | None = None,
+    replica: bool = False,
     **variables: str,
 ) -> AsyncIterator[Stage]:
-    """A Redis, the line, and instances at the end of it, all with one room, `shop`."""
+    """A Redis, the line, and instances at the end of it, all with one room, `shop`; with `replica` it has one."""
     made = {**ROOM, **(room or {})}
     async with AsyncExitStack() as stack:
         (folder / "redis").mkdir(exist_ok=True)
-        node = await stack.enter_async_context(redis_server(folder / "redis", *settings, program=program))
+        node = await stack.enter_async_context(redis_server(folder / "redis", *settings, started_by=started_by))
+        follower = await stack.enter_async_context(_replica(folder, node)) if replica else None
         line = await stack.enter_async_context(proxying(node.port))
         rooms = {"shop": made}
         served = await _together(stack, [instance(line.url, rooms, **variables) for _ in range(instances)])
-        watch = Follower("shop", [node.port], pause_seconds=0.02)
+        watch = Follower("shop", [each.port for each in (node, follower) if each], pause_seconds=0.02)
         scraper = Scraper({chr(ord("a") + number): one.port for number, one in enumerate(served)})
         await stack.enter_async_context(following(watch))
         await stack.enter_async_context(scraper.running())
-        yield Stage(folder, node, line, served, watch, scraper, made)
+        yield Stage(folder, node, line, served, watch, scraper, made, follower)
+
+
+@asynccontextmanager
+async def _replica(folder: Path, node: Node) -> AsyncIterator[Node]:
+    (folder / "replica").mkdir()
+    settings = ("--replicaof", f"127.0.0.1 {node.port}", "--repl-diskless-sync-delay", "0")
+    async with redis_server(folder / "replica", *settings) as made:
+        await asyncio.to_thread(
+            topology.until, lambda: made.ask("INFO", "replication")["master_link_status"] == "up", "the replica"
+        )
+        yield made
 
 
 async def _together(stack: AsyncExitStack, opening: list[AbstractAsyncContextManager[Served]]) -> list[Served]:
@@ -153,12 +174,16 @@ class Run:
     """What a crowd has lived through. `began` and `lifted` are when the fault came and went, on both clocks."""
 
     stage: Stage
-    journal: Journal
     guests: list[Guest] = field(default_factory=list)
     began: float = 0.0
     lifted: float = 0.0
     lifted_monotonic: float = 0.0
     began_monotonic: float = 0.0
+
+    @property
+    def journal(self) -> Journal:
+        """What the visitors asked and were told."""
+        return self.stage.journal
 
     @property
     def told_to_wait(self) -> int:
@@ -175,7 +200,7 @@ async def live_through(stage: Stage, fault: Fault, *, size: int = 24, seconds: f
 
     The fault lasts at least so many seconds, and until those have entered who could.
     """
-    run = Run(stage, Journal())
+    run = Run(stage)
     ports = [served.port for served in stage.instances]
 
     def guest(kind: type[Guest], number: int) -> Guest:

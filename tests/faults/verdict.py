@@ -16,6 +16,7 @@ from loadtest.turns import honest
 from loadtest.watch import beyond_rate
 from tests.faults.crowd import Guest, past_the_gate
 from tests.faults.scene import Run
+from tests.faults.scrape import FASTER, fired
 
 #: Where the rows of the table go, one JSON document per line; nowhere if it is not set.
 ROWS_VARIABLE: Final = "WAITROOM_FAILURES_ROWS"
@@ -79,8 +80,11 @@ def duplicates(history: History) -> int:
 def faults_of(run: Run, *, excused: Collection[str] = (), loss: bool = False) -> list[str]:
     """What is wrong with a run: nothing. `excused` names checks that do not hold for this fault, as documented.
 
-    With `loss` Redis has lost data: who is inside may have to ask for the status before the gate opens again.
+    With `loss` Redis has lost data: everybody returns, with the serial of old, so that ranks grow behind them, and who
+    is inside may have to ask for the status before the gate opens again.
     """
+    if loss:
+        excused = (*excused, "rank never grows, but by returners")
     history, rules, watch = History(run.journal.operations), run.stage.rules, run.stage.watch
     scene = Scene.of(history, rules)
     found = [f"{each.visitor}: {each.call}: {each.status} {each.error}" for each in failed(history)]
@@ -98,6 +102,30 @@ def faults_of(run: Run, *, excused: Collection[str] = (), loss: bool = False) ->
     if watch.looks < 20:
         found.append(f"the watch looked {watch.looks} times only")
     return found
+
+
+def judged(
+    run: Run,
+    fault: str,
+    how: str,
+    *,
+    alerts: Collection[str] = (),
+    excused: Collection[str] = (),
+    loss: bool = False,
+    since_began: bool = False,
+    faster: float = FASTER,
+) -> Row:
+    """The row of a run of which everything holds that must, and in which those alerts fired."""
+    made = row(run, fault, how, since_began=since_began)
+    wrong = faults_of(run, excused=excused, loss=loss)
+    if wrong:
+        (run.stage.folder / "history.txt").write_text("\n".join(map(str, run.journal.operations)))
+    assert not wrong, "\n".join(wrong)
+    assert (made.lost, made.duplicates, made.past_the_gate) == (0, 0, 0), made
+    assert max(made.enter_seconds, made.admission_seconds) < float("inf"), made
+    heard = fired(run.stage.scraper, alerts, run.stage.folder, faster=faster)
+    assert heard == list(alerts), f"of {alerts} only {heard} fired"
+    return made
 
 
 def failed(history: History) -> list[Operation]:

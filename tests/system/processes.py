@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,6 +46,14 @@ class Served:
         """The body of a GET."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=DEADLINE_SECONDS) as answer:
             return str(answer.read().decode())
+
+    def reasons(self) -> str:
+        """Why it is not ready, as it says; empty where it is."""
+        try:
+            self.get("/readyz")
+        except urllib.error.HTTPError as error:
+            return str(json.load(error)["detail"])
+        return ""
 
     def is_leader(self) -> bool:
         """Whether its scheduler acts."""
