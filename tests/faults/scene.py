@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,16 +80,45 @@ async def redis_server(folder: Path, *settings: str, started_by: tuple[str, ...]
         await asyncio.to_thread(node.kill)
 
 
-@asynccontextmanager
-async def instance(redis_url: str, rooms: Mapping[str, Any], **variables: str) -> AsyncIterator[Served]:
-    """A `waitroom serve`. It is waited for in a thread: the line to its Redis runs here."""
-    stack = ExitStack()
-    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="wr-")))
-    starting = serving(folder, rooms=dict(rooms), redis_url=redis_url, **{**_VARIABLES, **variables})
-    try:
-        yield await asyncio.to_thread(stack.enter_context, starting)
-    finally:
-        await asyncio.to_thread(stack.close)
+@dataclass
+class Crew:
+    """The instances: where they are, and how they are started."""
+
+    redis_url: str
+    rooms: dict[str, Any]
+    variables: list[dict[str, str]]
+    group: Path | None = None
+    served: list[Served] = field(default_factory=list)
+    _stack: ExitStack = field(default_factory=ExitStack)
+
+    async def start(self) -> None:
+        """Start them all at once, in threads: the line to their Redis runs here."""
+        starting = (asyncio.to_thread(self._start, number) for number in range(len(self.variables)))
+        self.served = list(await asyncio.gather(*starting))
+
+    async def start_again(self, number: int, **variables: str) -> None:
+        """Start one that has ended again at its port; `variables` change its environment from now on."""
+        self.variables[number] |= {"WAITROOM_PORT": str(self.served[number].port), **variables}
+        self.served[number] = await asyncio.to_thread(self._start, number)
+
+    async def stop(self) -> None:
+        """End them all."""
+        await asyncio.to_thread(self._stack.close)
+
+    def _start(self, number: int) -> Served:
+        folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="wr-")))
+        command = self._command(folder) if self.group is not None and number == 0 else ""
+        chosen = {**_VARIABLES, **self.variables[number]}
+        starting = serving(folder, rooms=self.rooms, redis_url=self.redis_url, command=command, **chosen)
+        return self._stack.enter_context(starting)
+
+    def _command(self, folder: Path) -> str:
+        """A program that serves within the control group."""
+        script = folder / "serve"
+        lines = ("#!/bin/sh", f"echo $$ >{self.group}/cgroup.procs", f'exec {sys.executable} -m waitroom "$@"')
+        script.write_text("\n".join(lines) + "\n")
+        script.chmod(0o700)
+        return str(script)
 
 
 @dataclass
@@ -98,12 +128,21 @@ class Stage:
     folder: Path
     node: Node
     line: Proxy
-    instances: list[Served]
+    crew: Crew
     watch: Follower
     scraper: Scraper
     room: dict[str, Any]
     replica: Node | None = None
     journal: Journal = field(default_factory=Journal)
+    #: The cookies of somebody who has a place.
+    cookie: str = ""
+    #: When the leader was lost, on the monotonic clock.
+    lost_at: float = 0.0
+
+    @property
+    def instances(self) -> list[Served]:
+        """The instances that were started last."""
+        return self.crew.served
 
     @property
     def rules(self) -> Rules:
@@ -132,22 +171,30 @@ async def staged(
     started_by: tuple[str, ...] = (),
     room: Mapping[str, Any] | None = None,
     replica: bool = False,
+    group: Path | None = None,
+    each: Sequence[Mapping[str, str]] = (),
     **variables: str,
 ) -> AsyncIterator[Stage]:
-    """A Redis, the line, and instances at the end of it, all with one room, `shop`; with `replica` it has one."""
+    """A Redis, the line, and instances at the end of it, all with one room, `shop`; with `replica` Redis has one.
+
+    `variables` are the instances' environment, `each` is more of every single one's; the first runs in the control
+    group.
+    """
     made = {**ROOM, **(room or {})}
     async with AsyncExitStack() as stack:
         (folder / "redis").mkdir(exist_ok=True)
         node = await stack.enter_async_context(redis_server(folder / "redis", *settings, started_by=started_by))
         follower = await stack.enter_async_context(_replica(folder, node)) if replica else None
         line = await stack.enter_async_context(proxying(node.port))
-        rooms = {"shop": made}
-        served = await _together(stack, [instance(line.url, rooms, **variables) for _ in range(instances)])
+        own = [{**variables, **more} for more in each or [{}] * instances]
+        crew = Crew(line.url, {"shop": made}, own, group)
+        stack.push_async_callback(crew.stop)
+        await crew.start()
         watch = Follower("shop", [each.port for each in (node, follower) if each], pause_seconds=0.02)
-        scraper = Scraper({chr(ord("a") + number): one.port for number, one in enumerate(served)})
+        scraper = Scraper({chr(ord("a") + number): one.port for number, one in enumerate(crew.served)})
         await stack.enter_async_context(following(watch))
         await stack.enter_async_context(scraper.running())
-        yield Stage(folder, node, line, served, watch, scraper, made, follower)
+        yield Stage(folder, node, line, crew, watch, scraper, made, follower)
 
 
 @asynccontextmanager
@@ -159,14 +206,6 @@ async def _replica(folder: Path, node: Node) -> AsyncIterator[Node]:
             topology.until, lambda: made.ask("INFO", "replication")["master_link_status"] == "up", "the replica"
         )
         yield made
-
-
-async def _together(stack: AsyncExitStack, opening: list[AbstractAsyncContextManager[Served]]) -> list[Served]:
-    """Open them all at once: each takes seconds to start."""
-    opened = await asyncio.gather(*(each.__aenter__() for each in opening))
-    for each in opening:
-        stack.push_async_exit(each.__aexit__)
-    return list(opened)
 
 
 @dataclass
@@ -216,6 +255,7 @@ async def live_through(stage: Stage, fault: Fault, *, size: int = 24, seconds: f
         await asyncio.gather(*(each.entered.wait() for each in (*early, others[0])))
         forgers = [asyncio.create_task(each.visit()) for each in others[1:]]
         await until(lambda: sum(each.inside for each in early) >= 2)
+        stage.cookie = "; ".join(f"{name}={value}" for name, value in others[0].browser.cookies.items())
         run.began, run.began_monotonic = run.journal.now(), time.monotonic()
         async with fault(stage):
             visits_of += [visits.create_task(each.visit()) for each in during]

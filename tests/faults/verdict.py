@@ -45,9 +45,10 @@ class Row:
         return self
 
 
-def row(run: Run, fault: str, how: str, *, since_began: bool = False) -> Row:
-    """The figures of a run; `since_began`: the fault is not lifted, and service is waited for from its beginning."""
-    at, monotonic = (run.began, run.began_monotonic) if since_began else (run.lifted, run.lifted_monotonic)
+def row(run: Run, fault: str, how: str, *, lost_at: float | None = None) -> Row:
+    """The figures of a run; with `lost_at`, when the leader was lost, service is waited for from then on."""
+    monotonic = run.lifted_monotonic if lost_at is None else lost_at
+    at = run.lifted + monotonic - run.lifted_monotonic
     history = History(run.journal.operations)
     return Row(
         fault,
@@ -112,11 +113,11 @@ def judged(
     alerts: Collection[str] = (),
     excused: Collection[str] = (),
     loss: bool = False,
-    since_began: bool = False,
+    lost_at: float | None = None,
     faster: float = FASTER,
 ) -> Row:
     """The row of a run of which everything holds that must, and in which those alerts fired."""
-    made = row(run, fault, how, since_began=since_began)
+    made = row(run, fault, how, lost_at=lost_at)
     wrong = faults_of(run, excused=excused, loss=loss)
     if wrong:
         (run.stage.folder / "history.txt").write_text("\n".join(map(str, run.journal.operations)))

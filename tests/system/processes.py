@@ -77,9 +77,9 @@ def serving(
 ) -> Iterator[Served]:
     """One `waitroom serve` with these rooms, on the embedded server in `folder` unless a URL is given.
 
-    `variables` are more of its environment.
+    `variables` are more of its environment; it gets a free port unless WAITROOM_PORT is among them.
     """
-    port = free_port()
+    port = int(variables.get("WAITROOM_PORT", 0)) or free_port()
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("WAITROOM_")},
         "WAITROOM_ROOMS": json.dumps(rooms),
