@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import struct
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 import orjson
@@ -39,3 +41,21 @@ def read_pass(text: str) -> Written:
         raise ValueError(f"not a pass: {len(parts)} parts instead of 3")
     claims: dict[str, Any] = orjson.loads(urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
     return Written(str(claims["sub"]), expires=float(claims["exp"]), offer=claims.get("offer") is True)
+
+
+def noted(document: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a visitor's document belongs into the history."""
+    if document.get("state") == "waiting":
+        written = read_ticket(document["ticket"]) if "ticket" in document else Written("", document.get("serial", 0))
+        as_of = datetime.fromisoformat(document["as_of"]).timestamp()
+        told = {"identity": written.identity, "serial": written.serial, "rank": document["rank"], "as_of": as_of}
+        return {"state": "waiting", **{name: value for name, value in told.items() if value}}
+    if document.get("state") == "admitted" and "pass" in document:
+        written = read_pass(document["pass"])
+        return {
+            "state": "admitted",
+            "identity": written.identity,
+            "expires": written.expires,
+            **({"offer": True} if written.offer else {}),
+        }
+    return {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -98,14 +98,18 @@ class Watch:
         found = []
         if 0 < capacity < self.most_inside:
             found.append(f"{self.most_inside} were inside, capacity is {capacity}")
-        least = float("inf")
-        for at, admitted in self.admissions if admit_per_second else ():
-            surplus = admitted - admit_per_second * at
-            least = min(least, surplus)
-            if surplus - least > 1 + LATENESS_SECONDS * admit_per_second:
-                found.append(f"{surplus - least:.1f} admitted beyond {admit_per_second:g} per second at {at:.3f}")
-                break
-        return found
+        return found + beyond_rate(self.admissions, admit_per_second)
+
+
+def beyond_rate(admissions: Iterable[tuple[float, int]], admit_per_second: float) -> list[str]:
+    """Where more were admitted than the rate allows. `admissions` as a Watch has them; 0 is no limit."""
+    least = float("inf")
+    for at, admitted in admissions if admit_per_second else ():
+        surplus = admitted - admit_per_second * at
+        least = min(least, surplus)
+        if surplus - least > 1 + LATENESS_SECONDS * admit_per_second:
+            return [f"{surplus - least:.1f} admitted beyond {admit_per_second:g} per second at {at:.3f}"]
+    return []
 
 
 @asynccontextmanager

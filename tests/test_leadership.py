@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 from redis.asyncio import Redis
 
 from tests import servers
@@ -289,3 +290,19 @@ async def test_an_outage_within_the_lease_keeps_the_term() -> None:
         await leader.hold()
     assert leader.term is None
     await store.close()
+
+
+async def test_a_leader_cut_off_says_that_it_leads_no_more(store: Store, nowhere: Store) -> None:
+    """Once its lease has run out out of reach of Redis the metric is 0: another may lead, and two would look wrong."""
+    hands = Hands()
+    claim = Leadership(store, lease_seconds=3, monotonic=hands)
+    assert await claim.hold() is not None
+    assert REGISTRY.get_sample_value("waitroom_leader") == 1
+    claim._store = nowhere
+    hands.now += 2
+    assert await claim.hold() is not None
+    assert REGISTRY.get_sample_value("waitroom_leader") == 1
+    hands.now += 2
+    with pytest.raises(Unavailable):
+        await claim.hold()
+    assert REGISTRY.get_sample_value("waitroom_leader") == 0

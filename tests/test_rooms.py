@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 
 import pytest
+from prometheus_client import REGISTRY
 from redis.asyncio import Redis
 
 from tests import servers
@@ -430,6 +431,7 @@ async def test_every_instance_hears_of_a_failover_that_lost_something(store: Sto
     await arrive(first)
     for rooms in (first, second):
         await rooms.refresh()
+    found_lost = REGISTRY.get_sample_value("waitroom_recovered_total", {"room": "shop"}) or 0.0
     # As on a replica that had not heard of the admission yet.
     await redis.delete(keys.room_key("shop", "active"))
     await redis.hset(keys.room_key("shop", "state"), "turn_serial", 0)
@@ -438,6 +440,8 @@ async def test_every_instance_hears_of_a_failover_that_lost_something(store: Sto
     assert (await store.admit("shop", term=1)).serials == ()  # held until all have had the time
     await second.refresh()
     assert await redis.zrange(keys.room_key("shop", "active"), 0, -1) == [inside.visitor]
+    # Operators hear of it too.
+    assert REGISTRY.get_sample_value("waitroom_recovered_total", {"room": "shop"}) == found_lost + 1
 
 
 async def test_a_longer_session_wins_over_a_shorter_memory(store: Store, redis: Redis) -> None:

@@ -452,3 +452,24 @@ async def test_waits_and_estimates_are_measured(store: Store) -> None:
     assert count("waitroom_eta_error_seconds_count") >= 1
     verdicts = count("waitroom_eta_within_total", within="yes") + count("waitroom_eta_within_total", within="no")
     assert verdicts == count("waitroom_eta_error_seconds_count")
+
+
+async def test_a_redis_that_takes_no_writes_is_said_to_hold_the_lead_back(
+    store: Store, redis: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It answers what is read, so nothing else says why nobody is admitted; once, and once when it is over."""
+    caplog.set_level("INFO", "waitroom.scheduler")
+    rooms = Rooms(store, {"shop": RoomSettings()})
+    await rooms.refresh()
+    scheduler = Scheduler(store, rooms, Leadership(store, lease_seconds=3), tick_seconds=0.1)
+    await redis.replicaof("127.0.0.1", "1")
+    try:
+        deadline = time.monotonic() + 30
+        while not caplog.messages and time.monotonic() < deadline:
+            await scheduler.tick()
+            await asyncio.sleep(0.05)
+        await scheduler.tick()
+    finally:
+        await redis.replicaof("NO", "ONE")
+    await scheduler.tick()
+    assert caplog.messages == ["nobody can lead: Redis refused: ReadOnlyError", "one can lead again"]

@@ -31,6 +31,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from waitroom.connections import Clients, Cluster, Single, Watched
 from waitroom.errors import SettingsError, Unavailable
+from waitroom.fitness import MEMORY_FAIL_PERCENT
 from waitroom.redis_url import Address, RedisUrl, masked, parse, shown
 
 #: Seconds within which one question must be answered, connecting included.
@@ -39,8 +40,6 @@ ANSWER_SECONDS = 2.0
 OLDEST_VERSION = (7, 0)
 #: Percent of memory in use above which an operator should act.
 MEMORY_WARN_PERCENT = 70.0
-#: Percent of memory in use above which a rush of visitors may not fit.
-MEMORY_FAIL_PERCENT = 80.0
 #: Milliseconds of median round trip above which visitors begin to feel it.
 LATENCY_WARN_MS = 50.0
 #: Milliseconds of median round trip above which deadlines are missed under load.

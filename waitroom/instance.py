@@ -11,6 +11,7 @@ from waitroom.challenge import ChallengeOffice
 from waitroom.clock import Clock
 from waitroom.connections import connect
 from waitroom.enqueue import EnqueueOffice
+from waitroom.fitness import Fitness
 from waitroom.passes import PassOffice
 from waitroom.rooms import Rooms
 from waitroom.settings import ServerSettings
@@ -37,6 +38,7 @@ class Instance:
     tickets: TicketOffice
     passes: PassOffice
     agreement: Agreement
+    fitness: Fitness
     streams: Streams
     proxies: Proxies
     disguise: Disguise
@@ -62,6 +64,7 @@ def assemble(settings: ServerSettings) -> Instance:
         TicketOffice(ring),
         PassOffice(ring),
         Agreement(store, ring),
+        Fitness(store),
         Streams(most=affordable(settings.max_streams), most_per_address=settings.max_streams_per_address),
         Proxies.parse(settings.trusted_proxies),
         Disguise(ring),

@@ -53,6 +53,7 @@ class Leadership:
             except Unavailable:
                 # In a cluster the lease may be out of reach while the rooms are not: it is good until its end.
                 if self.term is None:
+                    metrics.LEADER.set(0)
                     raise
                 return self.term
             self._take(outcome, term, asked_at=now)

@@ -66,7 +66,15 @@ OPEN_PASSES: Final = Counter(
 SKEW_SECONDS: Final = Gauge(
     "waitroom_clock_skew_seconds", "How far this machine's clock is ahead of Redis.", multiprocess_mode="livemax"
 )
-RECOVERED: Final = Counter("waitroom_recovered_total", "Rooms re-created after their data were lost.", ["room"])
+RECOVERED: Final = Counter(
+    "waitroom_recovered_total", "Times that a room's data, or the last moments of them, were found lost.", ["room"]
+)
+REDIS_UNFIT: Final = Gauge(
+    "waitroom_redis_unfit",
+    "1 while Redis is not fit to hold the queue, by fault.",
+    ["fault"],
+    multiprocess_mode="livemax",
+)
 
 
 @lru_cache(maxsize=1024)

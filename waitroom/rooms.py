@@ -315,6 +315,10 @@ class Rooms:
             await self._give_back(room, reading.version)
             reading = await room.read()
         elif reading.marks.turn_serial < known.turn_serial or reading.marks.last < known.last:
+            # One that was deleted and made anew on purpose has a new date before which no pass counts.
+            if reading.passes_after_us == room.reading.passes_after_us:
+                logger.error("room %s: the last moments of its data were lost; adding what is known here", room.name)
+                metrics.RECOVERED.labels(room.name).inc()
             await self._add_what_is_known(room)
         elif reading.lost_us != room.reading.lost_us:
             await room.put_back()

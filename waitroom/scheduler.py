@@ -39,6 +39,9 @@ _QUIET_SECONDS: Final = 1.0
 #: Rooms served at the same time.
 _ROOMS_AT_ONCE: Final = 8
 
+#: Seconds for which the lease must have been out of reach before it is worth a word.
+_SAID_AFTER_SECONDS: Final = 1.0
+
 #: Seconds between two notes of the eta at the tail.
 _NOTE_SECONDS: Final = 1.0
 
@@ -64,6 +67,7 @@ class Scheduler:
         #: How many waited when each room was last served.
         self._waiting: WeakKeyDictionary[Room, int] = WeakKeyDictionary()
         self._lease_fault = ""
+        self._failing_since = math.inf
 
     async def run(self) -> None:
         """Tick for ever."""
@@ -79,21 +83,34 @@ class Scheduler:
         """One round: hold the lease and, while it is held, serve every room."""
         try:
             term = await self._leadership.hold()
-        except Unavailable:
-            # Rooms.run says that Redis is down; the lease runs out by itself.
+        except Unavailable as error:
+            # Where nobody answers, Rooms.run says that Redis is down; one that takes no writes may be read from.
+            if self._rooms.reachable:
+                self._say(str(error), after_seconds=_SAID_AFTER_SECONDS)
             return
         except RoomBroken as error:
             metrics.TICK_FAILURES.labels("lease").inc()
-            if self._lease_fault != str(error):
-                logger.error("nobody can lead: %s", error)
-            self._lease_fault = str(error)
+            self._say(str(error))
             return
+        self._say("")
         if term is None:
             return
         with metrics.TICK_SECONDS.time():
             rooms = list(self._rooms)
             quiet = await self._quiet(rooms)
             await asyncio.gather(*(self._serve(room, term, quiet=room in quiet) for room in rooms))
+
+    def _say(self, fault: str, *, after_seconds: float = 0.0) -> None:
+        """Say once why no instance can have the lease, if that lasts, and when one can again."""
+        if not fault:
+            if self._lease_fault:
+                logger.info("one can lead again")
+            self._lease_fault, self._failing_since = "", math.inf
+            return
+        self._failing_since = min(self._failing_since, time.monotonic())
+        if not self._lease_fault and time.monotonic() - self._failing_since >= after_seconds:
+            logger.error("nobody can lead: %s", fault)
+            self._lease_fault = fault
 
     async def _quiet(self, rooms: Sequence[Room]) -> set[Room]:
         """The rooms in which nobody waits; a room of which that cannot be said is served like any other."""

@@ -79,7 +79,8 @@ class Work:
         self._leadership = Leadership(instance.store, lease_seconds=settings.lease_seconds)
         scheduler = Scheduler(instance.store, instance.rooms, self._leadership, tick_seconds=settings.tick_seconds)
         self._scheduling = asyncio.create_task(scheduler.run())
-        self._tasks = [asyncio.create_task(instance.rooms.run()), asyncio.create_task(instance.agreement.run())]
+        loops = (instance.rooms, instance.agreement, instance.fitness)
+        self._tasks = [asyncio.create_task(loop.run()) for loop in loops]
 
     def end_with(self, parent: int) -> None:
         """Stop this process when that one is gone."""

@@ -10,7 +10,6 @@ import random
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from itertools import count
 from typing import Any, ClassVar, Final
 
@@ -24,7 +23,7 @@ from locust.exception import StopUser
 
 from loadtest.history import Outcome, Recorder
 from loadtest.plan import Plan
-from loadtest.proofs import Written, read_pass, read_ticket
+from loadtest.proofs import noted
 from loadtest.visitors.jar import Jar
 
 #: Seconds of silence after which a visitor hangs up first: instances close idle connections after 75 s.
@@ -274,21 +273,3 @@ class Visitor(FastHttpUser):
 def _seconds(text: str | list[str] | None) -> float:
     """A Retry-After; a second where there is none."""
     return float(text) if isinstance(text, str) and text.isdigit() else 1.0
-
-
-def noted(document: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a visitor's document belongs into the history."""
-    if document.get("state") == "waiting":
-        written = read_ticket(document["ticket"]) if "ticket" in document else Written("", document.get("serial", 0))
-        as_of = datetime.fromisoformat(document["as_of"]).timestamp()
-        told = {"identity": written.identity, "serial": written.serial, "rank": document["rank"], "as_of": as_of}
-        return {"state": "waiting", **{name: value for name, value in told.items() if value}}
-    if document.get("state") == "admitted" and "pass" in document:
-        written = read_pass(document["pass"])
-        return {
-            "state": "admitted",
-            "identity": written.identity,
-            "expires": written.expires,
-            **({"offer": True} if written.offer else {}),
-        }
-    return {}

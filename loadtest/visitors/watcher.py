@@ -13,7 +13,8 @@ from geventhttpclient.response import HTTPSocketPoolResponse
 from locust.contrib.fasthttp import FAILURE_EXCEPTIONS
 
 from loadtest.history import EVENT
-from loadtest.visitors.visitor import Answer, Visitor, noted
+from loadtest.proofs import noted
+from loadtest.visitors.visitor import Answer, Visitor
 
 #: Seconds until a broken stream is opened again where the room has not said when: what browsers do by themselves.
 _RETRY_SECONDS: Final = 3.0

@@ -142,6 +142,7 @@ HEALTHY: Final = {
     'waitroom_tick_seconds_count{job="waitroom", instance="a"}': "0+150x{n}",
     'waitroom_eta_within_total{job="waitroom", instance="a", room="shop", within="yes"}': "0+24x{n}",
     'waitroom_eta_within_total{job="waitroom", instance="a", room="shop", within="no"}': "0+3x{n}",
+    'waitroom_redis_unfit{job="waitroom", instance="a", fault="memory"}': "0x{n}",
     # Counted once long ago: no reason to say it again.
     'waitroom_recovered_total{job="waitroom", instance="a", room="shop"}': "1x{n}",
     'waitroom_open_passes_total{job="waitroom", instance="a", room="shop"}': "7x{n}",
@@ -174,6 +175,14 @@ CASES: Final[dict[str, tuple[dict[str, str | None], set[str]]]] = {
     "a call failed now and then": (
         {f'waitroom_script_failures_total{{{_A}, script="enter", failure="Unavailable"}}': "0x116 1x{n}"},
         set(),
+    ),
+    "Redis is full": (
+        {f'waitroom_script_failures_total{{{_A}, script="enter", failure="Full"}}': "0x100 0+1x{n}"},
+        {"WaitroomRedisFull"},
+    ),
+    "Redis is not fit": (
+        {'waitroom_redis_unfit{job="waitroom", instance="b", fault="eviction"}': "0x100 1x{n}"},
+        {"WaitroomRedisUnfit"},
     ),
     "a room's data were lost for the first time": (
         {'waitroom_recovered_total{job="waitroom", instance="b", room="shop"}': "_x116 1x{n}"},

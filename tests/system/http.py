@@ -16,15 +16,25 @@ _PATIENCE: Final = 30.0
 class Browser:
     """One visitor's connection to one of several instances; moves on to the next when one dies.
 
-    `tries`: how often a request is sent at most (default: twice to each). `address`: the visitor's own.
+    `tries`: how often a request is sent at most (default: twice to each). `address`: the visitor's own. `patience`:
+    seconds that an answer may take. `retry_after` is what the last answer said of that, in seconds.
     """
 
-    def __init__(self, ports: list[int], *, tries: int | None = None, address: str | None = None) -> None:
+    def __init__(
+        self,
+        ports: list[int],
+        *,
+        tries: int | None = None,
+        address: str | None = None,
+        patience: float = _PATIENCE,
+    ) -> None:
         self._ports = ports
         self._tries = tries or len(ports) * 2
         self._from = (address, 0) if address else None
         self._stream: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        self._patience = patience
         self.cookies: dict[str, str] = {}
+        self.retry_after: float | None = None
 
     async def ask(self, method: str, path: str) -> tuple[int, dict[str, Any]]:
         """The status and JSON document of an answer; repeats the request at another instance when one is gone.
@@ -33,7 +43,7 @@ class Browser:
         """
         for _ in range(self._tries):
             try:
-                async with asyncio.timeout(_PATIENCE):
+                async with asyncio.timeout(self._patience):
                     return await self._exchange(method, path)
             except (OSError, asyncio.IncompleteReadError):
                 await self.close()
@@ -53,11 +63,13 @@ class Browser:
         return int(head[0].split()[1]), orjson.loads(body) if body.startswith(b"{") else {}
 
     def _read_headers(self, lines: list[str]) -> int:
-        length = 0
+        length, self.retry_after = 0, None
         for line in lines:
             name, _, value = line.partition(":")
             if name.lower() == "content-length":
                 length = int(value)
+            elif name.lower() == "retry-after":
+                self.retry_after = float(value)
             elif name.lower() == "set-cookie":
                 cookie, _, attributes = value.strip().partition(";")
                 key, _, text = cookie.partition("=")

@@ -157,11 +157,14 @@ class Follower:
     room: str
     ports: list[int]
     login: dict[str, Any] = field(default_factory=dict)
+    pause_seconds: float = 0.01
     looks: int = 0
     most_inside: int = 0
     faults: list[str] = field(default_factory=list)
     #: When so many had been offered a place, as each look saw it.
     admissions: list[tuple[float, int]] = field(default_factory=list)
+    #: The same on the clock of Redis.
+    on_its_clock: list[tuple[float, int]] = field(default_factory=list)
     _head: dict[str, int] = field(default_factory=dict)
     _turn: int = 0
 
@@ -174,7 +177,7 @@ class Follower:
                     if (await redis.info("replication"))["role"] == "master":
                         while True:
                             await self.look(redis)
-                            await asyncio.sleep(0.01)
+                            await asyncio.sleep(self.pause_seconds)
                 except RedisError:
                     pass
             self.ports = [*self.ports[1:], port]
@@ -187,15 +190,19 @@ class Follower:
         async with redis.pipeline(transaction=True) as together:
             together.zrange(names["wait"], 0, _HEAD, withscores=True)
             together.zcard(names["wait"])
-            together.zrange(names["active"], 0, -1)
+            together.zrange(names["active"], 0, -1, withscores=True)
             together.hgetall(names["state"])
             together.zinter([names["wait"], names["active"]])
-            head, waiting, inside, state, both = await together.execute()
+            together.time()
+            head, waiting, inside, state, both, (seconds, micros) = await together.execute()
         if not state:
             return
         self.looks += 1
-        self.most_inside = max(self.most_inside, len(inside))
+        now = seconds + micros / 1_000_000
+        # Those whose time is up count no more, though they may not be swept yet.
+        self.most_inside = max(self.most_inside, sum(expires > now * 1_000_000 for _, expires in inside))
         self.admissions.append((asked, int(state.get("admitted", 0))))
+        self.on_its_clock.append((now, int(state.get("admitted", 0))))
         self._hold_order({visitor: int(serial) for visitor, serial in head}, state)
         if both:
             self.faults.append(f"room {self.room}: waiting and inside at once: {both}")

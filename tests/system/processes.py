@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ class Served:
 
     port: int
     process: subprocess.Popen[bytes]
+    log: Path
 
     def kill(self) -> None:
         """End it by SIGKILL."""
@@ -44,6 +46,14 @@ class Served:
         """The body of a GET."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=DEADLINE_SECONDS) as answer:
             return str(answer.read().decode())
+
+    def reasons(self) -> str:
+        """Why it is not ready, as it says; empty where it is."""
+        try:
+            self.get("/readyz")
+        except urllib.error.HTTPError as error:
+            return str(json.load(error)["detail"])
+        return ""
 
     def is_leader(self) -> bool:
         """Whether its scheduler acts."""
@@ -67,9 +77,9 @@ def serving(
 ) -> Iterator[Served]:
     """One `waitroom serve` with these rooms, on the embedded server in `folder` unless a URL is given.
 
-    `variables` are more of its environment.
+    `variables` are more of its environment; it gets a free port unless WAITROOM_PORT is among them.
     """
-    port = free_port()
+    port = int(variables.get("WAITROOM_PORT", 0)) or free_port()
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("WAITROOM_")},
         "WAITROOM_ROOMS": json.dumps(rooms),
@@ -81,7 +91,8 @@ def serving(
     }
     program = [command] if command else [sys.executable, "-m", "waitroom"]
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / f"serve-{port}.log").open("wb") as log:
+    path = folder / f"serve-{port}.log"
+    with path.open("wb") as log:
         process = subprocess.Popen(
             [*program, "serve", "--port", str(port), "--data-dir", str(folder / "data")],
             env=environment,
@@ -89,16 +100,16 @@ def serving(
             stderr=log,
             cwd=folder,
         )
-    served = Served(port, process)
+    served = Served(port, process, path)
     try:
-        _await_ready(served, folder / f"serve-{port}.log")
+        _await_ready(served)
         yield served
     finally:
         if process.poll() is None:
             served.stop()
 
 
-def _await_ready(served: Served, log: Path) -> None:
+def _await_ready(served: Served) -> None:
     deadline = time.monotonic() + DEADLINE_SECONDS
     while True:
         try:
@@ -106,5 +117,5 @@ def _await_ready(served: Served, log: Path) -> None:
             return
         except OSError as error:
             if served.process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"serve is not ready: {error}\n{log.read_text()}") from None
+                raise RuntimeError(f"serve is not ready: {error}\n{served.log.read_text()}") from None
             time.sleep(0.05)

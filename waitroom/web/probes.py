@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 from starlette.types import Receive, Scope, Send
 
 from waitroom.errors import Unavailable
+from waitroom.fitness import faults_of
 from waitroom.instance import Instance
 from waitroom.room import Room
 from waitroom.rooms import Rooms
@@ -120,8 +121,6 @@ class Ready:
         if not self._rooms.reachable:
             reasons.append("the rooms have not been read yet")
         for info in primaries:
-            if info.get("role") != "master":
-                reasons.append(f"Redis is a {info.get('role')}, not a master")
-            if info.get("maxmemory_policy") != "noeviction":
-                reasons.append(f"Redis evicts ({info.get('maxmemory_policy')}); set maxmemory-policy noeviction")
+            # With a full disk or memory nobody new gets in, but those inside are served: no reason to go away.
+            reasons += [fault for kind, fault in faults_of(info).items() if kind in ("role", "eviction")]
         return reasons

@@ -1,0 +1,268 @@
+"""Where faults happen: a Redis with an append-only file, a line to it, instances, and a crowd that lives through it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from loadtest.rules import Rules
+from tests import topology
+from tests.faults.crowd import Forger, Guest, Journal, Prober, ended
+from tests.faults.proxy import Proxy, proxying
+from tests.faults.scrape import Scraper
+from tests.servers import any_binary
+from tests.system.outage import Follower, following, until
+from tests.system.processes import Served, serving
+from tests.topology import Node, free_ports
+
+#: Whether faults last as long as they do for operators: `make failures`.
+LONG: Final = os.environ.get("WAITROOM_FAULTS") == "long"
+
+
+def lasting(short: float, long: float) -> float:
+    """How long a fault lasts, in seconds: short within the suite, long for the table."""
+    return long if LONG else short
+
+
+#: The room: brisk, and every limit is in force.
+ROOM: Final[dict[str, Any]] = {
+    "capacity": 6,
+    "admit_per_second": 20,
+    "session_seconds": 300,
+    "claim_seconds": lasting(3, 6),
+    "abandon_seconds": 9,
+    "ticket_seconds": 600,
+}
+
+#: What the instances are told beside the rooms.
+_VARIABLES: Final = {
+    "WAITROOM_REDIS_TIMEOUT_SECONDS": "0.4",
+    "WAITROOM_LEASE_SECONDS": "1",
+    "WAITROOM_TICK_SECONDS": "0.1",
+}
+
+_SERVER: Final = (
+    *("--bind", "127.0.0.1"),
+    *("--save", ""),
+    *("--appendonly", "yes"),
+    *("--appendfsync", "everysec"),
+    *("--daemonize", "no"),
+    *("--maxmemory-policy", "noeviction"),
+    # Seen by nobody, and it would write to the disk that one test fills.
+    *("--auto-aof-rewrite-percentage", "0"),
+)
+
+#: Seconds that a run may take, faults and recovery included.
+DEADLINE_SECONDS: Final = 120.0
+
+
+@asynccontextmanager
+async def redis_server(folder: Path, *settings: str, started_by: tuple[str, ...] = ()) -> AsyncIterator[Node]:
+    """A server with an append-only file in that folder; it can be killed, frozen, and started again.
+
+    `started_by` is the command that starts it, if it is not the program alone.
+    """
+    (port,) = free_ports(1)
+    program, *words = started_by or (str(any_binary()),)
+    node = Node(port, Path(program), (*words, "--port", str(port), *_SERVER, *settings), folder=str(folder))
+    await asyncio.to_thread(node.start)
+    try:
+        yield node
+    finally:
+        await asyncio.to_thread(node.kill)
+
+
+@dataclass
+class Crew:
+    """The instances: where they are, and how they are started."""
+
+    redis_url: str
+    rooms: dict[str, Any]
+    variables: list[dict[str, str]]
+    group: Path | None = None
+    served: list[Served] = field(default_factory=list)
+    _stack: ExitStack = field(default_factory=ExitStack)
+
+    async def start(self) -> None:
+        """Start them all at once, in threads: the line to their Redis runs here."""
+        starting = (asyncio.to_thread(self._start, number) for number in range(len(self.variables)))
+        self.served = list(await asyncio.gather(*starting))
+
+    async def start_again(self, number: int, **variables: str) -> None:
+        """Start one that has ended again at its port; `variables` change its environment from now on."""
+        self.variables[number] |= {"WAITROOM_PORT": str(self.served[number].port), **variables}
+        self.served[number] = await asyncio.to_thread(self._start, number)
+
+    async def stop(self) -> None:
+        """End them all."""
+        await asyncio.to_thread(self._stack.close)
+
+    def _start(self, number: int) -> Served:
+        folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="wr-")))
+        command = self._command(folder) if self.group is not None and number == 0 else ""
+        chosen = {**_VARIABLES, **self.variables[number]}
+        starting = serving(folder, rooms=self.rooms, redis_url=self.redis_url, command=command, **chosen)
+        return self._stack.enter_context(starting)
+
+    def _command(self, folder: Path) -> str:
+        """A program that serves within the control group."""
+        script = folder / "serve"
+        lines = ("#!/bin/sh", f"echo $$ >{self.group}/cgroup.procs", f'exec {sys.executable} -m waitroom "$@"')
+        script.write_text("\n".join(lines) + "\n")
+        script.chmod(0o700)
+        return str(script)
+
+
+@dataclass
+class Stage:
+    """All that a fault can be done to."""
+
+    folder: Path
+    node: Node
+    line: Proxy
+    crew: Crew
+    watch: Follower
+    scraper: Scraper
+    room: dict[str, Any]
+    replica: Node | None = None
+    journal: Journal = field(default_factory=Journal)
+    #: The cookies of somebody who has a place.
+    cookie: str = ""
+    #: When the leader was lost, on the monotonic clock.
+    lost_at: float = 0.0
+
+    @property
+    def instances(self) -> list[Served]:
+        """The instances that were started last."""
+        return self.crew.served
+
+    @property
+    def rules(self) -> Rules:
+        """What the visitors are promised."""
+        return Rules(**{name: self.room[name] for name in Rules.__dataclass_fields__ if name in self.room})
+
+    async def leader(self) -> Served:
+        """The instance whose scheduler acts; waits until there is one."""
+        while True:
+            for served in self.instances:
+                if served.process.poll() is None and await asyncio.to_thread(served.is_leader):
+                    return served
+            await asyncio.sleep(0.05)
+
+    def logged(self, text: str) -> bool:
+        """Whether an instance has logged that."""
+        return any(text in served.log.read_text(errors="replace") for served in self.instances)
+
+
+@asynccontextmanager
+async def staged(
+    folder: Path,
+    *,
+    instances: int = 2,
+    settings: tuple[str, ...] = (),
+    started_by: tuple[str, ...] = (),
+    room: Mapping[str, Any] | None = None,
+    replica: bool = False,
+    group: Path | None = None,
+    each: Sequence[Mapping[str, str]] = (),
+    **variables: str,
+) -> AsyncIterator[Stage]:
+    """A Redis, the line, and instances at the end of it, all with one room, `shop`; with `replica` Redis has one.
+
+    `variables` are the instances' environment, `each` is more of every single one's; the first runs in the control
+    group.
+    """
+    made = {**ROOM, **(room or {})}
+    async with AsyncExitStack() as stack:
+        (folder / "redis").mkdir(exist_ok=True)
+        node = await stack.enter_async_context(redis_server(folder / "redis", *settings, started_by=started_by))
+        follower = await stack.enter_async_context(_replica(folder, node)) if replica else None
+        line = await stack.enter_async_context(proxying(node.port))
+        own = [{**variables, **more} for more in each or [{}] * instances]
+        crew = Crew(line.url, {"shop": made}, own, group)
+        stack.push_async_callback(crew.stop)
+        await crew.start()
+        watch = Follower("shop", [each.port for each in (node, follower) if each], pause_seconds=0.02)
+        scraper = Scraper({chr(ord("a") + number): one.port for number, one in enumerate(crew.served)})
+        await stack.enter_async_context(following(watch))
+        await stack.enter_async_context(scraper.running())
+        yield Stage(folder, node, line, crew, watch, scraper, made, follower)
+
+
+@asynccontextmanager
+async def _replica(folder: Path, node: Node) -> AsyncIterator[Node]:
+    (folder / "replica").mkdir()
+    settings = ("--replicaof", f"127.0.0.1 {node.port}", "--repl-diskless-sync-delay", "0")
+    async with redis_server(folder / "replica", *settings) as made:
+        await asyncio.to_thread(
+            topology.until, lambda: made.ask("INFO", "replication")["master_link_status"] == "up", "the replica"
+        )
+        yield made
+
+
+@dataclass
+class Run:
+    """What a crowd has lived through. `began` and `lifted` are when the fault came and went, on both clocks."""
+
+    stage: Stage
+    guests: list[Guest] = field(default_factory=list)
+    began: float = 0.0
+    lifted: float = 0.0
+    lifted_monotonic: float = 0.0
+    began_monotonic: float = 0.0
+
+    @property
+    def journal(self) -> Journal:
+        """What the visitors asked and were told."""
+        return self.stage.journal
+
+    @property
+    def told_to_wait(self) -> int:
+        """Answers 503."""
+        return sum(guest.told_to_wait for guest in self.guests)
+
+
+#: A fault: it is there for the length of the block.
+Fault = Callable[[Stage], AbstractAsyncContextManager[Any]]
+
+
+async def live_through(stage: Stage, fault: Fault, *, size: int = 24, seconds: float = 1.5) -> Run:
+    """A crowd of which a part enters before the fault, a part during it and a part after it; all get in and leave.
+
+    The fault lasts at least so many seconds, and until those have entered who could.
+    """
+    run = Run(stage)
+    ports = [served.port for served in stage.instances]
+
+    def guest(kind: type[Guest], number: int) -> Guest:
+        made = kind(f"{kind.habit}-{number}", ports, "shop", run.journal, seed=number)
+        run.guests.append(made)
+        return made
+
+    early, during, late = ([guest(Guest, number) for number in range(start, size, 3)] for start in range(3))
+    others = [guest(Prober, size), guest(Forger, size + 1), guest(Forger, size + 2)]
+    async with asyncio.timeout(DEADLINE_SECONDS), asyncio.TaskGroup() as visits:
+        prober = [asyncio.create_task(others[0].visit())]
+        visits_of = [visits.create_task(each.visit()) for each in early]
+        await asyncio.gather(*(each.entered.wait() for each in (*early, others[0])))
+        forgers = [asyncio.create_task(each.visit()) for each in others[1:]]
+        await until(lambda: sum(each.inside for each in early) >= 2)
+        stage.cookie = "; ".join(f"{name}={value}" for name, value in others[0].browser.cookies.items())
+        run.began, run.began_monotonic = run.journal.now(), time.monotonic()
+        async with fault(stage):
+            visits_of += [visits.create_task(each.visit()) for each in during]
+            await asyncio.sleep(seconds)
+        run.lifted, run.lifted_monotonic = run.journal.now(), time.monotonic()
+        visits_of += [visits.create_task(each.visit()) for each in late]
+        await asyncio.wait(visits_of)
+        await until(lambda: run.journal.good("enter", since=run.lifted) < float("inf"))
+        await ended([*prober, *forgers], others)
+    return run

@@ -1,0 +1,75 @@
+"""Clocks are wrong: that of Redis jumps while it runs, those of the instances are an hour off."""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.faults.scene import Stage, lasting, live_through, staged
+from tests.faults.verdict import judged
+from tests.servers import binary, missing
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
+
+
+def faketime() -> str:
+    """The library that shifts a process's clock."""
+    found = [*Path("/usr/lib").glob(f"{platform.machine()}-*/faketime/libfaketime.so.1")]
+    return str(found[0]) if found else missing("libfaketime (Debian: faketime)")
+
+
+def shift(stage: Stage, seconds: int) -> None:
+    """Set the clock of Redis so far from the true time."""
+    (stage.folder / "shift").write_text(f"{seconds:+d}\n")
+
+
+@asynccontextmanager
+async def jumps(stage: Stage) -> AsyncIterator[None]:
+    """The clock of Redis goes a minute ahead, then an hour back."""
+    for seconds in (60, -3600):
+        await asyncio.to_thread(shift, stage, seconds)
+        assert abs(stage.node.ask("TIME")[0] - stage.journal.now() - seconds) < 30
+        await asyncio.sleep(lasting(5, 15))
+    yield
+    await asyncio.to_thread(shift, stage, 0)
+
+
+async def test_a_jumping_redis_clock_lets_nobody_in_too_early(tmp_path: Path) -> None:
+    """F17: who fell silent by the jump is back by the ticket; nobody is admitted twice or past a limit."""
+    library = await asyncio.to_thread(faketime)
+    program = binary("valkey") or missing("valkey-server")  # Debian's redis-server does not start under libfaketime
+    await asyncio.to_thread((tmp_path / "shift").write_text, "+0\n")
+    started = (
+        "/usr/bin/env",
+        f"LD_PRELOAD={library}",
+        f"FAKETIME_TIMESTAMP_FILE={tmp_path}/shift",
+        "FAKETIME_NO_CACHE=1",
+        "DONT_FAKE_MONOTONIC=1",
+        str(program),
+    )
+    async with staged(tmp_path, started_by=started) as stage:
+        run = await live_through(stage, jumps, seconds=0)
+    judged(run, "F17", "the clock of Redis jumps +60 s, then -1 h", alerts=["WaitroomClockSkew"])
+
+
+@asynccontextmanager
+async def nothing(_stage: Stage) -> AsyncIterator[None]:
+    """The fault was there from the beginning."""
+    yield
+
+
+async def test_instances_an_hour_off_go_by_redis_time(tmp_path: Path) -> None:
+    """F18: one instance an hour ahead, one an hour behind: visitors move between them and notice nothing."""
+    library = await asyncio.to_thread(faketime)
+    skewed = [{"LD_PRELOAD": library, "FAKETIME": f"{hours:+d}h", "DONT_FAKE_MONOTONIC": "1"} for hours in (1, -1)]
+    async with staged(tmp_path, each=skewed) as stage:
+        run = await live_through(stage, nothing, seconds=lasting(5, 15))
+        skews = [stage.scraper.last("waitroom_clock_skew_seconds", name) for name in "ab"]
+    judged(run, "F18", "instances an hour ahead and an hour behind", alerts=["WaitroomClockSkew"])
+    assert [round(skew / 3600) for skew in skews] == [1, -1]
+    assert run.told_to_wait == 0

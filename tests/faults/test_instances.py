@@ -1,0 +1,252 @@
+"""Instances die, hang, run out of memory, are told to change their keys; and operators change the room meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import socket
+import struct
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
+from urllib.error import HTTPError
+
+import pytest
+
+from tests.faults.scene import Stage, lasting, live_through, staged
+from tests.faults.verdict import judged
+from tests.servers import missing
+from tests.system.outage import until
+from tests.system.processes import KEYS, Served
+from waitroom import keys
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
+
+#: Seconds within which another leads, for the stage's lease and tick, and what a busy machine may add.
+_SUCCESSION_SECONDS: Final = 1.0 + 2 * 0.1
+_SLACK_SECONDS: Final = 5.0
+
+#: Seconds for which the alert on a dead instance has to see it dead, here.
+_NOTICED_SECONDS: Final = 4.0
+
+
+@asynccontextmanager
+async def leader_killed(stage: Stage) -> AsyncIterator[None]:
+    """SIGKILL, in the middle of its work."""
+    leader = await stage.leader()
+    stage.lost_at = time.monotonic()
+    await asyncio.to_thread(leader.kill)
+    yield
+
+
+async def test_a_killed_leader_is_succeeded(tmp_path: Path) -> None:
+    """F14: another admits within the lease and two ticks."""
+    async with staged(tmp_path) as stage:
+        run = await live_through(stage, leader_killed, size=48, seconds=_NOTICED_SECONDS)
+        resumed = stage.watch.resumed_after(stage.lost_at)
+    judged(run, "F14", "the leader gets SIGKILL", alerts=["WaitroomInstanceDown"], lost_at=stage.lost_at)
+    assert resumed < _SUCCESSION_SECONDS + _SLACK_SECONDS
+
+
+@asynccontextmanager
+async def leader_frozen(stage: Stage) -> AsyncIterator[None]:
+    """It stands still for twice its lease, and goes on as if nothing had happened."""
+    leader = await stage.leader()
+    leader.process.send_signal(signal.SIGSTOP)
+    stage.lost_at = time.monotonic()
+    try:
+        yield
+    finally:
+        leader.process.send_signal(signal.SIGCONT)
+
+
+async def test_a_leader_that_stood_still_has_no_effect(tmp_path: Path) -> None:
+    """F15: another leads meanwhile; the old term admits nobody (the limits and the order hold to the instant)."""
+    async with staged(tmp_path) as stage:
+        run = await live_through(stage, leader_frozen, size=48, seconds=_NOTICED_SECONDS)
+        resumed = stage.watch.resumed_after(stage.lost_at)
+    how = f"the leader frozen for {_NOTICED_SECONDS:g} s, four leases"
+    judged(run, "F15", how, alerts=["WaitroomInstanceDown"], lost_at=stage.lost_at)
+    assert resumed < _SUCCESSION_SECONDS + _SLACK_SECONDS
+
+
+@asynccontextmanager
+async def lease_lost(stage: Stage) -> AsyncIterator[None]:
+    """The lease is taken away fifty times a second, so that every instance takes itself for the leader."""
+    leading = []
+    for _ in range(round(lasting(100, 500))):
+        stage.node.ask("DEL", keys.LEASE)
+        leading.append(sum(stage.scraper.last("waitroom_leader", name) for name in "abc"))
+        await asyncio.sleep(0.02)
+    assert max(leading) > 1
+    yield
+
+
+async def test_three_leaders_keep_every_limit(tmp_path: Path) -> None:
+    """F16: capacity, rate and order do not hang on the lease."""
+    async with staged(tmp_path, instances=3) as stage:
+        run = await live_through(stage, lease_lost, seconds=0)
+    judged(run, "F16", "three instances lead at once")
+
+
+@asynccontextmanager
+async def rude_clients(stage: Stage) -> AsyncIterator[None]:
+    """Clients that reset the connection at any moment of their request, two hundred times."""
+    chance, cookie = random.Random(19), stage.cookie
+    for _ in range(round(lasting(200, 1000))):
+        with suppress(OSError):
+            _, writer = await asyncio.open_connection("127.0.0.1", chance.choice(stage.instances).port)
+            writer.write(f"GET /v1/rooms/shop/status HTTP/1.1\r\nHost: test\r\nCookie: {cookie}\r\n\r\n".encode())
+            await asyncio.sleep(chance.uniform(0, 0.01))
+            raw = writer.get_extra_info("socket")
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            writer.transport.abort()
+    yield
+
+
+async def test_clients_that_go_away_harm_nobody(tmp_path: Path) -> None:
+    """F19: whatever was under way when they went, nobody gets another's answer."""
+    async with staged(tmp_path) as stage:
+        run = await live_through(stage, rude_clients, seconds=0)
+        ready = [await asyncio.to_thread(served.reasons) for served in stage.instances]
+    judged(run, "F19", "clients reset at any moment of a request")
+    assert ready == ["", ""]
+    assert run.told_to_wait == 0
+
+
+@asynccontextmanager
+async def all_dead(stage: Stage) -> AsyncIterator[None]:
+    """Every instance gets SIGKILL; later all are started again."""
+    for served in stage.instances:
+        await asyncio.to_thread(served.kill)
+    yield
+    await asyncio.gather(*(stage.crew.start_again(number) for number in range(len(stage.instances))))
+
+
+async def test_without_instances_nobody_gets_past(tmp_path: Path) -> None:
+    """F28: no answer from anybody; started again, they go on where they were."""
+    async with staged(tmp_path) as stage:
+        run = await live_through(stage, all_dead, seconds=lasting(3, 20))
+    judged(run, "F28", "all instances killed, started again", alerts=["WaitroomNobodyAnswers", "WaitroomInstanceDown"])
+
+
+_NEW_KEY: Final = "k2:ZYXWVUTSRQPONMLKJIHGFEDCBAzyxwvutsrqponmlk"
+
+
+@asynccontextmanager
+async def keys_rotated(stage: Stage) -> AsyncIterator[None]:
+    """The new key is added behind the old one everywhere, then put first, one instance after another."""
+    for signing in (f"{KEYS},{_NEW_KEY}", f"{_NEW_KEY},{KEYS}"):
+        for number in range(len(stage.instances)):
+            await asyncio.to_thread(stage.instances[number].stop)
+            await stage.crew.start_again(number, WAITROOM_SIGNING_KEYS=signing)
+    yield
+
+
+async def test_keys_rotate_under_visitors(tmp_path: Path) -> None:
+    """F33: tickets and passes of either key are good throughout; nobody is lost and no forger gets in."""
+    async with staged(tmp_path) as stage:
+        run = await live_through(stage, keys_rotated, size=48, seconds=0)
+    judged(run, "F33", "signing keys rotated by a rolling restart")
+
+
+@asynccontextmanager
+async def fickle(stage: Stage) -> AsyncIterator[None]:
+    """Operators change capacity and rate, pause, resume, make and delete another room, at every instance at once."""
+    chance = random.Random(34)
+
+    async def change(served: Served) -> None:
+        for _ in range(round(lasting(15, 100))):
+            capacity, rate = chance.randint(1, stage.room["capacity"]), chance.choice([5, 10, 20])
+            for method, path, document in (
+                ("PATCH", "/admin/rooms/shop", {"capacity": capacity, "admit_per_second": rate}),
+                ("POST", "/admin/rooms/shop/pause", {}),
+                ("PUT", "/admin/rooms/other", {"capacity": 1}),
+                ("POST", "/admin/rooms/shop/resume", {}),
+                ("DELETE", "/admin/rooms/other", {}),
+            ):
+                await asyncio.to_thread(commanded, served, method, path, document)
+
+    await asyncio.gather(*(change(served) for served in stage.instances))
+    document = {"capacity": stage.room["capacity"], "admit_per_second": stage.room["admit_per_second"]}
+    await asyncio.to_thread(stage.instances[0].command, "PATCH", "/admin/rooms/shop", document)
+    await asyncio.to_thread(commanded, stage.instances[0], "DELETE", "/admin/rooms/other", {})
+    yield
+
+
+def commanded(served: Served, method: str, path: str, document: dict[str, Any]) -> None:
+    """An operator's call, which another may have overtaken."""
+    try:
+        served.command(method, path, document)
+    except HTTPError as error:
+        if error.code not in (404, 409, 412, 503):
+            raise
+
+
+async def test_operators_in_a_hurry_break_no_limit(tmp_path: Path) -> None:
+    """F34: capacity is kept through every change; a deleted room leaves no key and its gate is shut."""
+    async with staged(tmp_path, WAITROOM_REDIS_TIMEOUT_SECONDS="5") as stage:
+        run = await live_through(stage, fickle, seconds=0)
+        left = [key for key in keys.room_keys("other") if stage.node.ask("EXISTS", key)]
+        with pytest.raises(HTTPError, match="403"):
+            await asyncio.to_thread(stage.instances[0].get, "/gate/other")
+    judged(run, "F34", "operators change and delete rooms at every instance at once")
+    assert left == []
+
+
+_GROUPS: Final = (Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup"))
+
+#: What makes the kernel look for somebody to kill: it takes more than is left, and is smaller than an instance.
+_HUNGRY: Final = "import os, sys; open(sys.argv[1], 'w').write(str(os.getpid())); b = bytearray(64_000_000)"
+
+
+def memory_group() -> Path | None:
+    """A new control group for memory, if this user may make one."""
+    for root in _GROUPS:
+        group = root / f"waitroom-test-{os.getpid()}"
+        with suppress(OSError):
+            group.mkdir()
+            if (group / "memory.limit_in_bytes").exists() or (group / "memory.max").exists():
+                return group
+            group.rmdir()
+    return None
+
+
+@asynccontextmanager
+async def starved(stage: Stage) -> AsyncIterator[None]:
+    """An instance's control group has no memory left, and the kernel kills the largest in it."""
+    group = stage.crew.group
+    assert group is not None
+    victim = next(each for each in stage.instances if str(each.process.pid) in (group / "cgroup.procs").read_text())
+    limit, usage = (
+        (group / "memory.max", group / "memory.current")
+        if (group / "memory.max").exists()
+        else (group / "memory.limit_in_bytes", group / "memory.usage_in_bytes")
+    )
+    limit.write_text(str(int(usage.read_text()) + 4_000_000))
+    command = [sys.executable, "-c", _HUNGRY, str(group / "cgroup.procs")]
+    hungry = await asyncio.create_subprocess_exec(*command)
+    try:
+        await until(lambda: victim.process.poll() is not None)
+    finally:
+        with suppress(ProcessLookupError):
+            hungry.kill()
+        await hungry.wait()
+    assert victim.process.returncode == -signal.SIGKILL
+    yield
+
+
+async def test_an_instance_out_of_memory_is_like_a_dead_one(tmp_path: Path) -> None:
+    """F36: the kernel kills it; the others carry on."""
+    group = await asyncio.to_thread(memory_group) or missing("the right to make a control group for memory (root)")
+    try:
+        async with staged(tmp_path, group=group) as stage:
+            run = await live_through(stage, starved, seconds=_NOTICED_SECONDS)
+        judged(run, "F36", "the kernel kills an instance for its memory", alerts=["WaitroomInstanceDown"])
+    finally:
+        await asyncio.to_thread(group.rmdir)
