@@ -36,13 +36,13 @@ class Proxy:
     """The line. To be used from the event loop that made it.
 
     `did` counts: `connections`, `requests` and `replies` that got through or were about to, and what was done to them,
-    by mode. `delay_seconds` are the least and the most that `slow` waits.
+    by mode. `delay_seconds` are the least and the most that `slow` waits. `target` is where new connections lead to.
     """
 
     def __init__(self, target: int | str, *, seed: int = 1) -> None:
         self.did: Counter[str] = Counter()
         self.delay_seconds = (0.05, 0.5)
-        self._target = target
+        self.target = target
         self._chance = random.Random(seed)
         self._mode: Mode = "open"
         self._once: tuple[Mode, bytes] | None = None
@@ -136,9 +136,9 @@ class Proxy:
             writer.close()
 
     async def _reach(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        if isinstance(self._target, int):
-            return await asyncio.open_connection("127.0.0.1", self._target)
-        return await asyncio.open_unix_connection(self._target)
+        if isinstance(self.target, int):
+            return await asyncio.open_connection("127.0.0.1", self.target)
+        return await asyncio.open_unix_connection(self.target)
 
     async def passable(self, *closed: Mode) -> None:
         """Wait while the mode is one of those."""
