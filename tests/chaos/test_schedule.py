@@ -7,7 +7,7 @@ from collections import Counter
 from itertools import combinations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadtest.chaos.hands import HANDS
@@ -24,9 +24,10 @@ from loadtest.chaos.schedule import (
 from loadtest.run import ROOT
 
 SEEDS = st.integers(min_value=0, max_value=2**63)
-SECONDS = st.floats(min_value=SHORTEST_SECONDS, max_value=1000)
+SECONDS = st.floats(min_value=SHORTEST_SECONDS, max_value=600)
 
 
+@settings(deadline=None)  # how long it takes says nothing on a busy machine
 @given(SEEDS, SECONDS)
 def test_the_same_seed_gives_the_same_schedule(seed: int, seconds: float) -> None:
     """Whatever else was drawn before; and it is told the same."""
@@ -36,6 +37,7 @@ def test_the_same_seed_gives_the_same_schedule(seed: int, seconds: float) -> Non
     assert told(draw(seed, seconds)) == told(first)
 
 
+@settings(deadline=None)  # how long it takes says nothing on a busy machine
 @given(SEEDS, SECONDS)
 def test_every_fault_is_within_the_run_and_over_before_its_end(seed: int, seconds: float) -> None:
     """Quiet at the beginning and at the end; in order; each as long as its kind has it at most."""
@@ -50,6 +52,7 @@ def test_every_fault_is_within_the_run_and_over_before_its_end(seed: int, second
         assert kind.value is None or kind.value[0] - 0.01 <= fault.value <= kind.value[1]
 
 
+@settings(deadline=None)  # how long it takes says nothing on a busy machine
 @given(SEEDS, SECONDS)
 def test_what_strikes_the_same_thing_never_overlaps(seed: int, seconds: float) -> None:
     """A lane has one fault at a time."""
