@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import count
+from itertools import chain, count, repeat
 from typing import Any, Final
 
 from hypothesis import strategies as st
@@ -15,7 +15,7 @@ from tests.lua.paper import SETS, Use
 from tests.lua.paper_house import PaperLease, PaperRoom, texts_of
 from tests.lua.witness import Witness, state_of
 from waitroom import keys
-from waitroom.model import Counts, Marks, Ticket, Visitor
+from waitroom.model import Arrival, Counts, Marks, Ticket, Visitor
 
 #: Chosen so that every kind of end can come first.
 SETTINGS: Final = st.fixed_dictionaries(
@@ -28,12 +28,26 @@ SETTINGS: Final = st.fixed_dictionaries(
         "ticket_seconds": st.sampled_from([60.0, 40.0, 100.0, 40.0]),
         "sliding": st.booleans(),
         "max_waiting": st.sampled_from([50, 50, 4]),
+        "places_per_address": st.sampled_from([0, 3, 1]),
+        "places_per_network": st.sampled_from([0, 4]),
         "state": st.sampled_from([*["open"] * 6, "paused", "closed", "bypass"]),
     }
 )
 #: How many visitors ago somebody came, and whether the newest or the first ticket is brought.
 PICKS: Final = st.lists(st.tuples(st.integers(0, 11), st.sampled_from([-1, -1, -1, 0])), min_size=1, max_size=5)
 Picks = list[tuple[int, int]]
+
+#: Who comes to a guard: a customer, or 0 for somebody unknown; in front or not; of which address and network.
+COMERS: Final = st.lists(
+    st.tuples(
+        st.integers(0, 4),
+        st.sampled_from([False, False, True]),
+        st.sampled_from(["", "a1", "a2"]),
+        st.sampled_from(["", "n1"]),
+    ),
+    min_size=1,
+    max_size=5,
+)
 
 #: A room that nobody touches, with the same visitors in it.
 _BYSTANDER: Final = keys.room_keys("shop2")
@@ -146,26 +160,31 @@ class VisitorMachine(RuleBasedStateMachine):
         if expected != "*" and changes:
             self.repeatable = ("configure", arguments)
 
-    def enter(self, arrivals: list[tuple[str, Ticket | None]], *, direct: bool) -> None:
+    def enter(self, arrivals: list[Arrival], *, mode: str) -> None:
         """Arrivals, with tickets or without."""
-        self.calls.append(partial(self.enter, arrivals, direct=direct))
-        arguments: list[Any] = ["direct" if direct else "queue"]
-        for fresh, ticket in arrivals:
-            arguments += (fresh, ticket.visitor, ticket.serial, ticket.issued_us) if ticket else (fresh, "", 0, 0)
+        self.calls.append(partial(self.enter, arrivals, mode=mode))
+        arguments: list[Any] = [mode]
+        for one in arrivals:
+            arguments += (one.fresh, *(one.ticket[:3] if one.ticket else ("", 0, 0)))
+            if mode == "guarded":
+                arguments += (int(one.keyed), int(one.priority), one.address, one.network)
 
         def answer(reply: list[Any]) -> list[Any]:
             offered = [word == "offered" and serial for word, serial in zip(reply[2::3], reply[3::3], strict=True)]
-            return self.paper.enter(self.held.now, arrivals, direct=direct, offered=sum(map(bool, offered)))
+            # Who stands twice in a call has one place.
+            own = {(one.fresh, serial) for one, serial in zip(arrivals, offered, strict=True) if serial}
+            return self.paper.enter(self.held.now, arrivals, mode=mode, offered=len(own))
 
         reply = self.act("enter", arguments, answer)
         if reply is None:
             return
         repeats = True
-        for (fresh, ticket), word, serial, number in zip(arrivals, reply[2::3], reply[3::3], reply[4::3], strict=True):
-            kept = ticket is not None and ticket.serial == serial
-            visitor = ticket.visitor if ticket and kept else fresh
-            # A refusal is counted each time; a visitor restored inside claims by the next contact.
-            repeats &= word in ("waiting", "admitted", "must_wait") or (word == "offered" and not kept)
+        for one, word, serial, number in zip(arrivals, reply[2::3], reply[3::3], reply[4::3], strict=True):
+            kept = one.ticket is not None and one.ticket.serial == serial
+            visitor = one.ticket.visitor if one.ticket and kept else one.fresh
+            # A refusal is counted each time; who is restored inside, or known by a proof, claims by coming again.
+            known = kept or one.keyed
+            repeats &= word in ("waiting", "admitted", "must_wait", "used") or (word == "offered" and not known)
             if serial:
                 self.issue(visitor, serial)
             if word in ("offered", "admitted"):
@@ -185,13 +204,26 @@ class VisitorMachine(RuleBasedStateMachine):
 
     def arrive(self, number: int, *, direct: bool) -> None:
         """First contacts."""
-        self.enter([(f"v{next(self.names)}", None) for _ in range(number)], direct=direct)
+        mode = "direct" if direct else "queue"
+        self.enter([Arrival(Visitor(f"v{next(self.names)}")) for _ in range(number)], mode=mode)
 
     @rule(picks=PICKS, strangers=st.integers(0, 2), direct=st.sampled_from([False, False, True]))
     def come_back(self, picks: Picks, strangers: int, direct: bool) -> None:
         """Reloads, second tabs, returns after long silence, and somebody new among them."""
         tickets: list[Ticket | None] = [*([None] * strangers), *self.picked(picks)]
-        self.enter([(f"v{next(self.names)}", ticket) for ticket in tickets], direct=direct)
+        arrivals = [Arrival(Visitor(f"v{next(self.names)}"), ticket) for ticket in tickets]
+        self.enter(arrivals, mode="direct" if direct else "queue")
+
+    @rule(comers=COMERS, picks=PICKS)
+    def come_to_a_guard(self, comers: list[tuple[int, bool, str, str]], picks: Picks) -> None:
+        """Customers and others, of one address or another; some bring a ticket, their own or an older one of theirs."""
+        arrivals, tickets = [], chain(self.picked(picks), repeat(None))
+        for (customer, priority, address, network), ticket in zip(comers, tickets, strict=False):
+            name = f"c{customer}" if customer else f"v{next(self.names)}"
+            own = self.tickets.get(name, [None])[-1] if customer else ticket
+            brought = own if customer % 2 == 0 else None
+            arrivals.append(Arrival(Visitor(name), brought, customer > 0, priority, address, network))
+        self.enter(arrivals, mode="guarded")
 
     @rule(picks=PICKS)
     def ask(self, picks: Picks) -> None:

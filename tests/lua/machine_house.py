@@ -13,7 +13,7 @@ from tests.lua.machine import SETTINGS, VisitorMachine
 from tests.lua.paper import Use
 from tests.lua.witness import state_of
 from waitroom import keys
-from waitroom.model import Marks
+from waitroom.model import Arrival, Marks, Visitor
 
 NAMES: Final = [
     *("capacity", "admit_per_second", "session_seconds", "claim_seconds", "ticket_seconds", "max_waiting"),
@@ -212,7 +212,7 @@ class HouseMachine(VisitorMachine):
         elif kind == "ticket" and how:
             self.look_up(everybody)
         elif kind == "ticket":
-            self.enter([(f"v{next(self.names)}", ticket) for ticket in everybody[-1:]], direct=False)
+            self.enter([Arrival(Visitor(f"v{next(self.names)}"), ticket) for ticket in everybody[-1:]], mode="queue")
         elif kind in ("rate", "hold"):
             self.admit(term, 500) if how else self.arrive(2, direct=False)
         elif how == 0:

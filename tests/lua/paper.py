@@ -15,9 +15,9 @@ from typing import Any, Final, NamedTuple
 
 from tests.lua.driven import burst, most_within
 from tests.lua.held import SECOND
-from waitroom.model import Marks, Ticket
+from waitroom.model import LANE_US, Arrival, Marks, Ticket, arrived_us
 
-SETS: Final = ("wait", "seen", "active", "offered", "used", "revoked")
+SETS: Final = ("wait", "seen", "active", "offered", "used", "revoked", "sources")
 
 #: Seconds by which two ways of adding fractions of a rate may differ.
 _ROUNDING: Final = 1e-5
@@ -32,6 +32,19 @@ class Use(NamedTuple):
 
 
 @dataclass
+class _Call:
+    """A batch of arrivals: how many places inside are left for it, and what was answered to whom."""
+
+    now: int
+    mode: str
+    free: int
+    wanting: int = 0
+    turned_away: int = 0
+    answers: dict[int, tuple[str, int, int]] = field(default_factory=dict)
+    twins: dict[int, int] = field(default_factory=dict)
+
+
+@dataclass
 class PaperPlaces:
     """Settings, sets, counts and marks of one room. A room at version 0 does not exist."""
 
@@ -41,6 +54,7 @@ class PaperPlaces:
     marks: Marks = field(default_factory=Marks)
     spent: Marks = field(default_factory=Marks)
     version: int = 0
+    made_at: int = 0
     hold_until: int = 0
     lost_at: int = 0
     tickets_after: int = 0
@@ -76,7 +90,7 @@ class PaperPlaces:
     def _restorable(self, ticket: Ticket) -> bool:
         before_the_loss = ticket.issued_us <= self.spent.turn_us
         return ticket.visitor not in self.sets["used"] and not (
-            ticket.serial <= self.spent.turn_serial and before_the_loss
+            arrived_us(ticket.serial) <= self.spent.turn_serial and before_the_loss
         )
 
     def allowance(self, now: int) -> tuple[float, float]:
@@ -141,88 +155,138 @@ class PaperPlaces:
 
     def _restored(self, serial: int) -> None:
         self.counts["restored"] += 1
-        self.marks = self.marks.merged(Marks(last=serial))
+        self.marks = self.marks.merged(Marks(last=arrived_us(serial)))
 
     # The scripts. Each returns the reply that is right.
 
-    def enter(
-        self, now: int, arrivals: Sequence[tuple[str, Ticket | None]], *, direct: bool, offered: int
-    ) -> list[Any]:
+    def enter(self, now: int, arrivals: Sequence[Arrival], *, mode: str, offered: int) -> list[Any]:
         """Arrivals, of whom so many were offered a place at once."""
         must, may = (0, 0) if self.sets["wait"] else self.allowance(now)
-        free, wanting, turned_away = offered, 0, 0
+        call = _Call(now, mode, offered)
         before = self.counts["entered"] + self.counts["restored"]
-        answers: dict[int, tuple[str, int, int]] = {}
-        full = self.settings["max_waiting"]
-        until = now + self.us("claim_seconds")
-        for i, (_, ticket) in enumerate(arrivals):
-            if ticket is None or not self._alive(ticket, now):
-                continue
-            visitor, serial = ticket.visitor, ticket.serial
-            if visitor in self.sets["wait"]:
-                self.sets["seen"][visitor] = now
-                answers[i] = ("waiting", serial, self.rank(visitor))
-                continue
-            if self.sets["active"].get(visitor, 0) > now:
-                answers[i] = ("admitted", serial, self._claim(visitor, now))
-                continue
-            if visitor in self.sets["active"]:
-                self._retire(visitor, now)
-            if not self._restorable(ticket):
-                continue
-            wanting += 1
-            if not free and direct:
-                answers[i] = ("must_wait", 0, 0)
-                continue
-            if not free and len(self.sets["wait"]) >= full:
-                self.counts["refused_full"] += 1
-                turned_away = max(turned_away, serial)
-                answers[i] = ("full", 0, 0)
-                continue
-            self._restored(serial)
-            if free:
-                free -= 1
-                self._offer(visitor, serial, now)
-                answers[i] = ("offered", serial, until)
-            else:
-                self._queue(visitor, serial, now)
-                answers[i] = ("waiting", serial, self.rank(visitor))
-        for i, (fresh, _) in enumerate(arrivals):
-            if i in answers:
-                continue
-            if fresh in self.sets["wait"]:
-                answers[i] = ("waiting", self.sets["wait"][fresh], self.rank(fresh))
-                continue
-            if fresh in self.sets["active"]:
-                answers[i] = ("offered", 0, self.sets["active"][fresh])
-                continue
-            if self.settings["state"] == "closed":
-                self.counts["refused_closed"] += 1
-                answers[i] = ("closed", 0, 0)
-                continue
-            wanting += 1
-            if not free and direct:
-                answers[i] = ("must_wait", 0, 0)
-            elif not free and len(self.sets["wait"]) >= full:
-                self.counts["refused_full"] += 1
-                answers[i] = ("full", 0, 0)
-            else:
-                serial = max(self.marks.last + 1, now)
-                self.marks = self.marks.merged(Marks(last=serial))
-                self.counts["entered"] += 1
-                if free:
-                    free -= 1
-                    self._offer(fresh, serial, now)
-                    answers[i] = ("offered", serial, until)
-                else:
-                    self._queue(fresh, serial, now)
-                    answers[i] = ("waiting", serial, self.rank(fresh))
+        for i, arrival in enumerate(arrivals):
+            if arrival.ticket is not None and self._alive(arrival.ticket, now):
+                self._return(call, i, arrival.ticket)
+        rest = [i for i in range(len(arrivals)) if i not in call.answers]
+        for i in self._guarded(call, arrivals, rest) if mode == "guarded" else rest:
+            self._arrive(call, i, arrivals[i])
+        call.answers |= {i: call.answers[twin] for i, twin in call.twins.items()}
         if self.counts["entered"] + self.counts["restored"] > before:
             # With the marks lost, the serial of one who was turned away may be ahead of all that is known.
-            self.marks = self.marks.merged(Marks(last=turned_away))
-        assert min(must, wanting) <= offered <= min(may, wanting), "I3, I4: admissions at first contact"
-        self._note_refusal(now, wanting=wanting, may=may, admitted=offered)
-        return ["ok", now, *(part for i in range(len(arrivals)) for part in answers[i])]
+            self.marks = self.marks.merged(Marks(last=call.turned_away))
+        assert min(must, call.wanting) <= offered <= min(may, call.wanting), "I3, I4: admissions at first contact"
+        self._note_refusal(now, wanting=call.wanting, may=may, admitted=offered)
+        return ["ok", now, *(part for i in range(len(arrivals)) for part in call.answers[i])]
+
+    def _return(self, call: _Call, i: int, ticket: Ticket) -> None:
+        """Somebody with a ticket: an answer, or none where it gives nothing back."""
+        now, visitor, serial = call.now, ticket.visitor, ticket.serial
+        if visitor in self.sets["wait"]:
+            self.sets["seen"][visitor] = now
+            call.answers[i] = ("waiting", serial, self.rank(visitor))
+            return
+        if self.sets["active"].get(visitor, 0) > now:
+            call.answers[i] = ("admitted", serial, self._claim(visitor, now))
+            return
+        if visitor in self.sets["active"]:
+            self._retire(visitor, now)
+        if not self._restorable(ticket):
+            return
+        call.wanting += 1
+        if not call.free and call.mode == "direct":
+            call.answers[i] = ("must_wait", 0, 0)
+        elif not call.free and self._is_full():
+            self.counts["refused_full"] += 1
+            call.turned_away = max(call.turned_away, arrived_us(serial))
+            call.answers[i] = ("full", 0, 0)
+        else:
+            self._restored(serial)
+            self._place(call, i, visitor, serial)
+
+    def _guarded(self, call: _Call, arrivals: Sequence[Arrival], rest: Sequence[int]) -> list[int]:
+        """Those of them who want a new place, the lane in front first: who is known by what was proved has an answer,
+        and who stands twice in the call gets the answer of the first."""
+        first: dict[str, int] = {}
+        for i in rest:
+            arrival = arrivals[i]
+            if first.setdefault(arrival.fresh, i) != i:
+                call.twins[i] = first[arrival.fresh]
+            elif arrival.keyed:
+                self._recognise(call, i, arrival.fresh)
+        new = [i for i in first.values() if i not in call.answers]
+        return sorted(new, key=lambda i: not arrivals[i].priority)
+
+    def _recognise(self, call: _Call, i: int, visitor: str) -> None:
+        if visitor in self.sets["wait"]:
+            self.sets["seen"][visitor] = call.now
+            call.answers[i] = ("waiting", self.sets["wait"][visitor], self.rank(visitor))
+            return
+        if self.sets["active"].get(visitor, 0) > call.now:
+            call.answers[i] = ("admitted", 0, self._claim(visitor, call.now))
+            return
+        if visitor in self.sets["active"]:
+            self._retire(visitor, call.now)
+        if visitor in self.sets["used"] or visitor in self.sets["revoked"]:
+            call.answers[i] = ("used", 0, 0)
+
+    def _arrive(self, call: _Call, i: int, arrival: Arrival) -> None:
+        """Somebody who wants a new place."""
+        fresh = arrival.fresh
+        if fresh in self.sets["wait"]:
+            call.answers[i] = ("waiting", self.sets["wait"][fresh], self.rank(fresh))
+            return
+        if fresh in self.sets["active"]:
+            call.answers[i] = ("offered", 0, self.sets["active"][fresh])
+            return
+        if self.settings["state"] == "closed":
+            self.counts["refused_closed"] += 1
+            call.answers[i] = ("closed", 0, 0)
+            return
+        if not call.free and self._is_full() and call.mode != "direct":
+            call.wanting += 1
+            self.counts["refused_full"] += 1
+            call.answers[i] = ("full", 0, 0)
+            return
+        again = self._charge(call.now, arrival) if call.mode == "guarded" else 0
+        if again:
+            self.counts["refused_limited"] += 1
+            call.answers[i] = ("limited", 0, again)
+            return
+        call.wanting += 1
+        if not call.free and call.mode == "direct":
+            call.answers[i] = ("must_wait", 0, 0)
+            return
+        drawn = max(self.marks.last + 1, call.now)
+        self.marks = self.marks.merged(Marks(last=drawn))
+        self.counts["entered"] += 1
+        self._place(call, i, fresh, drawn - LANE_US if arrival.priority else drawn)
+
+    def _charge(self, now: int, arrival: Arrival) -> int:
+        """Take a place off what address and network have left: 0, or when they have one again and nothing is taken."""
+        charged, again = {}, 0.0
+        for kind in ("address", "network"):
+            source, most = getattr(arrival, kind), self.settings.get(f"places_per_{kind}", 0)
+            if source and most:
+                interval = self.settings["ticket_seconds"] * SECOND / most
+                level_at = max(now, min(self.sets["sources"].get(source, 0), now + most * interval))
+                again = max(again, level_at - (most - 1) * interval)
+                charged[source] = round(level_at + interval)
+        if again > now:
+            return math.ceil(again)
+        self.sets["sources"].update(charged)
+        return 0
+
+    def _is_full(self) -> bool:
+        return len(self.sets["wait"]) >= int(self.settings["max_waiting"])
+
+    def _place(self, call: _Call, i: int, visitor: str, serial: int) -> None:
+        if call.free:
+            call.free -= 1
+            self._offer(visitor, arrived_us(serial), call.now)
+            call.answers[i] = ("offered", serial, call.now + self.us("claim_seconds"))
+        else:
+            self._queue(visitor, serial, call.now)
+            call.answers[i] = ("waiting", serial, self.rank(visitor))
 
     def status(self, now: int, tickets: Sequence[Ticket]) -> list[Any]:
         """Look-ups: who waits is told before anybody comes back."""

@@ -28,7 +28,7 @@ _FITTING: Final = {"abandon_seconds": 7.0, "ticket_seconds": 100.0}
 
 def texts_of(changes: dict[str, Any]) -> dict[str, str]:
     """Settings, and what may be noted with them, as Redis keeps them."""
-    chosen = {name: value for name, value in changes.items() if name in NEEDED}
+    chosen = {name: value for name, value in changes.items() if name in RoomSettings.model_fields}
     texts = fields_of(RoomSettings(**_FITTING | chosen))
     return {name: texts.get(name, str(value)) for name, value in changes.items()}
 
@@ -83,11 +83,12 @@ class PaperRoom(PaperPlaces):
         self.counts["abandoned"] += len(silent)
         used = due("used", now - self.us("ticket_seconds"))
         revoked = due("revoked", now - round(self.longest * SECOND))
-        for name, swept in (("used", used), ("revoked", revoked)):
+        level = due("sources", now)
+        for name, swept in (("used", used), ("revoked", revoked), ("sources", level)):
             for visitor in swept:
                 del self.sets[name][visitor]
         more = int(budget <= 0)
-        return ["ok", now, more, len(silent), ways["no_show"], ways["finished"], len(used) + len(revoked)]
+        return ["ok", now, more, len(silent), ways["no_show"], ways["finished"], len(used) + len(revoked) + len(level)]
 
     def configure(self, now: int, expected: int | str, marks: Marks, hold: int, changes: dict[str, Any]) -> list[Any]:
         """A change by version, or marks that were remembered, or a room made (again)."""
@@ -110,7 +111,7 @@ class PaperRoom(PaperPlaces):
     def _change(self, now: int, changes: dict[str, Any], *, made: bool) -> None:
         new = self.settings | changes
         if made:
-            self.tickets_after, self.longest = 0, 0
+            self.tickets_after, self.longest, self.made_at = 0, 0, now
         self.tickets_after = max(self.tickets_after, changes.get("tickets_after_us", 0))
         if not made and new["ticket_seconds"] > self.settings["ticket_seconds"]:
             self.tickets_after = max(self.tickets_after, now - self.us("ticket_seconds"))
@@ -127,6 +128,7 @@ class PaperRoom(PaperPlaces):
         noted: dict[str, str] = {
             "version": str(self.version),
             "schema": "1",
+            "made_us": str(self.made_at),
             "tickets_after_us": str(self.tickets_after),
             "longest_session_seconds": f"{self.longest:.6f}",
         }
