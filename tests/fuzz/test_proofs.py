@@ -166,7 +166,7 @@ class Desk:
 
 
 def _scope(headers: tuple[Header, ...]) -> dict[str, Any]:
-    return {"type": "http", "headers": list(headers)}
+    return {"type": "http", "method": "POST", "path": "/admin/rooms/shop/pause", "headers": list(headers)}
 
 
 @pytest.fixture(scope="module")
