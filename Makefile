@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo cluster jobs jobs-report test lint format loadtest bench clean
+.PHONY: help setup demo cluster jobs jobs-report test failures lint format loadtest bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,10 @@ lint: $(READY) ## ruff, mypy strict, and imports that go down only
 format: $(READY) ## put the code into shape
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
+
+failures: $(READY) ## bring every fault about for as long as in life, and write the table in docs/failures.md
+	@sh tests/install.sh
+	@$(BIN)/python -m tests.faults.table $(ARGS)
 
 loadtest: $(READY) ## a crowd and a verdict on what it saw: SCENARIO=crowd, capacity, scale, herd, ramp, soak, reconnect
 	@exec $(BIN)/python -m loadtest $(SCENARIO) $(ARGS)

@@ -38,7 +38,7 @@ ROOM: Final[dict[str, Any]] = {
     "admit_per_second": 20,
     "session_seconds": 300,
     "claim_seconds": lasting(3, 6),
-    "abandon_seconds": 9,
+    "abandon_seconds": lasting(9, 45),
     "ticket_seconds": 600,
 }
 
@@ -234,10 +234,13 @@ class Run:
 Fault = Callable[[Stage], AbstractAsyncContextManager[Any]]
 
 
-async def live_through(stage: Stage, fault: Fault, *, size: int = 24, seconds: float = 1.5) -> Run:
+async def live_through(
+    stage: Stage, fault: Fault, *, size: int = 24, seconds: float = 1.5, probing: bool = True
+) -> Run:
     """A crowd of which a part enters before the fault, a part during it and a part after it; all get in and leave.
 
-    The fault lasts at least so many seconds, and until those have entered who could.
+    The fault lasts at least so many seconds. `probing`: somebody enters again and again, and so sees at once when
+    it is over.
     """
     run = Run(stage)
     ports = [served.port for served in stage.instances]
@@ -248,14 +251,15 @@ async def live_through(stage: Stage, fault: Fault, *, size: int = 24, seconds: f
         return made
 
     early, during, late = ([guest(Guest, number) for number in range(start, size, 3)] for start in range(3))
-    others = [guest(Prober, size), guest(Forger, size + 1), guest(Forger, size + 2)]
+    probers = [guest(Prober, size)] if probing else []
+    forgers = [guest(Forger, size + 1), guest(Forger, size + 2)]
     async with asyncio.timeout(DEADLINE_SECONDS), asyncio.TaskGroup() as visits:
-        prober = [asyncio.create_task(others[0].visit())]
+        others = [asyncio.create_task(each.visit()) for each in probers]
         visits_of = [visits.create_task(each.visit()) for each in early]
-        await asyncio.gather(*(each.entered.wait() for each in (*early, others[0])))
-        forgers = [asyncio.create_task(each.visit()) for each in others[1:]]
+        await asyncio.gather(*(each.entered.wait() for each in (*early, *probers)))
+        others += [asyncio.create_task(each.visit()) for each in forgers]
         await until(lambda: sum(each.inside for each in early) >= 2)
-        stage.cookie = "; ".join(f"{name}={value}" for name, value in others[0].browser.cookies.items())
+        stage.cookie = "; ".join(f"{name}={value}" for each in probers for name, value in each.browser.cookies.items())
         run.began, run.began_monotonic = run.journal.now(), time.monotonic()
         async with fault(stage):
             visits_of += [visits.create_task(each.visit()) for each in during]
@@ -264,5 +268,5 @@ async def live_through(stage: Stage, fault: Fault, *, size: int = 24, seconds: f
         visits_of += [visits.create_task(each.visit()) for each in late]
         await asyncio.wait(visits_of)
         await until(lambda: run.journal.good("enter", since=run.lifted) < float("inf"))
-        await ended([*prober, *forgers], others)
+        await ended(others, [*probers, *forgers])
     return run
