@@ -54,7 +54,8 @@ async def test_a_redis_without_writes_is_waited_out(tmp_path: Path) -> None:
     """F6: READONLY, MASTERDOWN, NOREPLICAS: 503, not ready, and afterwards as before."""
     async with staged(tmp_path) as stage:
         run = await live_through(stage, takes_no_writes, seconds=0)
-    judged(run, "F6", "READONLY, MASTERDOWN, NOREPLICAS", alerts=["WaitroomRedisFails", "WaitroomNoLeader"])
+    alerts = ["WaitroomRedisFails", "WaitroomNoLeader", "WaitroomRedisUnfit"]
+    judged(run, "F6", "READONLY, MASTERDOWN, NOREPLICAS", alerts=alerts)
     assert run.told_to_wait > 0
 
 
