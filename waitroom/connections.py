@@ -20,7 +20,7 @@ import random
 import ssl
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from contextlib import suppress
 from typing import Any, Final, Protocol, TypeVar, cast
 
@@ -163,6 +163,14 @@ class _Packed(AbstractConnection):
     def pack_command(self, *args: EncodableT) -> list[bytes]:
         """One command as it goes over the wire."""
         return _pack(*args)
+
+    async def send_packed_command(self, command: bytes | str | Iterable[bytes], check_health: bool = True) -> None:
+        """Send it. Raises redis-py's errors."""
+        try:
+            await super().send_packed_command(command, check_health)
+        except RuntimeError as error:
+            # What uvloop says of a connection that broke since it was taken; asyncio would write into the void.
+            raise exceptions.ConnectionError("the connection is closed") from error
 
 
 class _TcpConnection(_Packed, Connection):
