@@ -49,6 +49,9 @@ _VARIABLES: Final = {
     "WAITROOM_TICK_SECONDS": "0.1",
 }
 
+#: WAITROOM_REDIS_TIMEOUT_SECONDS for faults that cost no visitor a 503: a busy machine must not do so either.
+UNHURRIED: Final = "10"
+
 _SERVER: Final = (
     *("--bind", "127.0.0.1"),
     *("--save", ""),
@@ -84,6 +87,7 @@ async def redis_server(folder: Path, *settings: str, started_by: tuple[str, ...]
 class Crew:
     """The instances: where they are, and how they are started."""
 
+    logs: Path
     redis_url: str
     rooms: dict[str, Any]
     variables: list[dict[str, str]]
@@ -107,10 +111,16 @@ class Crew:
 
     def _start(self, number: int) -> Served:
         folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="wr-")))
+        self._stack.callback(self._keep_log, folder)
         command = self._command(folder) if self.group is not None and number == 0 else ""
         chosen = {**_VARIABLES, **self.variables[number]}
         starting = serving(folder, rooms=self.rooms, redis_url=self.redis_url, command=command, **chosen)
         return self._stack.enter_context(starting)
+
+    def _keep_log(self, folder: Path) -> None:
+        for log in folder.glob("*.log"):
+            with (self.logs / log.name).open("a") as file:
+                file.write(log.read_text(errors="replace"))
 
     def _command(self, folder: Path) -> str:
         """A program that serves within the control group."""
@@ -187,7 +197,7 @@ async def staged(
         follower = await stack.enter_async_context(_replica(folder, node)) if replica else None
         line = await stack.enter_async_context(proxying(node.port))
         own = [{**variables, **more} for more in each or [{}] * instances]
-        crew = Crew(line.url, {"shop": made}, own, group)
+        crew = Crew(folder, line.url, {"shop": made}, own, group)
         stack.push_async_callback(crew.stop)
         await crew.start()
         watch = Follower("shop", [each.port for each in (node, follower) if each], pause_seconds=0.02)

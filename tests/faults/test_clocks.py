@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.scene import Stage, lasting, live_through, staged
+from tests.faults.scene import UNHURRIED, Stage, lasting, live_through, staged
 from tests.faults.verdict import judged
 from tests.servers import binary, missing
 from tests.system.outage import until
@@ -79,7 +79,7 @@ async def test_instances_an_hour_off_go_by_redis_time(tmp_path: Path) -> None:
     """F18: one instance an hour ahead, one an hour behind: visitors move between them and notice nothing."""
     library = await asyncio.to_thread(faketime)
     skewed = [{"LD_PRELOAD": library, "FAKETIME": f"{hours:+d}h", "DONT_FAKE_MONOTONIC": "1"} for hours in (1, -1)]
-    async with staged(tmp_path, each=skewed) as stage:
+    async with staged(tmp_path, each=skewed, WAITROOM_REDIS_TIMEOUT_SECONDS=UNHURRIED) as stage:
         run = await live_through(stage, nothing, seconds=lasting(5, 15))
         skews = [stage.scraper.last("waitroom_clock_skew_seconds", name) for name in "ab"]
     judged(run, "F18", "instances an hour ahead and an hour behind", alerts=["WaitroomClockSkew"])

@@ -18,7 +18,7 @@ from urllib.error import HTTPError
 
 import pytest
 
-from tests.faults.scene import Stage, lasting, live_through, staged
+from tests.faults.scene import UNHURRIED, Stage, lasting, live_through, staged
 from tests.faults.verdict import judged
 from tests.servers import missing
 from tests.system.outage import until
@@ -109,7 +109,7 @@ async def rude_clients(stage: Stage) -> AsyncIterator[None]:
 
 async def test_clients_that_go_away_harm_nobody(tmp_path: Path) -> None:
     """F19: whatever was under way when they went, nobody gets another's answer."""
-    async with staged(tmp_path) as stage:
+    async with staged(tmp_path, WAITROOM_REDIS_TIMEOUT_SECONDS=UNHURRIED) as stage:
         run = await live_through(stage, rude_clients, seconds=0)
         ready = [await asyncio.to_thread(served.reasons) for served in stage.instances]
     judged(run, "F19", "clients reset at any moment of a request")

@@ -108,6 +108,7 @@ def faults_of(run: Run, *, excused: Collection[str] = (), loss: bool = False) ->
         found += beyond_rate(looks, rules.admit_per_second)
     if watch.most_inside > rules.capacity:
         found.append(f"{watch.most_inside} were inside, capacity is {rules.capacity}")
+    found += [f"{log.name} has a traceback" for log in run.stage.folder.glob("*.log") if "Traceback" in log.read_text()]
     found += past_the_gate(run.journal.operations)
     found += [f"{guest.name} lost the place" for guest in run.guests if guest.habit == "guest" and lost(guest, history)]
     if not loss:
