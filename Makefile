@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo cluster jobs jobs-report test fuzz lint format audit dist loadtest chaos bench clean
+.PHONY: help setup demo cluster jobs jobs-report test failures fuzz lint format audit dist loadtest chaos bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,10 @@ audit: $(READY) ## what bandit finds in the code, and what is known of the packa
 
 dist: $(READY) ## the wheel in dist/, and the bill of materials of all that it brings along
 	@$(BIN)/python -m supply.dist
+
+failures: $(READY) ## bring every fault about for as long as in life, and write the table in docs/failures.md
+	@sh tests/install.sh
+	@$(BIN)/python -m tests.faults.table $(ARGS)
 
 loadtest: $(READY) ## a crowd and a verdict on what it saw: SCENARIO=crowd, capacity, scale, herd, ramp, soak, reconnect
 	@exec $(BIN)/python -m loadtest $(SCENARIO) $(ARGS)

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs what the tests use beyond Python packages: Redis, nginx, HAProxy, Chromium, wrk, openssl, and what judges the files
-# of deploy/ (promtool, shellcheck, systemd-analyze). Debian as root only; elsewhere, and where it fails, the tests say
+# Installs what the tests use beyond Python packages: Redis, nginx, HAProxy, Chromium, wrk, openssl, libfaketime, and what
+# judges the files of deploy/ (promtool, shellcheck, systemd-analyze). Debian as root only; elsewhere, and where it fails, the tests say
 # what they miss (a skip here, a failure where CI=true).
 missing=
 command -v redis-server >/dev/null || missing="$missing redis-server"
@@ -10,6 +10,7 @@ command -v chromium >/dev/null || missing="$missing chromium"
 command -v wrk >/dev/null || missing="$missing wrk"
 command -v openssl >/dev/null || missing="$missing openssl"
 command -v promtool >/dev/null || missing="$missing prometheus"
+command -v faketime >/dev/null || missing="$missing faketime"
 command -v shellcheck >/dev/null || missing="$missing shellcheck"
 command -v systemd-analyze >/dev/null || missing="$missing systemd"
 [ -n "$missing" ] || exit 0

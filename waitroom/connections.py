@@ -164,12 +164,13 @@ class _Packed(AbstractConnection):
         """One command as it goes over the wire."""
         return _pack(*args)
 
-    async def _send_packed_command(self, command: Iterable[bytes]) -> None:
+    async def send_packed_command(self, command: bytes | str | Iterable[bytes], check_health: bool = True) -> None:
+        """Send it. Raises redis-py's errors."""
         try:
-            await super()._send_packed_command(command)
+            await super().send_packed_command(command, check_health)
         except RuntimeError as error:
-            # uvloop's word for a connection that was reset a moment ago; asyncio's own is an OSError.
-            raise ConnectionResetError(str(error)) from error
+            # What uvloop says of a connection that broke since it was taken; asyncio would write into the void.
+            raise exceptions.ConnectionError("the connection is closed") from error
 
 
 class _TcpConnection(_Packed, Connection):

@@ -6,7 +6,7 @@ import asyncio
 import random
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal
 
 from loadtest.history import Operation
@@ -242,9 +242,11 @@ def past_the_gate(operations: Sequence[Operation]) -> list[str]:
 
 
 async def ended(tasks: Sequence[asyncio.Task[None]], guests: Sequence[Guest]) -> None:
-    """Stop who never stops by themselves."""
+    """Stop who never stops by themselves; raises what has ended one of them."""
     for task in tasks:
         task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    closings: list[Awaitable[None]] = [guest.browser.close() for guest in guests]
-    await asyncio.gather(*closings)
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    await asyncio.gather(*(guest.browser.close() for guest in guests))
+    for result in results:
+        if isinstance(result, Exception):
+            raise result

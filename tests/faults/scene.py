@@ -38,7 +38,7 @@ ROOM: Final[dict[str, Any]] = {
     "admit_per_second": 20,
     "session_seconds": 300,
     "claim_seconds": lasting(3, 6),
-    "abandon_seconds": 9,
+    "abandon_seconds": lasting(9, 45),
     "ticket_seconds": 600,
 }
 
@@ -48,6 +48,9 @@ _VARIABLES: Final = {
     "WAITROOM_LEASE_SECONDS": "1",
     "WAITROOM_TICK_SECONDS": "0.1",
 }
+
+#: WAITROOM_REDIS_TIMEOUT_SECONDS for faults that cost no visitor a 503: a busy machine must not do so either.
+UNHURRIED: Final = "10"
 
 _SERVER: Final = (
     *("--bind", "127.0.0.1"),
@@ -84,6 +87,7 @@ async def redis_server(folder: Path, *settings: str, started_by: tuple[str, ...]
 class Crew:
     """The instances: where they are, and how they are started."""
 
+    logs: Path
     redis_url: str
     rooms: dict[str, Any]
     variables: list[dict[str, str]]
@@ -107,10 +111,16 @@ class Crew:
 
     def _start(self, number: int) -> Served:
         folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="wr-")))
+        self._stack.callback(self._keep_log, folder)
         command = self._command(folder) if self.group is not None and number == 0 else ""
         chosen = {**_VARIABLES, **self.variables[number]}
         starting = serving(folder, rooms=self.rooms, redis_url=self.redis_url, command=command, **chosen)
         return self._stack.enter_context(starting)
+
+    def _keep_log(self, folder: Path) -> None:
+        for log in folder.glob("*.log"):
+            with (self.logs / log.name).open("a") as file:
+                file.write(log.read_text(errors="replace"))
 
     def _command(self, folder: Path) -> str:
         """A program that serves within the control group."""
@@ -187,7 +197,7 @@ async def staged(
         follower = await stack.enter_async_context(_replica(folder, node)) if replica else None
         line = await stack.enter_async_context(proxying(node.port))
         own = [{**variables, **more} for more in each or [{}] * instances]
-        crew = Crew(line.url, {"shop": made}, own, group)
+        crew = Crew(folder, line.url, {"shop": made}, own, group)
         stack.push_async_callback(crew.stop)
         await crew.start()
         watch = Follower("shop", [each.port for each in (node, follower) if each], pause_seconds=0.02)
@@ -234,10 +244,13 @@ class Run:
 Fault = Callable[[Stage], AbstractAsyncContextManager[Any]]
 
 
-async def live_through(stage: Stage, fault: Fault, *, size: int = 24, seconds: float = 1.5) -> Run:
+async def live_through(
+    stage: Stage, fault: Fault, *, size: int = 24, seconds: float = 1.5, probing: bool = True
+) -> Run:
     """A crowd of which a part enters before the fault, a part during it and a part after it; all get in and leave.
 
-    The fault lasts at least so many seconds, and until those have entered who could.
+    The fault lasts at least so many seconds. `probing`: somebody enters again and again, and so sees at once when
+    it is over.
     """
     run = Run(stage)
     ports = [served.port for served in stage.instances]
@@ -248,14 +261,15 @@ async def live_through(stage: Stage, fault: Fault, *, size: int = 24, seconds: f
         return made
 
     early, during, late = ([guest(Guest, number) for number in range(start, size, 3)] for start in range(3))
-    others = [guest(Prober, size), guest(Forger, size + 1), guest(Forger, size + 2)]
+    probers = [guest(Prober, size)] if probing else []
+    forgers = [guest(Forger, size + 1), guest(Forger, size + 2)]
     async with asyncio.timeout(DEADLINE_SECONDS), asyncio.TaskGroup() as visits:
-        prober = [asyncio.create_task(others[0].visit())]
+        others = [asyncio.create_task(each.visit()) for each in probers]
         visits_of = [visits.create_task(each.visit()) for each in early]
-        await asyncio.gather(*(each.entered.wait() for each in (*early, others[0])))
-        forgers = [asyncio.create_task(each.visit()) for each in others[1:]]
+        await asyncio.gather(*(each.entered.wait() for each in (*early, *probers)))
+        others += [asyncio.create_task(each.visit()) for each in forgers]
         await until(lambda: sum(each.inside for each in early) >= 2)
-        stage.cookie = "; ".join(f"{name}={value}" for name, value in others[0].browser.cookies.items())
+        stage.cookie = "; ".join(f"{name}={value}" for each in probers for name, value in each.browser.cookies.items())
         run.began, run.began_monotonic = run.journal.now(), time.monotonic()
         async with fault(stage):
             visits_of += [visits.create_task(each.visit()) for each in during]
@@ -264,5 +278,5 @@ async def live_through(stage: Stage, fault: Fault, *, size: int = 24, seconds: f
         visits_of += [visits.create_task(each.visit()) for each in late]
         await asyncio.wait(visits_of)
         await until(lambda: run.journal.good("enter", since=run.lifted) < float("inf"))
-        await ended([*prober, *forgers], others)
+        await ended(others, [*probers, *forgers])
     return run

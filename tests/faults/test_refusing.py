@@ -15,7 +15,7 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
-from tests.faults.scene import Stage, lasting, live_through, staged
+from tests.faults.scene import UNHURRIED, Stage, lasting, live_through, staged
 from tests.faults.verdict import judged
 from tests.servers import any_binary, missing
 from tests.system.outage import until
@@ -54,7 +54,8 @@ async def test_a_redis_without_writes_is_waited_out(tmp_path: Path) -> None:
     """F6: READONLY, MASTERDOWN, NOREPLICAS: 503, not ready, and afterwards as before."""
     async with staged(tmp_path) as stage:
         run = await live_through(stage, takes_no_writes, seconds=0)
-    judged(run, "F6", "READONLY, MASTERDOWN, NOREPLICAS", alerts=["WaitroomRedisFails", "WaitroomNoLeader"])
+    alerts = ["WaitroomRedisFails", "WaitroomNoLeader", "WaitroomRedisUnfit"]
+    judged(run, "F6", "READONLY, MASTERDOWN, NOREPLICAS", alerts=alerts)
     assert run.told_to_wait > 0
 
 
@@ -69,7 +70,7 @@ async def forgetful(stage: Stage) -> AsyncIterator[None]:
 
 async def test_forgotten_scripts_are_noticed_by_nobody(tmp_path: Path) -> None:
     """F7: no call fails because of it."""
-    async with staged(tmp_path, WAITROOM_REDIS_TIMEOUT_SECONDS="10") as stage:
+    async with staged(tmp_path, WAITROOM_REDIS_TIMEOUT_SECONDS=UNHURRIED) as stage:
         run = await live_through(stage, forgetful, seconds=0)
         flushed = stage.node.ask("INFO", "commandstats")["cmdstat_eval"]["calls"]
     judged(run, "F7", "SCRIPT FLUSH ten times a second")

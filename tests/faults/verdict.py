@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -20,6 +20,10 @@ from tests.faults.scrape import FASTER, fired
 
 #: Where the rows of the table go, one JSON document per line; nowhere if it is not set.
 ROWS_VARIABLE: Final = "WAITROOM_FAILURES_ROWS"
+
+
+#: Seconds after the loss of a leader within which the longest time without an admission is looked for.
+_SUCCESSION_SECONDS: Final = 3.0
 
 
 @dataclass(frozen=True)
@@ -46,15 +50,22 @@ class Row:
 
 
 def row(run: Run, fault: str, how: str, *, lost_at: float | None = None) -> Row:
-    """The figures of a run; with `lost_at`, when the leader was lost, service is waited for from then on."""
-    monotonic = run.lifted_monotonic if lost_at is None else lost_at
-    at = run.lifted + monotonic - run.lifted_monotonic
+    """The figures of a run; with `lost_at`, when the leader was lost, service is waited for from then on.
+
+    A moment without an admission says nothing of a leader: what counts then is the longest of the seconds after it.
+    """
+    watch = run.stage.watch
+    at = run.lifted if lost_at is None else run.lifted + lost_at - run.lifted_monotonic
+    if lost_at is None:
+        admission = watch.resumed_after(run.lifted_monotonic)
+    else:
+        admission = watch.longest_gap(lost_at, lost_at + _SUCCESSION_SECONDS)
     history = History(run.journal.operations)
     return Row(
         fault,
         how,
         round(run.journal.good("enter", since=at), 2),
-        round(run.stage.watch.resumed_after(monotonic), 2),
+        round(admission, 2),
         run.told_to_wait,
         sum(lost(guest, history) for guest in run.guests if guest.habit == "guest"),
         duplicates(history),
@@ -93,9 +104,11 @@ def faults_of(run: Run, *, excused: Collection[str] = (), loss: bool = False) ->
         if check.name not in excused:
             found += check.faults
     found += watch.faults
-    found += beyond_rate(watch.on_its_clock, rules.admit_per_second) if "rate" not in excused else []
+    for looks in between_steps_back(watch.on_its_clock):
+        found += beyond_rate(looks, rules.admit_per_second)
     if watch.most_inside > rules.capacity:
         found.append(f"{watch.most_inside} were inside, capacity is {rules.capacity}")
+    found += [f"{log.name} has a traceback" for log in run.stage.folder.glob("*.log") if "Traceback" in log.read_text()]
     found += past_the_gate(run.journal.operations)
     found += [f"{guest.name} lost the place" for guest in run.guests if guest.habit == "guest" and lost(guest, history)]
     if not loss:
@@ -127,6 +140,17 @@ def judged(
     heard = fired(run.stage.scraper, alerts, run.stage.folder, faster=faster)
     assert heard == list(alerts), f"of {alerts} only {heard} fired"
     return made
+
+
+def between_steps_back(looks: Sequence[tuple[float, int]]) -> Iterator[list[tuple[float, int]]]:
+    """The looks in stretches in which the clock did not go back."""
+    stretch: list[tuple[float, int]] = []
+    for look in looks:
+        if stretch and look[0] < stretch[-1][0]:
+            yield stretch
+            stretch = []
+        stretch.append(look)
+    yield stretch
 
 
 def failed(history: History) -> list[Operation]:
