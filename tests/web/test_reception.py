@@ -140,10 +140,12 @@ def test_redis_sees_no_address(behind: Site, guarded: NewRoom) -> None:
     assert all(re.fullmatch(r"[A-Za-z0-9_-]{16}", str(member)) for member in held)
 
 
-def test_where_nobody_is_known_nobody_is_limited(site: Site) -> None:
-    """Behind an unknown proxy all would share its places: the limits rest."""
+def test_where_nobody_is_known_nobody_is_limited(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    """Behind an unknown proxy all would share its places: the limits rest, and the log says so once."""
     room = site.make_room(**HELD, places_per_address=1)
     assert [enter(site, room, "198.51.100.7").status_code for _ in range(3)] == [202] * 3
+    said = [record.getMessage() for record in caplog.records if room in record.getMessage()]
+    assert said == [f"room {room}: places per address and network rest until trusted_proxies is set"]
 
 
 def test_a_proxy_that_does_not_say_for_whom(behind: Site, guarded: NewRoom) -> None:

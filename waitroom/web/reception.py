@@ -7,6 +7,7 @@ however often it is shown. A place that is held already needs none of them: its 
 
 from __future__ import annotations
 
+import logging
 import math
 from typing import Any, Final
 
@@ -22,6 +23,8 @@ from waitroom.tickets import new_visitor
 from waitroom.web.documents import iso
 from waitroom.web.proofs import ProofDesk
 from waitroom.web.wire import Problem, header, headers_of, retry_after
+
+logger = logging.getLogger(__name__)
 
 #: What a site's token comes in, beside the room's cookie `waitroom_enqueue_<room>`; and a solution.
 TOKEN_HEADER: Final = b"x-waitroom-enqueue"
@@ -70,6 +73,7 @@ class Reception:
         self._disguise: Disguise = instance.disguise
         self._tokens: EnqueueOffice = instance.enqueue_tokens
         self._challenges: ChallengeOffice = instance.challenges
+        self._warned: set[str] = set()
 
     async def place(self, scope: Scope, room: Room, ticket: Ticket | None, *, token: str = "") -> Place:
         """The place that the ticket gives back, or a new one; raises Demand.
@@ -85,6 +89,7 @@ class Reception:
             return await room.enter_guarded(proved._replace(ticket=own))
         if settings.enqueue_tokens == "required" or settings.challenge == "always":
             return await self._only_back(room, ticket)
+        self._warn(room)
         address, network = self._sources(scope)
         place = await room.enter_guarded(Arrival(new_visitor(), ticket, address=address, network=network))
         if place.standing is Standing.LIMITED:
@@ -136,6 +141,12 @@ class Reception:
             room.name, brought.decode("latin-1"), bits=settings.challenge_bits, now_us=self._clock.now_us()
         )
         return Arrival(visitor, keyed=True) if visitor is not None else None
+
+    def _warn(self, room: Room) -> None:
+        """Say once that a limit is without effect: nobody would notice before it is needed."""
+        if not self._proxies.known and room.name not in self._warned:
+            self._warned.add(room.name)
+            logger.warning("room %s: places per address and network rest until trusted_proxies is set", room.name)
 
     def _sources(self, scope: Scope) -> tuple[str, str]:
         """Whose places are counted, disguised; nobody's where it is not known who comes."""
