@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo cluster jobs jobs-report test lint format loadtest bench clean
+.PHONY: help setup demo cluster jobs jobs-report test mutants lint format loadtest bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ jobs-report: $(READY) ## what it does with 50 to 200 jobs, 10 to 50 at once (ARG
 test: $(READY) ## run the tests; installs the servers and the browser they want where it can
 	@sh tests/install.sh
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+mutants: $(READY) ## put small faults into the code and see that tests notice: hours; ARGS="lua lease", ARGS="python gate"
+	nice $(BIN)/python -m tests.mutants $(ARGS)
 
 lint: $(READY) ## ruff, mypy strict, and imports that go down only
 	$(BIN)/ruff check .
