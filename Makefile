@@ -39,7 +39,7 @@ test: $(READY) ## run the tests; installs the servers and the browser they want 
 	@sh tests/install.sh
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
-mutants: $(READY) ## put small faults into the code and see that tests notice: hours; ARGS="lua lease", ARGS="python gate"
+mutants: $(READY) ## put small faults into the code, see that tests notice: hours; ARGS="lua lease", "python gate"
 	nice $(BIN)/python -m tests.mutants $(ARGS)
 
 lint: $(READY) ## ruff, mypy strict, and imports that go down only
