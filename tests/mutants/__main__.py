@@ -44,12 +44,10 @@ def run_python(names: Sequence[str]) -> int:
     for name in names:
         with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
             judged = python.run(python.GROUPS[name], Path(folder))
-        survived = [key for key, one in judged.items() if one.survived]
+        survived = [key for key, one in judged.items() if not one.noticed]
+        for key in survived:
+            print(f"survived  {key} (exit code {judged[key].exit_code})")
         print(f"{name}: {len(judged) - len(survived)} of {len(judged)} mutants noticed", flush=True)
-        print(
-            *(f"exit code {one.exit_code}: {key}" for key, one in judged.items() if one.exit_code not in (0, 1)),
-            sep="\n",
-        )
         made += judged
         survivors += survived
     return _end("python", made, survivors)
@@ -77,7 +75,8 @@ def run_lua(names: Sequence[str], *, like: str, every: int, excused: bool) -> in
 
 def _end(kind: str, made: Sequence[str], survivors: Sequence[str]) -> int:
     faults = judging.judge(kind, made=made, survivors=survivors)
-    print(*faults, sep="\n")
+    for fault in faults:
+        print(fault)
     return 1 if faults else 0
 
 

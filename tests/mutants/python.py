@@ -18,8 +18,8 @@ _PROJECT: Final = Path(__file__).parent.parent.parent
 #: What the copy needs.
 _COPIED: Final = ("waitroom", "tests", "loadtest", "lua", "deploy", "pyproject.toml")
 
-#: How mutmut says that all tests passed, and that there was none to ask.
-_SURVIVED, _NOT_ASKED = 0, 33
+#: What pytest ends with when a test failed.
+_FAILED: Final = 1
 
 
 class Group(NamedTuple):
@@ -57,9 +57,9 @@ class Judged(NamedTuple):
     exit_code: int
 
     @property
-    def survived(self) -> bool:
-        """Whether no test noticed."""
-        return self.exit_code in (_SURVIVED, _NOT_ASKED)
+    def noticed(self) -> bool:
+        """Whether a test failed. One that hangs has noticed nothing, nor has pytest when it cannot begin."""
+        return self.exit_code == _FAILED
 
 
 def run(group: Group, folder: Path) -> dict[str, Judged]:
@@ -97,7 +97,7 @@ def _judged(folder: Path, module: str) -> Iterator[Judged]:
 def _key(judged: Judged, folder: Path) -> str:
     """The function and the lines that differ, which stay the same when other lines change. Only survivors need it."""
     function = judged.name.partition("__mutmut_")[0].replace("x_", "").replace("xǁ", "").replace("ǁ", ".")
-    if not judged.survived:
+    if judged.noticed:
         return judged.name
     shown = subprocess.run(
         [*_mutmut(), "show", judged.name], cwd=folder, check=True, capture_output=True, text=True
