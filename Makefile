@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo cluster jobs jobs-report test failures fuzz lint format audit dist loadtest chaos bench clean
+.PHONY: help setup demo cluster jobs jobs-report test failures fuzz mutants lint format audit dist loadtest chaos bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ test: $(READY) ## run the tests; installs the servers and the browser they want 
 
 fuzz: $(READY) ## hostile input, FUZZ times as much of it as in `make test` (10); WAITROOM_FUZZ_SEED=2: another chance
 	WAITROOM_FUZZ=$(FUZZ) $(BIN)/python -m pytest -n 2 --timeout 1800 tests/fuzz $(ARGS)
+
+mutants: $(READY) ## put small faults into the code, see that tests notice: hours; ARGS="lua lease", "python gate"
+	nice $(BIN)/python -m tests.mutants $(ARGS)
 
 lint: $(READY) ## ruff, mypy strict, and imports that go down only
 	$(BIN)/ruff check .

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
 from collections.abc import AsyncIterator
@@ -115,6 +116,68 @@ async def test_most_ticks_cost_no_call(store: Store, redis: Redis) -> None:
     hands.now += 0.3
     await leader.hold()
     assert await lease_calls(redis) == before + 1
+
+
+async def test_a_third_of_the_lease_is_time_to_renew(store: Store, redis: Redis) -> None:
+    """At the very third the lease is renewed, so that two more tries are left."""
+    hands = Hands()
+    leader = Leadership(store, lease_seconds=9, monotonic=hands)
+    await leader.hold()
+    before = await lease_calls(redis)
+    hands.now += 3
+    await leader.hold()
+    assert await lease_calls(redis) == before + 1
+
+
+async def test_a_machine_that_has_just_started(store: Store) -> None:
+    """Where the monotonic clock begins at zero nobody leads who has no lease, never had one, or gave it up."""
+    hands = Hands()
+    hands.now = 0.0
+    late, leader = (Leadership(store, lease_seconds=60, monotonic=hands) for _ in range(2))
+    assert leader.term is None
+    assert await leader.hold() is not None
+    assert await late.hold() is None
+    assert late.term is None
+    leader.forget()
+    assert leader.term is None
+
+
+def leads() -> float | None:
+    """What the metrics say."""
+    return REGISTRY.get_sample_value("waitroom_leader")
+
+
+async def test_operators_can_see_who_leads(store: Store, redis: Redis, caplog: pytest.LogCaptureFixture) -> None:
+    """Coming to lead, renewing and losing the lease show in the metrics, and the log says each change once."""
+    caplog.set_level(logging.INFO, logger="waitroom.leadership")
+    hands = Hands()
+    leader, other = Leadership(store, lease_seconds=9, monotonic=hands), Leadership(store, lease_seconds=9)
+    old = await leader.hold()
+    assert leads() == 1
+    hands.now += 4
+    await leader.hold()
+    assert leads() == 1
+    await redis.delete(keys.LEASE)
+    newer = await other.hold()
+    for _ in range(2):
+        hands.now += 4
+        assert await leader.hold() is None
+        assert leads() == 0
+    said = [record.getMessage() for record in caplog.records]
+    assert said == [
+        f"leadership acquired: term {old}",
+        f"leadership acquired: term {newer}",
+        f"leadership lost: term {old}",
+    ]
+
+
+async def test_forgetting_shows_in_the_metrics(store: Store) -> None:
+    """Who stopped leading says so at once."""
+    leader = Leadership(store, lease_seconds=9)
+    await leader.hold()
+    assert leads() == 1
+    leader.forget()
+    assert leads() == 0
 
 
 async def test_a_resigned_lease_is_taken_at_the_next_hold(store: Store) -> None:
@@ -269,10 +332,15 @@ async def test_resigning_never_raises_without_redis(nowhere: Store) -> None:
     await Leadership(nowhere, lease_seconds=3).resign()
 
 
-async def test_resigning_never_raises_on_a_broken_lease(store: Store, redis: Redis) -> None:
-    """A lease key of the wrong type is no reason to fail on the way out either."""
+async def test_resigning_never_raises_on_a_broken_lease(
+    store: Store, redis: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A lease key of the wrong type is no reason to fail on the way out either; the log says what was wrong."""
     await redis.set(keys.LEASE, "not a hash")
     await Leadership(store, lease_seconds=3).resign()
+    (record,) = caplog.records
+    assert record.getMessage().startswith("leadership not resigned, the lease will run out: ")
+    assert "WRONGTYPE" in record.getMessage()
 
 
 async def test_an_outage_within_the_lease_keeps_the_term() -> None:

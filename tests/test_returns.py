@@ -85,6 +85,12 @@ def test_waitrooms_own_paths_are_refused_in_any_spelling(address: str) -> None:
     assert not is_allowed(address, ORIGINS)
 
 
+def test_every_character() -> None:
+    """The visible ones of ASCII are good, but for quotes, angle brackets and the backslash; no others are."""
+    allowed = {character for character in map(chr, range(256)) if is_allowed(f"/x{character}y")}
+    assert allowed == {character for character in map(chr, range(0x21, 0x7F)) if character not in '"<>\\`'}
+
+
 def test_nothing_asked_leads_home() -> None:
     """Without an address the visitor goes home."""
     assert return_address(None) == HOME

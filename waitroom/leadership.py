@@ -61,7 +61,7 @@ class Leadership:
 
     def _take(self, outcome: Outcome, term: int, *, asked_at: float) -> None:
         mine = outcome in (Outcome.ACQUIRED, Outcome.RENEWED)
-        if mine and outcome is Outcome.ACQUIRED:
+        if outcome is Outcome.ACQUIRED:
             logger.info("leadership acquired: term %d", term)
         elif not mine and self._deadline:
             logger.info("leadership lost: term %d", self._term)

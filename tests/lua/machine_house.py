@@ -24,8 +24,10 @@ SECONDS: Final = st.sampled_from([0.05, 0.6, 1.0, 1.6, 3.0, 5.0, 11.0])
 LONG_SECONDS: Final = st.sampled_from([8.0, 16.0, 21.0, 31.0, 41.0, 61.0])
 INSTANCES: Final = st.sampled_from(["a", "b", "c"])
 TTL: Final = 9 * SECOND
-#: What may end.
-KINDS: Final = ["lease", "inside", "pass", "hold", "rate", "silent", "used", "revoked", "ticket"]
+#: What may end, and which µs beside its end.
+STAYS: Final = ["inside", "inside", "pass", "silent"]
+MARKS: Final = ["lease", "hold", "rate", "used", "revoked", "ticket"]
+OFF: Final = st.sampled_from([-1, 0, 0, 1])
 
 
 class HouseMachine(VisitorMachine):
@@ -191,31 +193,53 @@ class HouseMachine(VisitorMachine):
         """Nothing happens for a while."""
         self.let_time_pass(seconds)
 
-    @rule(kind=st.sampled_from(KINDS), which=st.integers(0, 3), off=st.sampled_from([-1, 0, 1]), how=st.integers(0, 2))
-    def come_to_an_edge(self, kind: str, which: int, off: int, how: int) -> None:
-        """The clock goes on to the µs at which something ends, or the one before or after, and somebody asks then."""
-        edges = sorted({edge + off for edge in self.edges()[kind] if edge + off > self.held.now})
-        if not edges:
+    @rule(kind=st.sampled_from(STAYS), which=st.integers(0, 3), off=OFF, how=st.integers(0, 4))
+    def come_to_the_end_of_a_stay(self, kind: str, which: int, off: int, how: int) -> None:
+        """The clock goes on to the µs at which somebody's place ends, or one before or after, and somebody asks."""
+        if not self.come_to_an_edge(kind, which, off):
             return
-        self.repeatable = None
-        self.held.now = edges[which % len(edges)]
-        everybody = [held[-1] for held in self.tickets.values()][-8:]
-        term = max(self.terms.values(), default=self.paper.term)
+        visitors = list(self.tickets)[-6:]
+        passes = list(self.passes.items())[-5:]
+        self.observe(visitors)
+        if how < 2:
+            self.sweep_or_admit(admit=how == 0)
+        elif how == 2:
+            self.leave([(visitor, number % 3) for number, visitor in enumerate(visitors)])
+        elif how == 3:
+            self.look_up([self.tickets[visitor][-1] for visitor in visitors])
+        else:
+            self.extend([Use(visitor, expires, number % 3) for number, (visitor, expires) in enumerate(passes)])
+
+    @rule(kind=st.sampled_from(MARKS), which=st.integers(0, 3), off=OFF, how=st.integers(0, 2))
+    def come_to_the_end_of_a_mark(self, kind: str, which: int, off: int, how: int) -> None:
+        """The same for the lease, a hold, a pause between admissions, a ticket, and what is kept for so long."""
+        if not self.come_to_an_edge(kind, which, off):
+            return
+        tickets = [held[-1] for held in self.tickets.values()][-6:]
         if kind == "lease":
             self.lease("hold", "abc"[how])
-        elif kind == "inside" and how == 0:
-            self.observe([ticket.visitor for ticket in everybody])
-        elif kind == "inside":
-            self.extend([Use(visitor, self.passes[visitor], how - 1) for visitor in list(self.passes)[-5:]])
-        elif kind == "pass":
-            self.extend([Use(visitor, self.passes[visitor], how) for visitor in list(self.passes)[-5:]])
-        elif kind == "ticket" and how:
-            self.look_up(everybody)
+        elif kind == "ticket" and how == 0:
+            self.look_up(tickets)
         elif kind == "ticket":
-            self.enter([Arrival(Visitor(f"v{next(self.names)}"), ticket) for ticket in everybody[-1:]], mode="queue")
-        elif kind in ("rate", "hold"):
-            self.admit(term, 500) if how else self.arrive(2, direct=False)
-        elif how == 0:
+            arrivals = [Arrival(Visitor(f"v{next(self.names)}"), ticket) for ticket in tickets[-2:]]
+            self.enter(arrivals, mode="direct" if how == 2 else "queue")
+        elif kind in ("rate", "hold") and how == 0:
+            self.arrive(2, direct=False)
+        else:
+            self.sweep_or_admit(admit=kind in ("rate", "hold"))
+
+    def come_to_an_edge(self, kind: str, which: int, off: int) -> bool:
+        """Set the clock to the end of something of that kind, or beside it; False where there is none to come."""
+        edges = sorted({edge + off for edge in self.edges()[kind] if edge + off > self.held.now})
+        if edges:
+            self.repeatable = None
+            self.held.now = edges[which % len(edges)]
+        return bool(edges)
+
+    def sweep_or_admit(self, *, admit: bool) -> None:
+        """One call under the newest term."""
+        term = max(self.terms.values(), default=self.paper.term)
+        if admit:
             self.admit(term, 500)
         else:
             self.expire(term, 500)
@@ -223,7 +247,7 @@ class HouseMachine(VisitorMachine):
     def edges(self) -> dict[str, list[int]]:
         """Every time at which something may end, by its kind."""
         paper = self.paper
-        found = {kind: list[int]() for kind in KINDS} | {
+        found = {kind: list[int]() for kind in (*STAYS, *MARKS)} | {
             "lease": [self.lease_paper.until],
             "inside": list(paper.sets["active"].values()),
             "pass": list(self.passes.values()),

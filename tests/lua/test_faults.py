@@ -93,10 +93,12 @@ async def test_bad_argument(room: DrivenRoom, script: str) -> None:
             continue
         spoilt = [*arguments[:at], "x", *arguments[at + 1 :]]
         try:
-            refused = (await run(room.redis, script, room.name, spoilt))[0] == Outcome.BROKEN
+            reply = await run(room.redis, script, room.name, spoilt)
         except ResponseError:
-            refused = True
-        assert refused, f"argument {at} of {arguments}"
+            reply = [Outcome.BROKEN, "argument"]
+        # A setting is named, other arguments are not.
+        named = arguments[at - 1] if script == "configure" and at > 6 else "argument"
+        assert reply == [Outcome.BROKEN, named], f"argument {at} of {arguments}"
         assert await dump(room.redis) == before, f"argument {at} of {arguments}"
 
 

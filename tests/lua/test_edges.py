@@ -1,0 +1,278 @@
+"""Every end to the µs: what holds one before it, and what at it. The clock is in the test's hands (see held)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, cast
+
+import pytest
+
+from tests.lua.held import BEGINNING, ROOM, SECOND, HeldScripts
+from waitroom import keys
+from waitroom.settings import RoomSettings, fields_of
+
+START = BEGINNING
+CLAIM, SESSION, ABANDON, TICKETS = 10 * SECOND, 30 * SECOND, 20 * SECOND, 60 * SECOND
+FAR = START + 1000 * SECOND
+
+
+@pytest.fixture
+def held(engine: str) -> Iterator[HeldScripts]:
+    """The scripts on the emptied server."""
+    opened = HeldScripts(engine)
+    yield opened
+    opened.close()
+
+
+def configure(held: HeldScripts, *marks: int, hold: int = 0, **settings: Any) -> None:
+    """Make the room or change it; `marks`: serials given out, and up to which serial and when turns were used."""
+    chosen: dict[str, Any] = {
+        "capacity": 1,
+        "claim_seconds": CLAIM / SECOND,
+        "session_seconds": SESSION / SECOND,
+        "abandon_seconds": ABANDON / SECOND,
+        "ticket_seconds": TICKETS / SECOND,
+    }
+    fields = fields_of(RoomSettings(**chosen | settings))
+    given = [part for pair in fields.items() for part in pair]
+    assert held.run("configure", "*", *(marks or (0, 0, 0)), 0, hold, *given)[0] == "ok"
+
+
+def come(held: HeldScripts, *names: str) -> list[Any]:
+    """First contacts: standing, serial and rank or expiry of each."""
+    return held.run("enter", "queue", *(part for name in names for part in (name, "", 0, 0)))[2:]
+
+
+def come_back(held: HeldScripts, name: str, *, serial: int = START, issued: int = START) -> str:
+    """What somebody is told who enters with a ticket: the standing, or "anew"."""
+    word, given = held.run("enter", "queue", "new", name, serial, issued)[2:4]
+    return word if given == serial else "anew"
+
+
+def ask(held: HeldScripts, name: str, *, serial: int = START, issued: int = START) -> str:
+    """What a look-up says."""
+    return str(held.run("status", name, serial, issued)[2])
+
+
+def members(held: HeldScripts, name: str) -> list[str]:
+    """Who is in a set."""
+    return cast("list[str]", held.redis.zrange(keys.room_key(ROOM, name), 0, -1))
+
+
+def count(held: HeldScripts, name: str) -> int:
+    """One of the counts."""
+    return int(held.redis.hget(keys.room_key(ROOM, "state"), name) or 0)
+
+
+at_the_end = pytest.mark.parametrize("over", [False, True], ids=["before", "at"])
+
+
+@at_the_end
+def test_the_end_of_an_offer(held: HeldScripts, over: bool) -> None:
+    """An offer holds up to its expiry and not at it, whoever asks: each script draws the line at the same µs."""
+    for script in ("look", "status", "enter", "extend", "leave", "expire", "newcomer", "admit", "read"):
+        held.redis.flushall()
+        held.now = START
+        configure(held)
+        come(held, "a")
+        held.now = START + CLAIM - 1 + over
+        told: dict[str, Any] = {
+            "look": lambda: held.run("look", "a")[2],
+            "status": lambda: ask(held, "a"),
+            "enter": lambda: come_back(held, "a"),
+            "extend": lambda: held.run("extend", "a", FAR, 1)[2],
+            "leave": lambda: held.run("leave", "a", 0)[2],
+            "expire": lambda: held.run("expire", 1, 500)[4],
+            "newcomer": lambda: come(held, "b")[0],
+            "admit": lambda: held.run("admit", 1, 500)[3],
+            "read": lambda: held.run("read", 0)[3],
+        }
+        right = {
+            "look": ("offered", "unknown"),
+            "status": ("admitted", "waiting"),
+            "enter": ("admitted", "offered"),
+            "extend": ("admitted", "unknown"),
+            "leave": ("left", "unknown"),
+            "expire": (0, 1),
+            "newcomer": ("waiting", "offered"),
+            "admit": (1, 0),
+            "read": (1, 0),
+        }
+        assert told[script]() == right[script][over], script
+        assert count(held, "no_show") == (over and script in ("status", "enter", "extend", "leave", "expire")), script
+
+
+@at_the_end
+def test_the_end_of_a_session(held: HeldScripts, over: bool) -> None:
+    """The same of a session: at its end the turn is used."""
+    for script in ("look", "status", "enter", "extend", "leave", "expire"):
+        held.redis.flushall()
+        held.now = START
+        configure(held)
+        come(held, "a")
+        ask(held, "a")
+        held.now = START + SESSION - 1 + over
+        told: dict[str, Any] = {
+            "look": lambda: held.run("look", "a")[2],
+            "status": lambda: ask(held, "a"),
+            "enter": lambda: come_back(held, "a"),
+            "extend": lambda: held.run("extend", "a", FAR, 0)[2],
+            "leave": lambda: held.run("leave", "a", 0)[2],
+            "expire": lambda: held.run("expire", 1, 500)[5],
+        }
+        right = {
+            "look": ("admitted", "unknown"),
+            "status": ("admitted", "used"),
+            "enter": ("admitted", "anew"),
+            "extend": ("admitted", "used"),
+            "leave": ("left", "unknown"),
+            "expire": (0, 1),
+        }
+        assert told[script]() == right[script][over], script
+        assert count(held, "finished") == (over and script != "look"), script
+
+
+def test_the_newest_of_several_ends(held: HeldScripts) -> None:
+    """A sweep takes an offer and a session that end at the same µs for what each is, and leaves the next one."""
+    configure(held, capacity=3, session_seconds=CLAIM / SECOND)
+    come(held, "a", "b")
+    ask(held, "a")
+    held.now = START + 1
+    come(held, "c")
+    held.now = START + CLAIM
+    assert held.run("expire", 1, 500)[2:6] == [0, 0, 1, 1]
+    assert members(held, "active") == members(held, "offered") == ["c"]
+    assert members(held, "used") == ["a"]
+
+
+@pytest.mark.parametrize("late", [0, 1])
+def test_the_end_of_patience(held: HeldScripts, late: int) -> None:
+    """Who was heard abandon_seconds ago may still be offered a place; a µs later the place goes on to the next."""
+    configure(held, state="paused")
+    come(held, "a")
+    held.now = START + 1
+    come(held, "b")
+    configure(held)
+    held.now = START + ABANDON + late
+    assert held.run("expire", 1, 500)[3] == late
+    held.redis.flushall()
+    held.now = START
+    configure(held, state="paused")
+    come(held, "a")
+    configure(held)
+    held.now = START + ABANDON + late
+    assert held.run("admit", 1, 500)[5:] == ([] if late else [START])
+    assert count(held, "abandoned") == late
+
+
+@pytest.mark.parametrize("late", [0, 1])
+def test_the_end_of_a_ticket(held: HeldScripts, late: int) -> None:
+    """A ticket holds for ticket_seconds, that µs included, for who waits and for who comes back."""
+    configure(held, state="paused")
+    come(held, "a")
+    held.now = START + TICKETS + late
+    assert ask(held, "a") == ("expired" if late else "waiting")
+    assert come_back(held, "a") == ("anew" if late else "waiting")
+    held.run("expire", 1, 500)
+    held.redis.zrem(keys.room_key(ROOM, "wait"), "a")
+    held.redis.zrem(keys.room_key(ROOM, "seen"), "a")
+    assert ask(held, "a") == ("expired" if late else "waiting")
+
+
+def test_tickets_that_had_died(held: HeldScripts) -> None:
+    """When ticket_seconds grows, a ticket that was just good stays good, one a µs older stays dead."""
+    configure(held, state="paused")
+    come(held, "a")
+    held.now = START + TICKETS
+    configure(held, state="paused", ticket_seconds=600.0)
+    held.now += 5 * SECOND
+    assert ask(held, "a") == "waiting"
+    assert ask(held, "a", issued=START - 1) == "expired"
+    assert come_back(held, "a", issued=START - 1) == "anew"
+
+
+@pytest.mark.parametrize("late", [0, 1])
+def test_the_end_of_marks(held: HeldScripts, late: int) -> None:
+    """A used turn is remembered for ticket_seconds and a revocation for the longest session, that µs included."""
+    configure(held, session_seconds=TICKETS / SECOND)
+    come(held, "a")
+    held.run("leave", "a", 1)
+    held.now = START + TICKETS + late
+    assert held.run("expire", 1, 500)[6] == 2 * late
+    assert len(members(held, "used") + members(held, "revoked")) == 2 - 2 * late
+
+
+@at_the_end
+def test_the_end_of_a_hold(held: HeldScripts, over: bool) -> None:
+    """Until the hold is over nobody gets in, at first contact or by the leader."""
+    configure(held, START, 0, 0, hold=SECOND, capacity=2)
+    come(held, "a")
+    held.now = START + SECOND - 1 + over
+    assert len(held.run("admit", 1, 1)[5:]) == over
+    held.run("leave", "a", 0)
+    assert come(held, "b")[0] == ("offered" if over else "waiting")
+
+
+@at_the_end
+def test_the_end_of_the_lease(held: HeldScripts, over: bool) -> None:
+    """The lease is its owner's up to its end; at it another gets it, and the owner no more than a new one."""
+    held.run("lease", "hold", "a", SECOND, 0)
+    held.now = START + SECOND - 1 + over
+    before = held.everything()
+    assert held.run("lease", "hold", "b", SECOND, 0)[0] == ("acquired" if over else "held")
+    for key, value in before.items():
+        held.redis.restore(key, 0, value or b"", replace=True)
+    assert held.run("lease", "hold", "a", SECOND, 0)[0] == ("acquired" if over else "renewed")
+
+
+def test_a_lease_of_before_the_clock_was_set_back(held: HeldScripts) -> None:
+    """A lease may end a whole ttl from now, and no µs later."""
+    held.run("lease", "hold", "a", SECOND, 0)
+    assert held.run("lease", "hold", "b", SECOND, 0)[0] == "held"
+    held.now = START - 1
+    assert held.run("lease", "hold", "b", SECOND, 0)[0] == "acquired"
+
+
+@at_the_end
+def test_the_end_of_a_pass_whose_record_is_lost(held: HeldScripts, over: bool) -> None:
+    """A pass puts its session back up to its end, and not at it."""
+    configure(held)
+    assert held.run("extend", "a", START + 1 - over, 0)[2:] == (["unknown", 0] if over else ["admitted", START + 1])
+
+
+@pytest.mark.parametrize("early", [0, 2])
+def test_the_pause_between_admissions(held: HeldScripts, early: int) -> None:
+    """At a rate of one per second the next is admitted a second later, and not before but for the last rounded µs."""
+    configure(held, capacity=0, admit_per_second=1)
+    assert [come(held, name)[0] for name in "ab"] == ["offered", "waiting"]
+    held.now = START + SECOND - early
+    assert len(held.run("admit", 1, 500)[5:]) == (0 if early else 1)
+    held.run("leave", "b", 0)
+    held.now = START + (1 if early else 2) * SECOND - early
+    assert come(held, "c")[0] == ("waiting" if early else "offered")
+
+
+def test_lateness_that_is_made_up_for(held: HeldScripts) -> None:
+    """After a pause of 0.2 s more than asked for at most a burst comes at once, and never fewer than are due."""
+    configure(held, capacity=0, admit_per_second=10, state="paused")
+    come(held, *"abcdefgh")
+    configure(held, capacity=0, admit_per_second=10)
+    assert len(held.run("admit", 1, 500)[5:]) == 2
+    held.now += 100_000
+    assert len(held.run("admit", 1, 500)[5:]) == 1
+    held.now += 300_000
+    assert len(held.run("admit", 1, 500)[5:]) in (2, 3)
+    held.now += 10 * SECOND
+    assert len(held.run("admit", 1, 500)[5:]) == 2
+
+
+@pytest.mark.parametrize(
+    ("serial", "issued", "has_turn"), [(0, 0, False), (1, 0, True), (0, 1, True), (-1, 0, False), (0, -1, False)]
+)
+def test_turns_that_were_used_before_a_loss(held: HeldScripts, serial: int, issued: int, has_turn: bool) -> None:
+    """A ticket up to the marked serial, issued up to the marked time, has had its turn; beyond either it holds."""
+    spent = START - SECOND
+    configure(held, START, spent, spent, capacity=0, state="paused")
+    given = {"serial": spent + serial, "issued": spent + issued}
+    assert ask(held, "a", **given) == ("waiting" if has_turn else "used")
+    assert come_back(held, "b", **given) == ("waiting" if has_turn else "anew")

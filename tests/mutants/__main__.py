@@ -1,0 +1,102 @@
+"""`python -m tests.mutants`, or `... lua [script...]`, or `... python [group...]`.
+
+Puts faults into the scripts, or the modules that judge proofs, one by one, and sees that tests notice each. Prints
+every mutant that no test noticed. Exit code 1 if one of them has no reason in reasons.toml.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from redis import Redis
+from redis.exceptions import ResponseError
+
+from tests import servers
+from tests.mutants import judging, lua, python, running
+from waitroom import scripts
+
+
+def main() -> int:
+    """Run the mutants that the command line names."""
+    parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
+    parser.add_argument("kind", nargs="?", choices=["lua", "python"], help="both if it is not given")
+    parser.add_argument("names", nargs="*", help="scripts, or groups of modules; all if none are given")
+    parser.add_argument("--excused", action="store_true", help="lua: run also those that have a reason to survive")
+    parser.add_argument("--like", default="", help="lua: only mutants whose key contains this")
+    parser.add_argument("--every", type=int, default=1, help="lua: only every n-th mutant")
+    given = parser.parse_args()
+    ends = []
+    if given.kind != "python":
+        ends.append(run_lua(given.names or scripts.NAMES, like=given.like, every=given.every, excused=given.excused))
+    if given.kind != "lua":
+        ends.append(run_python(given.names or list(python.GROUPS)))
+    return max(ends)
+
+
+def run_python(names: Sequence[str]) -> int:
+    """The groups of modules."""
+    made: list[str] = []
+    survivors: list[str] = []
+    for name in names:
+        with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
+            judged = python.run(python.GROUPS[name], Path(folder))
+        survived = [key for key, one in judged.items() if not one.noticed]
+        for key in survived:
+            print(f"survived  {key} (exit code {judged[key].exit_code})")
+        print(f"{name}: {len(judged) - len(survived)} of {len(judged)} mutants noticed", flush=True)
+        made += judged
+        survivors += survived
+    return _end("python", made, survivors)
+
+
+def run_lua(names: Sequence[str], *, like: str, every: int, excused: bool) -> int:
+    """The scripts."""
+    if running.is_noticed(names[0], scripts.load(names[0]).text):
+        print("the tests fail without any fault: nothing can be said of mutants")
+        return 1
+    spared = {} if excused else judging.excused("lua")
+    made: list[str] = []
+    survivors: list[str] = []
+    for name in names:
+        mutants = list(programs(name))
+        made += [mutant.key for mutant in mutants]
+        chosen = [mutant for mutant in mutants[::every] if like in mutant.key and mutant.key not in spared]
+        survived = [mutant.key for mutant in chosen if not _is_noticed(name, mutant)]
+        survivors += survived
+        print(
+            f"{name}: {len(chosen) - len(survived)} of {len(chosen)} mutants noticed, {len(mutants)} made", flush=True
+        )
+    return _end("lua", made, survivors)
+
+
+def _end(kind: str, made: Sequence[str], survivors: Sequence[str]) -> int:
+    faults = judging.judge(kind, made=made, survivors=survivors)
+    for fault in faults:
+        print(fault)
+    return 1 if faults else 0
+
+
+def _is_noticed(script: str, mutant: lua.Mutant) -> bool:
+    noticed = running.is_noticed(script, mutant.text)
+    if not noticed:
+        print(f"survived  {mutant.key}", flush=True)
+    return noticed
+
+
+def programs(name: str) -> Iterator[lua.Mutant]:
+    """The mutants of a script that a server takes for scripts."""
+    with servers.running(servers.any_binary()) as url, Redis.from_url(url) as client:
+        for mutant in lua.of(name, scripts.load(name).text):
+            try:
+                client.script_load(mutant.text)
+            except ResponseError:
+                continue
+            yield mutant
+
+
+if __name__ == "__main__":
+    sys.exit(main())

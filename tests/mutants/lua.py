@@ -1,0 +1,125 @@
+"""Mutants of the Lua scripts: each is a script with one small fault.
+
+mutmut does not read Lua. This does not parse it either: it finds tokens, and leaves it to the server to say which
+mutants are programs. Comments, the first line and the texts that Redis itself reads are left alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+_TOKEN: Final = re.compile(
+    r"(?P<comment>--[^\n]*)|(?P<text>'[^']*')|(?P<word>[A-Za-z_][\w.]*)|(?P<number>\d+(?:\.\d+)?)"
+    r"|(?P<sign>[<>=~]=|\.\.+|[-+*/<>=#(){}\[\],^])|(?P<line>\n)|(?P<blank>[ \t]+)"
+)
+
+#: What stands for a token, one mutant each. A minus or plus only between two values.
+_INSTEAD: Final = {
+    "<": ("<=", ">"),
+    ">": (">=", "<"),
+    "<=": ("<",),
+    ">=": (">",),
+    "==": ("~=",),
+    "~=": ("==",),
+    "+": ("-",),
+    "-": ("+",),
+    "*": ("/",),
+    "/": ("*",),
+    "and": ("or",),
+    "or": ("and",),
+    "not": ("",),
+    "true": ("false",),
+    "false": ("true",),
+    "math.min": ("math.max",),
+    "math.max": ("math.min",),
+    "math.floor": ("math.ceil",),
+    "math.ceil": ("math.floor",),
+}
+
+#: Words of Redis's own language, and what a script says nothing by.
+_REDIS: Final = re.compile(r"'(?:[A-Z]+|[-+]inf|\(|%\.\df|)'")
+
+#: Sorted sets: each is put in the place of the one before it.
+_SETS: Final = ("wait_key", "seen_key", "active_key", "offered_key", "used_key", "revoked_key")
+
+#: A statement on a line of its own.
+_STATEMENT: Final = re.compile(
+    r"(?:redis\.call|bump|answer|retire|add|keep|offer|raise)\(.*\)|return .+"
+    r"|(?!local |function |for |if |return )[\w.\[\], #+*]+ = .+"
+)
+
+_CONDITION: Final = re.compile(r"\b(?:if|elseif) (.+?) then\b|\bwhile (.+?) do\b")
+
+
+class Mutant(NamedTuple):
+    """A script with a fault. `key` tells it from all others of all scripts, as long as the line stays the same."""
+
+    key: str
+    text: str
+
+
+def of(name: str, text: str) -> Iterator[Mutant]:
+    """Every mutant of a script that has another text than the script."""
+    seen: Counter[str] = Counter()
+    for line_at, faulty_line in _faults(text):
+        lines = text.split("\n")
+        before = lines[line_at].strip()
+        lines[line_at] = faulty_line
+        key = f"{name}: {_difference(before, faulty_line.strip())}"
+        seen[key] += 1
+        again = f" ({seen[key]})" if seen[key] > 1 else ""
+        yield Mutant(key + again, "\n".join(lines))
+
+
+def _difference(before: str, after: str) -> str:
+    """A line and what became of it: the line, and behind it the line with the fault, or nothing if it is gone."""
+    return f"{before} -> {after or 'nothing'}"
+
+
+def _faults(text: str) -> Iterator[tuple[int, str]]:
+    """The number of a line and what stands there instead."""
+    lines = text.split("\n")
+    for at, line in enumerate(lines):
+        if at == 0 or line.lstrip().startswith("--") or "unpack(KEYS)" in line:
+            continue
+        yield from ((at, faulty) for faulty in _of_line(line))
+
+
+def _of_line(line: str) -> Iterator[str]:
+    statement = line.strip()
+    if _STATEMENT.fullmatch(statement):
+        yield ""
+    for found in _CONDITION.finditer(line):
+        group = 1 if found[1] else 2
+        start, end = found.span(group)
+        yield f"{line[:start]}not ({line[start:end]}){line[end:]}"
+    tokens = list(_TOKEN.finditer(line))
+    for number, token in enumerate(tokens):
+        for instead in _instead(tokens, number):
+            yield line[: token.start()] + instead + line[token.end() :]
+
+
+def _instead(tokens: list[re.Match[str]], number: int) -> tuple[str, ...]:
+    token = tokens[number]
+    kind, text = token.lastgroup, token[0]
+    if kind == "comment":
+        return ()
+    if kind == "number":
+        # One more than a small number, twice a large one: a µs more makes no difference.
+        return (str(int(text) + 1) if text.isdigit() and int(text) < 100 else f"{float(text) * 2:.9g}",)
+    if kind == "text":
+        return () if _REDIS.fullmatch(text) else (f"'{text[1:-1]}x'",)
+    if text in _SETS:
+        return (_SETS[_SETS.index(text) - 1],)
+    if text in "+-" and not _is_between(tokens, number):
+        return ()
+    return _INSTEAD.get(text, ())
+
+
+def _is_between(tokens: list[re.Match[str]], number: int) -> bool:
+    """Whether a value stands before the sign."""
+    before = [token for token in tokens[:number] if token.lastgroup != "blank"]
+    return bool(before) and (before[-1].lastgroup in ("word", "number") or before[-1][0] in ")]")

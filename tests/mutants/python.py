@@ -1,0 +1,107 @@
+"""Mutants of Python modules, made and run by mutmut in a copy of the project.
+
+mutmut puts faults into functions. What stands at module level, properties and decorated functions it leaves alone.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+_PROJECT: Final = Path(__file__).parent.parent.parent
+
+#: What the copy needs.
+_COPIED: Final = ("waitroom", "tests", "loadtest", "lua", "deploy", "pyproject.toml")
+
+#: What pytest ends with when a test failed.
+_FAILED: Final = 1
+
+
+class Group(NamedTuple):
+    """Modules, what of them is given faults (as mutmut calls it), and the tests that have to notice."""
+
+    modules: tuple[str, ...]
+    mutants: tuple[str, ...]
+    tests: tuple[str, ...]
+
+
+GROUPS: Final = {
+    "proofs": Group(
+        ("keyring", "passes", "tickets"),
+        ("*",),
+        ("tests/test_keyring.py", "tests/test_passes.py", "tests/test_tickets.py"),
+    ),
+    "leadership": Group(("leadership",), ("*",), ("tests/test_leadership.py",)),
+    "returns": Group(
+        ("returns", "web/forward", "web/wait"),
+        ("waitroom.returns.*", "waitroom.web.forward.x_requested*", "waitroom.web.wait.x_asked_return*"),
+        ("tests/test_returns.py", "tests/web/test_forward.py", "tests/web/test_wait.py"),
+    ),
+    "gate": Group(
+        ("room", "web/gate", "web/proofs"),
+        ("waitroom.web.gate.*", "waitroom.web.proofs.*", "waitroom.room.*is_revoked*", "waitroom.room.*renew*"),
+        ("tests/web/test_gate.py", "tests/web/test_visitors.py"),
+    ),
+}
+
+
+class Judged(NamedTuple):
+    """One mutant. `exit_code` is what its tests ended with."""
+
+    name: str
+    exit_code: int
+
+    @property
+    def noticed(self) -> bool:
+        """Whether a test failed. One that hangs has noticed nothing, nor has pytest when it cannot begin."""
+        return self.exit_code == _FAILED
+
+
+def run(group: Group, folder: Path) -> dict[str, Judged]:
+    """The mutants of a group, by key, after mutmut has run them in that folder."""
+    for name in _COPIED:
+        source = _PROJECT / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, folder)
+    configuration = folder / "pyproject.toml"
+    chosen = f"only_mutate = {json.dumps([f'waitroom/{name}.py' for name in group.modules])}\n"
+    chosen += f"pytest_add_cli_args_test_selection = {json.dumps(group.tests)}\n"
+    text = configuration.read_text(encoding="utf-8")
+    configuration.write_text(text.replace("[tool.mutmut]\n", f"[tool.mutmut]\n{chosen}"), encoding="utf-8")
+    done = subprocess.run(
+        [*_mutmut(), "run", "--max-children", "1", *group.mutants], cwd=folder, capture_output=True, text=True
+    )
+    if done.returncode:
+        raise RuntimeError(f"mutmut ended with {done.returncode}: {done.stdout[-2000:]} {done.stderr[-2000:]}")
+    return {_key(judged, folder): judged for module in group.modules for judged in _judged(folder, module)}
+
+
+def _mutmut() -> list[str]:
+    return [sys.executable, "-m", "mutmut"]
+
+
+def _judged(folder: Path, module: str) -> Iterator[Judged]:
+    results = json.loads((folder / "mutants" / "waitroom" / f"{module}.py.meta").read_text(encoding="utf-8"))
+    for name, exit_code in results["exit_code_by_key"].items():
+        if exit_code is not None:
+            yield Judged(name, exit_code)
+
+
+def _key(judged: Judged, folder: Path) -> str:
+    """The function and the lines that differ, which stay the same when other lines change. Only survivors need it."""
+    function = judged.name.partition("__mutmut_")[0].replace("x_", "").replace("xǁ", "").replace("ǁ", ".")
+    if judged.noticed:
+        return judged.name
+    shown = subprocess.run(
+        [*_mutmut(), "show", judged.name], cwd=folder, check=True, capture_output=True, text=True
+    ).stdout.splitlines()
+    before = [line[1:].strip() for line in shown if line.startswith("-") and not line.startswith("---")]
+    after = [line[1:].strip() for line in shown if line.startswith("+") and not line.startswith("+++")]
+    return f"{function}: {' '.join(before)} -> {' '.join(after) or 'nothing'}"
