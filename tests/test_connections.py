@@ -369,7 +369,8 @@ async def test_closing_is_harmless_at_any_time(kind: type[Cluster | Watched]) ->
     assert all(isinstance(result, Unavailable | asyncio.CancelledError) for result in results)
 
 
-def test_a_connection_that_broke_since_it_was_taken_is_an_outage() -> None:
+@pytest.mark.parametrize("closed", ["by the other side", "by the pool"])
+def test_a_connection_that_broke_since_it_was_taken_is_an_outage(closed: str) -> None:
     """Under uvloop, as instances run: no error but redis-py's own comes out of it."""
 
     async def scene(url: str) -> None:
@@ -377,12 +378,33 @@ def test_a_connection_that_broke_since_it_was_taken_is_an_outage() -> None:
             (client,) = await made.primaries()
             pool: Any = client.connection_pool
             connection = await pool.get_connection()
-            connection._writer.transport.abort()
-            await asyncio.sleep(0)
+            if closed == "by the other side":
+                connection._writer.transport.abort()
+                await asyncio.sleep(0)
+            sending = asyncio.create_task(connection.send_command("PING"))
+            if closed == "by the pool":
+                await asyncio.sleep(0)  # it is on its way, in a task of redis-py's own
+                await connection.disconnect(nowait=True)
             with pytest.raises(RedisConnectionError):
-                await connection.send_command("PING")
+                await sending
             await pool.release(connection)
             assert await made.send("x", "PING")
 
     with servers.running(servers.any_binary()) as url:
         uvloop.run(scene(url))
+
+
+async def test_reading_goes_on_beside_writes_that_are_refused() -> None:
+    """Connections are given up for the first refusal, and not for each of many: what is read does not suffer."""
+    with servers.running(servers.any_binary()) as url:
+        async with opened(url, timeout_seconds=10) as made:
+            await made.send("x", "REPLICAOF", "127.0.0.1", "1")
+
+            async def refused() -> None:
+                with pytest.raises(Exception, match="read only"):
+                    await made.send("x", "SET", "x", "1")
+
+            await refused()
+            first = await made.send("x", "CLIENT ID")
+            await refused()
+            assert await made.send("x", "CLIENT ID") == first

@@ -16,6 +16,7 @@ and it can send ASKING over another connection than the command. Its Sentinel cl
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import ssl
 import time
@@ -44,6 +45,9 @@ _ASKING_SHARE: Final = 0.5
 
 #: Seconds between two questions about where the primaries are.
 _ASKING_PAUSE_SECONDS: Final = 0.1
+
+#: Seconds between two times that the connections to a server that takes no writes are given up.
+_HANG_UP_PAUSE_SECONDS: Final = 1.0
 
 #: Times that a call follows a node that says "ask there".
 _MOST_REDIRECTIONS: Final = 5
@@ -168,8 +172,9 @@ class _Packed(AbstractConnection):
         """Send it. Raises redis-py's errors."""
         try:
             await super().send_packed_command(command, check_health)
-        except RuntimeError as error:
-            # What uvloop says of a connection that broke since it was taken; asyncio would write into the void.
+        except (RuntimeError, AttributeError) as error:
+            # What comes of a connection that broke, or that the pool closed, since it was taken: uvloop writes to no
+            # closed transport (asyncio would write into the void), and redis-py has none any more.
             raise exceptions.ConnectionError("the connection is closed") from error
 
 
@@ -223,14 +228,18 @@ class Single:
     def __init__(self, url: RedisUrl, clients: Clients) -> None:
         self._clients = clients
         self._client = clients.at(url.hosts[0] if url.hosts else ("", 0))
+        self._hung_up = -math.inf
 
     async def send(self, _key: str, *command: str | int) -> Any:
         """The reply to one command."""
         try:
             return await _execute(self._client, *command)
         except exceptions.ResponseError as error:
-            if _is_doubtful(error):
-                # A name may lead to the new primary by now: the next call looks it up again.
+            now = time.monotonic()
+            if _is_doubtful(error) and now - self._hung_up > _HANG_UP_PAUSE_SECONDS:
+                # A name may lead to the new primary by now: the next call looks it up again. Not at each error: what is
+                # read is served all the same, and would be disturbed.
+                self._hung_up = now
                 await self._client.connection_pool.disconnect(inuse_connections=False)
             raise
 

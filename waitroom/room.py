@@ -110,6 +110,13 @@ class Room:
         """Whether the pass outlives its place, or the room for which it was given."""
         return proof.visitor in self.revoked or proof.issued * 1_000_000 < self.reading.passes_after_us
 
+    def takes_at_its_word(self, proof: Pass) -> bool:
+        """Whether a pass without a record, which a loss took and there is no room to make anew, is good all the same.
+
+        A claimed pass is, until it ends; an offer is void.
+        """
+        return not (proof.offer or self.settings.strict or self.settings.when_down == "closed")
+
     def eta(self, rank: int) -> Eta | None:
         """When the visitor at `rank` will be admitted, as far as anybody can say."""
         return self.pace.eta(rank)

@@ -263,20 +263,24 @@ async def live_through(
     early, during, late = ([guest(Guest, number) for number in range(start, size, 3)] for start in range(3))
     probers = [guest(Prober, size)] if probing else []
     forgers = [guest(Forger, size + 1), guest(Forger, size + 2)]
-    async with asyncio.timeout(DEADLINE_SECONDS), asyncio.TaskGroup() as visits:
-        others = [asyncio.create_task(each.visit()) for each in probers]
-        visits_of = [visits.create_task(each.visit()) for each in early]
-        await asyncio.gather(*(each.entered.wait() for each in (*early, *probers)))
-        others += [asyncio.create_task(each.visit()) for each in forgers]
-        await until(lambda: sum(each.inside for each in early) >= 2)
-        stage.cookie = "; ".join(f"{name}={value}" for each in probers for name, value in each.browser.cookies.items())
-        run.began, run.began_monotonic = run.journal.now(), time.monotonic()
-        async with fault(stage):
-            visits_of += [visits.create_task(each.visit()) for each in during]
-            await asyncio.sleep(seconds)
-        run.lifted, run.lifted_monotonic = run.journal.now(), time.monotonic()
-        visits_of += [visits.create_task(each.visit()) for each in late]
-        await asyncio.wait(visits_of)
-        await until(lambda: run.journal.good("enter", since=run.lifted) < float("inf"))
-        await ended(others, [*probers, *forgers])
+    others: list[asyncio.Task[None]] = []
+    try:
+        async with asyncio.timeout(DEADLINE_SECONDS), asyncio.TaskGroup() as visits:
+            others += [asyncio.create_task(each.visit()) for each in probers]
+            visits_of = [visits.create_task(each.visit()) for each in early]
+            await asyncio.gather(*(each.entered.wait() for each in (*early, *probers)))
+            others += [asyncio.create_task(each.visit()) for each in forgers]
+            await until(lambda: sum(each.inside for each in early) >= 2)
+            cookies = [cookie for each in probers for cookie in each.browser.cookies.items()]
+            stage.cookie = "; ".join(f"{name}={value}" for name, value in cookies)
+            run.began, run.began_monotonic = run.journal.now(), time.monotonic()
+            async with fault(stage):
+                visits_of += [visits.create_task(each.visit()) for each in during]
+                await asyncio.sleep(seconds)
+            run.lifted, run.lifted_monotonic = run.journal.now(), time.monotonic()
+            visits_of += [visits.create_task(each.visit()) for each in late]
+            await asyncio.wait(visits_of)
+            await until(lambda: run.journal.good("enter", since=run.lifted) < float("inf"))
+    finally:
+        await ended(others, run.guests)
     return run

@@ -11,6 +11,7 @@ import pytest
 from tests.clockwork import arguments
 from tests.web import sites
 from tests.web.sites import Site, assert_problem, bearer, set_cookies, until
+from waitroom import keys
 
 NewRoom = Callable[..., str]
 
@@ -146,6 +147,23 @@ def test_a_pass_gives_the_place_inside(site: Site, new_room: NewRoom) -> None:
     again = site.enter(room, granted)
     assert again.status_code == 200
     assert site.admin("GET", f"/{room}").json()["occupancy"] == 1
+
+
+@pytest.mark.parametrize(("strict", "statuses"), [(False, (200, 200)), (True, (410, 202))])
+def test_a_pass_without_a_record_is_taken_at_its_word(
+    site: Site, new_room: NewRoom, strict: bool, statuses: tuple[int, int]
+) -> None:
+    """Data loss took the record, and the room is full again: the pass is good until it ends, as at the gate."""
+    room = new_room(capacity=1, strict=strict)
+    granted = site.status(room, site.pass_of_new(room)).json()["pass"]
+    active = keys.room_key(room, "active")
+    site.redis.delete(active)
+    site.redis.zadd(active, {"somebody-else": 4e15})
+    answers = site.status(room, granted), site.enter(room, granted)
+    assert tuple(answer.status_code for answer in answers) == statuses
+    assert site.gate(room, granted).status_code == (401 if strict else 204)
+    if not strict:
+        assert {answer.json()["state"] for answer in answers} == {"admitted"}
 
 
 def test_waiting_and_admitted_answers_are_not_stored(site: Site, full_room: str) -> None:

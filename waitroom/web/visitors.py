@@ -38,6 +38,8 @@ class Endpoint:
         if proof.granted is None or room.is_revoked(proof.granted):
             return None
         place = await room.extend(proof.granted)
+        if place.standing is Standing.UNKNOWN and room.takes_at_its_word(proof.granted):
+            return place._replace(standing=Standing.ADMITTED, expires_us=int(proof.granted.expires * 1_000_000))
         return place if place.standing is Standing.ADMITTED else None
 
     async def tell(self, send: Send, room: Room, place: Place, *, bound: str, waiting_status: int) -> None:
