@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -23,9 +24,9 @@ def held(engine: str) -> Iterator[HeldScripts]:
     opened.close()
 
 
-def configure(held: HeldScripts, **settings: float) -> None:
+def configure(held: HeldScripts, **settings: Any) -> None:
     """Make the room or change it."""
-    fields = fields_of(RoomSettings(**{"claim_seconds": 1000.0, "abandon_seconds": 3600.0} | settings))  # type: ignore[arg-type]
+    fields = fields_of(RoomSettings(**{"claim_seconds": 1000.0, "abandon_seconds": 3600.0} | settings))
     given = [part for pair in fields.items() for part in pair]
     assert held.run("configure", "*", 0, 0, 0, 0, 0, *given)[0] == "ok"
 
@@ -80,3 +81,52 @@ def test_a_clock_that_was_set_back_counts_for_nothing(held: HeldScripts) -> None
     held.now += 2 * SECOND
     held.run("admit", 1, 500)
     assert (pace(held, "us"), pace(held, "wait_us")) == (2 * SECOND, 2 * SECOND)
+
+
+@pytest.mark.parametrize("state", ["paused", "closed", "open", "bypass"])
+def test_demand_is_where_somebody_may_be_admitted(held: HeldScripts, state: str) -> None:
+    """Neither a paused nor a closed room has demand, nor one on hold, however many wait."""
+    configure(held, capacity=1)
+    held.run("enter", "queue", "a", "", 0, 0, "b", "", 0, 0)
+    configure(held, capacity=1, state=state)
+    held.run("admit", 1, 0)
+    held.now += SECOND
+    held.run("admit", 1, 0)
+    assert pace(held, "us") == (SECOND if state in ("open", "bypass") else 0)
+    held.redis.hset(keys.room_key(ROOM, "state"), "hold_until_us", held.now + SECOND + 1)
+    before = pace(held, "us")
+    held.now += SECOND
+    held.run("admit", 1, 0)
+    assert pace(held, "us") == before
+
+
+def test_no_shows_are_counted_once(held: HeldScripts) -> None:
+    """Each round counts the no-shows since the last one, and they fade like all that is known of sessions."""
+    configure(held, capacity=1, claim_seconds=1, session_seconds=100)
+    expected = 0.0
+    for number in range(3):
+        held.run("enter", "queue", f"v{number}", "", 0, 0)
+        held.run("admit", 1, 500)
+        held.now += SECOND
+        held.run("expire", 1, 500)
+        held.run("admit", 1, 500)
+        expected += 1
+        # Nobody was inside when the round came, so nothing has faded.
+        assert pace(held, "no_show") == pytest.approx(expected)
+        assert pace(held, "ended") == pytest.approx(expected)
+        assert pace(held, "early") == pytest.approx(0)
+
+
+def test_a_room_without_a_limit_forgets_at_full_speed(held: HeldScripts) -> None:
+    """Where capacity is unlimited there is no share in use, also when nobody is inside."""
+    configure(held, capacity=0, session_seconds=100)
+    held.run("enter", "queue", "a", "", 0, 0)
+    held.run("admit", 1, 500)
+    held.now += 4 * SECOND
+    held.run("leave", "a", 0)
+    held.run("admit", 1, 500)
+    stay = 0.5 * 4 * SECOND
+    assert pace(held, "stay_us") == pytest.approx(stay)
+    held.now += 4 * SECOND
+    held.run("admit", 1, 500)
+    assert pace(held, "stay_us") == pytest.approx(stay * math.exp(-4 / 100))
