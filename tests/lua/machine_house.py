@@ -156,6 +156,13 @@ class HouseMachine(VisitorMachine):
         if reply is None:
             return
         state = state_of(self.held.redis)
+        releases, ladder = self.paper.lists(self.held.now)
+        assert set(reply[8]) <= set(releases)
+        assert len(releases) > 17 or set(reply[8]) == set(releases)
+        told = list(zip(reply[9][::2], reply[9][1::2], strict=True))
+        assert set(told) <= set(ladder)
+        assert len(ladder) > 32 or told == ladder
+        assert (told[:1], told[-1:]) == (ladder[:1], ladder[-1:])
         assert dict(zip(reply[5][::2], reply[5][1::2], strict=True)) == state.config
         assert {name: float(value) for name, value in zip(reply[6][::2], reply[6][1::2], strict=True)} == state.numbers
         self.repeatable = ("read", [since])

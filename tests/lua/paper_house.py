@@ -147,12 +147,15 @@ class PaperRoom(PaperPlaces):
         return "offered" if visitor in self.sets["offered"] else "admitted", expiry
 
     def read(self, now: int, since: int) -> list[Any]:
-        """The whole of the room. Of the active set and the queue there are more than 17 and 32 in no history."""
+        """The whole of the room; what is listed of its sets see `lists`."""
         revoked = [part for visitor, when in self.order("revoked") if when >= since for part in (visitor, str(when))]
-        ends = [expiry for _, expiry in self.order("active") if expiry > now]
-        ladder = [part for rank, (_, serial) in enumerate(self.order("wait"), 1) for part in (rank, serial)]
-        sizes = (len(self.sets["wait"]), len(ends), len(self.sets["offered"]))
-        return ["ok", now, *sizes, ANY, ANY, revoked, ANY, ladder]
+        sizes = (len(self.sets["wait"]), self.occupancy(now), len(self.sets["offered"]))
+        return ["ok", now, *sizes, ANY, ANY, revoked, ANY, ANY]
+
+    def lists(self, now: int) -> tuple[list[int], list[tuple[int, int]]]:
+        """Every expiry to come, and every rank with its serial."""
+        expiries = [expiry for _, expiry in self.order("active") if expiry > now]
+        return expiries, [(rank, serial) for rank, (_, serial) in enumerate(self.order("wait"), 1)]
 
     def lost(self) -> PaperRoom:
         """The room after a loss of all data: there is none."""

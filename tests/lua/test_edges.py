@@ -252,6 +252,32 @@ def test_the_pause_between_admissions(held: HeldScripts, early: int) -> None:
     assert come(held, "c")[0] == ("waiting" if early else "offered")
 
 
+@pytest.mark.parametrize("rate", [0.5, 1, 5, 7.5, 10, 14, 50])
+def test_what_comes_at_once_after_a_quiet_time(held: HeldScripts, rate: float) -> None:
+    """0.2 s of admissions, at least one and no part of one, by the leader as at first contact."""
+    configure(held, capacity=0, admit_per_second=rate, state="paused")
+    come(held, *map(str, range(40)))
+    configure(held, capacity=0, admit_per_second=rate)
+    for _ in range(2):
+        assert len(held.run("admit", 1, 500)[5:]) == max(1, int(rate * 0.2))
+        held.run("leave", *(part for name in members(held, "wait")[:1] for part in (name, 0)))
+        held.now += 10 * SECOND
+
+
+@pytest.mark.parametrize("script", ["enter", "admit"])
+def test_bypass_spends_no_rate(held: HeldScripts, script: str) -> None:
+    """Whoever was let past the rate delays nobody once it counts again, though the last one before does."""
+    configure(held, capacity=0, admit_per_second=1)
+    come(held, "a")
+    configure(held, capacity=0, admit_per_second=1, state="bypass" if script == "enter" else "paused")
+    come(held, *"bcd")
+    configure(held, capacity=0, admit_per_second=1, state="bypass")
+    held.run("admit", 1, 500)
+    configure(held, capacity=0, admit_per_second=1)
+    held.now += SECOND
+    assert [come(held, name)[0] for name in "ef"] == ["offered", "waiting"]
+
+
 def test_lateness_that_is_made_up_for(held: HeldScripts) -> None:
     """After a pause of 0.2 s more than asked for at most a burst comes at once, and never fewer than are due."""
     configure(held, capacity=0, admit_per_second=10, state="paused")

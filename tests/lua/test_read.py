@@ -66,6 +66,15 @@ async def test_releases(room: DrivenRoom, inside: int) -> None:
     assert abs(ends.index(middle) - inside / 2) <= 1
 
 
+async def test_no_releases_where_nobody_is_inside(room: DrivenRoom) -> None:
+    """Places that are over and not swept yet are no releases to come."""
+    await room.configure(capacity=0, claim_seconds=10)
+    await room.arrive(3)
+    await room.fast_forward(10)
+    reading = await room.read()
+    assert (reading.occupancy, reading.releases_us) == (0, ())
+
+
 @pytest.mark.parametrize("waiting", [0, 1, 2, 3, 31, 32, 33, 40, 100, 5000])
 async def test_ladder(room: DrivenRoom, waiting: int) -> None:
     """Up to 32 ranks with their serials, ascending, first and last among them; each rank where there are no more."""

@@ -45,7 +45,12 @@ GROUPS: Final = {
     "gate": Group(
         ("room", "web/gate", "web/proofs"),
         ("waitroom.web.gate.*", "waitroom.web.proofs.*", "waitroom.room.*is_revoked*", "waitroom.room.*renew*"),
-        ("tests/web/test_gate.py", "tests/web/test_visitors.py"),
+        (
+            "tests/test_rooms.py",
+            "tests/web/test_gate.py",
+            "tests/web/test_gate_decision.py",
+            "tests/web/test_proofs.py",
+        ),
     ),
 }
 
