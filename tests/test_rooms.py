@@ -17,7 +17,7 @@ from waitroom.clock import Clock
 from waitroom.connections import connect
 from waitroom.errors import RoomUnknown, SettingsError, Unavailable, VersionConflict
 from waitroom.eta import poll_after
-from waitroom.model import Place, Reading, Standing, Ticket
+from waitroom.model import Admission, Place, Reading, Standing, Ticket
 from waitroom.rooms import Rooms
 from waitroom.settings import RoomSettings
 from waitroom.store import SCHEMA, Store
@@ -442,6 +442,25 @@ async def test_every_instance_hears_of_a_failover_that_lost_something(store: Sto
     assert await redis.zrange(keys.room_key("shop", "active"), 0, -1) == [inside.visitor]
     # Operators hear of it too.
     assert REGISTRY.get_sample_value("waitroom_recovered_total", {"room": "shop"}) == found_lost + 1
+
+
+async def test_an_admission_after_a_failover_spends_no_ticket_of_before(store: Store, redis: Redis) -> None:
+    """The outage was long, and the new primary admitted somebody before the loss was noticed: who waited is back."""
+    rooms = await instance(store, shop=ONE)
+    room = rooms.get("shop")
+    await arrive(rooms)
+    waiting, later = await arrive(rooms), await arrive(rooms)
+    long_ago = 600_000_000
+    ticket = Ticket(waiting.visitor, waiting.serial, waiting.now_us - long_ago)
+    # Last read before the outage; the old primary had admitted both of them, of which nobody else heard.
+    room.reading = replace(room.reading, now_us=room.reading.now_us - long_ago)
+    room.marks = replace(room.marks, turn_serial=later.serial, turn_us=room.reading.now_us)
+    await redis.zrem(keys.room_key("shop", "wait"), waiting.visitor)
+    # The new one admits again.
+    room.note_admission(Admission(later.now_us, 1, 1, False, (1,)))
+    await rooms.refresh()
+    place = await room.status(ticket)
+    assert (place.standing, place.serial) == (Standing.WAITING, waiting.serial)
 
 
 async def test_a_longer_session_wins_over_a_shorter_memory(store: Store, redis: Redis) -> None:

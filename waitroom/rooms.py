@@ -41,6 +41,9 @@ _HOLD_MARGIN_SECONDS: Final = 5.0
 #: who is inside.
 _READINGS_HELD: Final = 2.0
 
+#: The last admission that was lost is at most so long after the last reading, which is tried once a second.
+_UNREAD_SECONDS: Final = 5.0
+
 #: Rooms that are read at the same time.
 _ROOMS_AT_ONCE: Final = 8
 
@@ -385,7 +388,9 @@ def _spent(room: Room) -> Marks:
     # A ticket is as old as the last question in person; an offer that came since is heard of in the document.
     unaware_us = int((room.settings.latest_poll_seconds + _HOLD_MARGIN_SECONDS) * 1_000_000)
     unaware_us = max(unaware_us, int(_hold_seconds(room) * 1_000_000))
-    return replace(room.marks, turn_us=max(room.marks.turn_us - unaware_us, 0))
+    # Whoever took over may have admitted others since, after any length of outage: what was lost was before that.
+    lost_by_us = room.reading.now_us + int(_UNREAD_SECONDS * 1_000_000)
+    return replace(room.marks, turn_us=max(min(room.marks.turn_us, lost_by_us) - unaware_us, 0))
 
 
 def _settings_in(name: str, reading: Reading) -> RoomSettings:

@@ -65,10 +65,11 @@ class Patient:
         while self.admitted_at is None and not self.faults:
             await self._ask("GET", "status")
         await asyncio.sleep(self.chance.uniform(0, stay))
+        status, _ = await self.browser.ask("GET", f"/gate/{self.room}")
+        if status == 403:
+            self.faults.append("the gate refused a good pass")
+        # Not again: a goodbye that was answered 503 may have been heard, and the pass is spent then.
         while not self.left and not self.faults:
-            status, _ = await self.browser.ask("GET", f"/gate/{self.room}")
-            if status == 403:
-                self.faults.append("the gate refused a good pass")
             await self._ask("POST", "leave")
 
     async def _ask(self, method: str, what: str) -> None:
