@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.lua.driven import DrivenRoom, dump
+from waitroom import keys
 from waitroom.errors import RoomBroken, RoomUnknown, VersionConflict
 from waitroom.model import Marks
 from waitroom.settings import RoomSettings, fields_of, settings_of
@@ -73,6 +74,26 @@ async def test_broken_value(room: DrivenRoom, field: str, value: str) -> None:
     assert await dump(room.redis) == before
 
 
+async def test_broken_version(room: DrivenRoom) -> None:
+    """A room whose version is no number is named as broken, and stays as it is (I10)."""
+    await room.configure()
+    await room.redis.hset(keys.room_key(room.name, "config"), "version", "x")
+    before = await dump(room.redis)
+    with pytest.raises(RoomBroken, match="version"):
+        await room.configure(capacity=7)
+    assert await dump(room.redis) == before
+
+
+async def test_a_hold_is_not_shortened(room: DrivenRoom) -> None:
+    """Who tells of a loss later, for a shorter time, does not end the hold of who told of it first."""
+    await room.recreate(Marks(last=5), hold_seconds=100)
+    first = (await room.read()).hold_until_us
+    await room.store.configure(room.name, {}, expected=None, marks=Marks(last=9), hold_seconds=1)
+    assert (await room.read()).hold_until_us == first
+    await room.store.configure(room.name, {}, expected=None, marks=Marks(last=10), hold_seconds=1000)
+    assert (await room.read()).hold_until_us > first
+
+
 async def test_places_survive_a_change(room: DrivenRoom) -> None:
     """Changing settings moves nobody and counts nothing."""
     await room.configure(capacity=2)
@@ -87,11 +108,13 @@ async def test_places_survive_a_change(room: DrivenRoom) -> None:
 async def test_marks_only_rise(room: DrivenRoom) -> None:
     """Marks given later raise what is lower, change nothing else, and leave the version alone."""
     await room.configure()
-    for marks in (Marks(100, 50, 70), Marks(90, 60, 60), Marks(100, 60, 70)):
+    highest = Marks(version=1)
+    for marks in (Marks(100, 50, 70), Marks(90, 60, 60), Marks(80, 40, 50), Marks(110, 55, 65), Marks(1, 1, 90)):
         assert await room.store.configure(room.name, {}, expected=None, marks=marks) == 1
-    assert (await room.read()).marks == Marks(100, 60, 70, version=1)
-    state = await room.state()
-    assert (state["spent_serial"], state["spent_us"]) == ("60", "70")
+        highest = highest.merged(marks)
+        assert (await room.read()).marks == highest
+        state = await room.state()
+        assert (state["spent_serial"], state["spent_us"]) == (str(highest.turn_serial), str(highest.turn_us))
 
 
 async def test_hold_is_for_creation_only(room: DrivenRoom) -> None:

@@ -50,6 +50,8 @@ class RoomMachine(HouseMachine):
         super().__init__(url)
         #: What a replica has: the server's data, and the papers of that time.
         self.replica: Any = None
+        #: What was known at those moments.
+        self.remembered: list[Marks] = []
 
     @rule(hold=HOLDS, known=st.booleans())
     def lose_everything(self, hold: int, known: bool) -> None:
@@ -78,14 +80,16 @@ class RoomMachine(HouseMachine):
         if chosen:
             self.configure(0, self.known if known else Marks(), hold, chosen)
 
-    @rule(hold=HOLDS)
-    def tell_marks(self, hold: int) -> None:
-        """An instance tells what it remembers, whether the room knows it or not."""
-        self.configure("*", self.known, hold, {})
+    @rule(hold=HOLDS, ago=st.integers(0, 5))
+    def tell_marks(self, hold: int, ago: int) -> None:
+        """An instance tells what it remembers, whether the room knows it, or more, or not as much."""
+        remembered = [Marks(self.known.last, self.paper.marks.turn_serial, 0), self.known, *self.remembered]
+        self.configure("*", remembered[-1 - ago % len(remembered)], hold, {})
 
     @rule()
     def replicate(self) -> None:
         """A replica has everything up to now."""
+        self.remembered.append(self.known)
         self.replica = (self.held.everything(), copy.deepcopy(self.paper), copy.deepcopy(self.lease_paper))
 
     @rule(told=st.booleans(), hold=HOLDS)
