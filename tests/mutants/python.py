@@ -6,6 +6,7 @@ mutmut puts faults into functions. What stands at module level, properties and d
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -81,7 +82,12 @@ def run(group: Group, folder: Path) -> dict[str, Judged]:
     text = configuration.read_text(encoding="utf-8")
     configuration.write_text(text.replace("[tool.mutmut]\n", f"[tool.mutmut]\n{chosen}"), encoding="utf-8")
     done = subprocess.run(
-        [*_mutmut(), "run", "--max-children", "1", *group.mutants], cwd=folder, capture_output=True, text=True
+        [*_mutmut(), "run", "--max-children", "1", *group.mutants],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        # mutmut's names of functions are not ASCII, and pytest writes them where a test fails.
+        env={**os.environ, "PYTHONUTF8": "1"},
     )
     if done.returncode:
         raise RuntimeError(f"mutmut ended with {done.returncode}: {done.stdout[-2000:]} {done.stderr[-2000:]}")

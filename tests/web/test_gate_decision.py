@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from waitroom.instance import Instance, assemble
 from waitroom.model import Pass, Place, Visitor
 from waitroom.room import Room
 from waitroom.tickets import new_visitor
+from waitroom.web import gate as gate_module
 from waitroom.web.gate import FORBIDDEN, GO_ON, MUST_WAIT, Decision, Gate
 
 SESSION = 100.0
@@ -162,6 +164,54 @@ async def test_a_sliding_session_is_lengthened_by_and_by(door: Door, age: float,
     assert bool((await door.shown(door.granted(older))).headers) is asked
 
 
+async def test_a_pass_of_before_the_room_was_made_anew(door: Door) -> None:
+    """Passes count from the µs on at which a room was made under the name of a deleted one."""
+    room = door.room
+    room.renew(replace(room.reading, passes_after_us=2_000_000_000), room.settings)
+    issued_at = {2000.0: False, 1999.999_999: True, 0.0: True}
+    for issued, revoked in issued_at.items():
+        assert room.is_revoked(Pass(new_visitor(), 4e9, issued=issued)) is revoked
+
+
+async def test_a_pass_is_verified_once(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gate remembers a pass that it has verified, and of each no more than the newest so many."""
+    monkeypatch.setattr(gate_module, "_REMEMBERED", 3)
+    passes, seen = door.instance.passes, list[str]()
+    verify = passes.verify
+
+    def counted(room: str, text: str, *, now: float) -> Pass | None:
+        seen.append(text)
+        return verify(room, text, now=now)
+
+    monkeypatch.setattr(passes, "verify", counted)
+    texts = [door.text(new_visitor(), seconds=SESSION) for _ in range(3)]
+    for text in (*texts, *texts):
+        assert await door.shown(text) == GO_ON
+    assert seen == texts
+    fourth = door.text(new_visitor())
+    assert await door.shown(fourth) == GO_ON
+    for text in (fourth, *texts[1:]):
+        assert await door.shown(text) == GO_ON
+    assert seen == [*texts, fourth]
+    await door.shown(texts[0])
+    assert seen[-1] == texts[0]
+
+
+async def test_whoever_passes_is_remembered_to_be_inside(door: Door) -> None:
+    """What the gate saw of a session puts it back after a loss; an offer is not yet one."""
+    session, offered = new_visitor(), new_visitor()
+    now_us = door.instance.clock.now_us()
+    assert await door.shown(door.text(session, seconds=SESSION / 2)) == GO_ON
+    await door.spoil()
+    assert await door.shown(door.text(offered, offer=True)) == GO_ON
+    await door.redis.delete(keys.room_key("shop", "active"))
+    await door.room.put_back()
+    key = keys.room_key("shop", "active")
+    assert await door.redis.zrange(key, 0, -1) == [session]
+    expiry = await door.redis.zscore(key, session) or 0
+    assert now_us + 49_000_000 < expiry < now_us + 60_000_000
+
+
 async def down(door: Door, **settings: Any) -> None:
     """Redis has not answered the last time, and the room lets in whom it can without it."""
     await door.change(**{"when_down": "open"} | settings)
@@ -210,6 +260,20 @@ async def test_an_open_pass_is_bound_like_any_other(door: Door) -> None:
     text = dict((await door.shown(None, agent="phone")).headers)[b"x-waitroom-pass"].decode()
     assert await door.shown(text, agent="phone") == GO_ON
     assert await door.shown(text, agent="laptop") == MUST_WAIT
+
+
+async def test_who_is_inside_while_redis_is_down(door: Door) -> None:
+    """A pass is as good as it says: the record is not asked for, which would only be waited for."""
+    await down(door, sliding=True)
+    older = door.text(new_visitor(), seconds=SESSION / 2)
+    assert await door.shown(older) == GO_ON
+    assert await door.redis.zcard(keys.room_key("shop", "active")) == 0
+
+
+async def test_a_paused_room_while_redis_is_down(door: Door) -> None:
+    """Nobody is let into a paused room, not by `open` either."""
+    await down(door, state="paused")
+    assert await door.shown(None) == MUST_WAIT
 
 
 @pytest.mark.parametrize("when_down", ["static", "closed"])

@@ -125,7 +125,16 @@ def test_the_bearers_proof_goes_before_the_cookies() -> None:
         assert found(f"{scheme} {ticket}") == Proof(TICKET, None, "")
     proof = found(f"Bearer  {granted}\t")
     assert (proof.ticket, proof.granted and proof.granted.visitor) == (None, VISITOR)
-    for other in ("", "Bearer", "Bearer ", "Bearer x.y.z", f"Basic {ticket}", f"Bearer{ticket}", ticket):
+    for other in (
+        f"Bearer \x0b{ticket}",
+        "",
+        "Bearer",
+        "Bearer ",
+        "Bearer x.y.z",
+        f"Basic {ticket}",
+        f"Bearer{ticket}",
+        ticket,
+    ):
         assert found(other) == Proof(Ticket(OTHER, 1, 2), None, ""), other
 
 
