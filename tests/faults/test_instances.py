@@ -27,6 +27,9 @@ from waitroom import keys
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
 
+#: A room in which somebody can be admitted at any time: held back by its rate only, a fifth of a second for each.
+PACED: Final = {"capacity": 100, "admit_per_second": 5}
+
 #: Seconds within which another leads, for the stage's lease and tick, and what a busy machine may add.
 _SUCCESSION_SECONDS: Final = 1.0 + 2 * 0.1
 _SLACK_SECONDS: Final = 5.0
@@ -46,8 +49,8 @@ async def leader_killed(stage: Stage) -> AsyncIterator[None]:
 
 async def test_a_killed_leader_is_succeeded(tmp_path: Path) -> None:
     """F14: another admits within the lease and two ticks."""
-    async with staged(tmp_path) as stage:
-        run = await live_through(stage, leader_killed, size=90, seconds=_NOTICED_SECONDS)
+    async with staged(tmp_path, room=PACED) as stage:
+        run = await live_through(stage, leader_killed, size=60, seconds=_NOTICED_SECONDS)
     made = judged(run, "F14", "the leader gets SIGKILL", alerts=["WaitroomInstanceDown"], lost_at=stage.lost_at)
     assert made.admission_seconds < _SUCCESSION_SECONDS + _SLACK_SECONDS
 
@@ -66,8 +69,8 @@ async def leader_frozen(stage: Stage) -> AsyncIterator[None]:
 
 async def test_a_leader_that_stood_still_has_no_effect(tmp_path: Path) -> None:
     """F15: another leads meanwhile; the old term admits nobody (the limits and the order hold to the instant)."""
-    async with staged(tmp_path) as stage:
-        run = await live_through(stage, leader_frozen, size=90, seconds=_NOTICED_SECONDS)
+    async with staged(tmp_path, room=PACED) as stage:
+        run = await live_through(stage, leader_frozen, size=60, seconds=_NOTICED_SECONDS)
     how = f"the leader frozen for {_NOTICED_SECONDS:g} s, four leases"
     made = judged(run, "F15", how, alerts=["WaitroomInstanceDown"], lost_at=stage.lost_at)
     assert made.admission_seconds < _SUCCESSION_SECONDS + _SLACK_SECONDS

@@ -29,7 +29,7 @@ ROW: Final[dict[str, Any]] = {
 
 
 @cache
-def tests_in(path: Path) -> frozenset[str]:
+def names_in(path: Path) -> frozenset[str]:
     """The names of a file's tests."""
     found = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
     return frozenset(node.name for node in found if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
@@ -47,7 +47,7 @@ def test_its_tests_exist(name: str) -> None:
     assert fault.tests
     for test in fault.tests:
         path, _, function = test.partition("::")
-        assert function in tests_in(ROOT / path), test
+        assert function in names_in(ROOT / path), test
     assert bool(fault.why) != any(test.startswith("tests/faults/") for test in fault.tests)
 
 
@@ -74,3 +74,4 @@ def test_the_table_is_written_between_its_marks() -> None:
     assert "| F2 | Redis freezes | frozen | 0.50 s | 1.25 s | 0 | 0 | 0 |" in made
     assert written(made, table({"F2": ROW})) == made
     assert written(made, "x") == written(page, "x")
+    assert table({}, made) == table({"F2": ROW})
