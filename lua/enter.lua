@@ -242,8 +242,8 @@ local function limited(i)
     if source ~= '' and most > 0 then
       local interval = set.ticket_seconds * 1000000 / most
       local score = tonumber(redis.call('ZSCORE', sources_key, source) or 0)
-      -- One farther ahead than this limit can have set comes from another limit, or from before the clock was set back.
-      local tat = math.max(now, math.min(score, now + most * interval))
+      -- One farther ahead than this limit can have set comes from another one, or from before the clock was set back.
+      local tat = score > now + most * interval + 1 and now or math.max(now, score)
       again = math.max(again, tat - (most - 1) * interval)
       due[#due + 1], due[#due + 2] = int(tat + interval), source
     end

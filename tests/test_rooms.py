@@ -707,3 +707,66 @@ async def test_a_new_instance_that_finds_a_lost_room_first_takes_nothing_back(st
     await knowing.refresh()
     await new.refresh()
     assert new.get("shop").reading.version == settled
+
+
+@pytest.mark.parametrize("anew", [False, True])
+async def test_what_an_operator_decided_after_a_loss_stands(store: Store, redis: Redis, anew: bool) -> None:
+    """An instance that was away gives the room its marks and a hold, not the settings of before."""
+    away = await instance(store, shop=RoomSettings(capacity=100))
+    first = await arrive(away)
+    await redis.flushall()
+    shut = RoomSettings(capacity=5, state="closed")
+    if anew:
+        others = await instance(store)
+        await others.create("shop", shut, expected=0)
+    else:
+        others = await instance(store, shop=RoomSettings(capacity=100))
+        await others.change("shop", {"capacity": 5, "state": "closed"})
+    await away.refresh()
+    await others.refresh()
+    for rooms in (away, others):
+        room = rooms.get("shop")
+        assert room.settings == shut
+        assert room.reading.hold_until_us > room.reading.now_us
+        assert room.marks.last >= first.serial
+
+
+async def test_a_room_that_a_new_instance_makes_in_the_middle_gets_its_settings_back(
+    late: LateStore, store: Store
+) -> None:
+    """Between finding the room gone and making it again, somebody who knew nothing made it from the file."""
+    knowing = await instance(late, shop=RoomSettings(capacity=500, state="paused"))
+    await store.delete("shop")
+    await store.register("shop", live=True)
+
+    async def sow() -> None:
+        late.meanwhile = None
+        await instance(store, shop=RoomSettings(capacity=7))
+
+    late.meanwhile = sow
+    await knowing.refresh()
+    await knowing.refresh()
+    room = knowing.get("shop")
+    assert (room.settings.capacity, room.settings.state) == (500, "paused")
+    assert room.reading.hold_until_us > room.reading.now_us
+
+
+@pytest.mark.parametrize("by_us", [1_000_000, -3_600_000_000])
+async def test_nothing_of_a_deleted_room_comes_back_in_its_successor(store: Store, redis: Redis, by_us: int) -> None:
+    """Neither settings nor sessions nor marks, also where the clock was set back before it was made anew."""
+    knowing, other = await instance(store, shop=ONE), await instance(store)
+    await other.delete("shop")
+    await other.create("shop", RoomSettings(capacity=2))
+    await knowing.refresh()
+    claimed = await knowing.get("shop").status(ticket_of(await arrive(knowing)))
+    assert claimed.standing is Standing.ADMITTED
+    await other.delete("shop")
+    await other.create("shop", RoomSettings(capacity=3, state="closed"))
+    config = keys.room_key("shop", "config")
+    await redis.hincrby(config, "passes_after_us", by_us)
+    await redis.hincrby(config, "made_us", by_us)
+    await knowing.refresh()
+    room = knowing.get("shop")
+    assert room.settings == RoomSettings(capacity=3, state="closed")
+    assert (room.reading.occupancy, room.reading.hold_until_us, room.reading.lost_us) == (0, 0, 0)
+    assert room.marks == room.reading.marks

@@ -243,6 +243,14 @@ def test_an_enqueue_key_is_no_signing_key() -> None:
     assert loaded(signing_keys=[f"k1:{SECRET}"], enqueue_keys=[f"k1:{ADMIN}"])
 
 
+@pytest.mark.parametrize("tokens", ["accepted", "required"])
+def test_tokens_need_a_key(tokens: str) -> None:
+    """Else nobody could bring a good one, and a room would shut everybody out in silence."""
+    (line,) = faults(rooms={"shop": {"enqueue_tokens": tokens}})
+    assert line.startswith("rooms.shop.enqueue_tokens: ")
+    assert loaded(rooms={"shop": {"enqueue_tokens": tokens}}, enqueue_keys=[f"shop:{SECRET}"])
+
+
 def test_enqueue_keys_are_not_shown() -> None:
     """Neither when they are wrong nor when something else is."""
     text = "\n".join(faults(enqueue_keys=[f"{SECRET}", {"k2": ADMIN}], port=-1))

@@ -53,10 +53,11 @@ class ChallengeOffice:
         body = _BODY.pack(_VERSION, bits, visitor, now_us)
         return f"{self._signer}.{_text(body + self._mac(self._signer, room, body))}"
 
-    def verify(self, room: str, solution: str, *, bits: int, now_us: int) -> Visitor | None:
+    def verify(self, room: str, solution: str, *, bits: int, now_us: int, seconds: float = SECONDS) -> Visitor | None:
         """The visitor that a solution gives a place to in that room, or None.
 
-        `bits` is what the room asks for now: what was set smaller is no longer good.
+        `bits` is what the room asks for now: what was set smaller is no longer good. It is good for so many `seconds`:
+        no longer than the room remembers whose turn is used, else it would be good for another turn.
         """
         match = _SOLUTION.match(solution)
         if match is None or match[1] not in self._keys:
@@ -67,7 +68,7 @@ class ChallengeOffice:
             return None
         version, asked, visitor, issued_us = _BODY.unpack(body)
         age = (now_us - issued_us) / 1_000_000
-        if version != _VERSION or asked < bits or not -LEEWAY_SECONDS <= age <= SECONDS + LEEWAY_SECONDS:
+        if version != _VERSION or asked < bits or not -LEEWAY_SECONDS <= age <= min(seconds, SECONDS):
             return None
         if zero_bits(f"{match[2][-SEED_CHARACTERS:]}.{match[3]}") < asked:
             return None

@@ -169,7 +169,7 @@ def check(config: Config = None, redis_url: RedisUrl = None, data_dir: DataDir =
 def invite(
     name: Name,
     customer: Annotated[str, typer.Argument(help="whoever the place is for; the same one has the same place")],
-    seconds: Annotated[float, typer.Option(min=1, help="how long the invitation is good for")] = 3600,
+    seconds: Annotated[float, typer.Option(min=1, max=604_800, help="how long it is good for")] = 3600,
     priority: Annotated[bool, typer.Option("--priority", help="in front of all who have none")] = False,
     config: Config = None,
 ) -> None:

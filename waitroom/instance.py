@@ -11,6 +11,7 @@ from waitroom.challenge import ChallengeOffice
 from waitroom.clock import Clock
 from waitroom.connections import connect
 from waitroom.enqueue import EnqueueOffice
+from waitroom.errors import SettingsError
 from waitroom.fitness import Fitness
 from waitroom.passes import PassOffice
 from waitroom.rooms import Rooms
@@ -56,6 +57,10 @@ def assemble(settings: ServerSettings) -> Instance:
     timeout = settings.redis_timeout_seconds
     store = Store(connect(settings.redis_url, timeout_seconds=timeout), clock, timeout_seconds=timeout)
     ring = keyring.parse(settings.signing_keys)
+    enqueue_ring = keyring.parse(settings.enqueue_keys, name="enqueue_keys") if settings.enqueue_keys else None
+    if enqueue_ring is not None and set(enqueue_ring.secrets.values()) & set(ring.secrets.values()):
+        # Also one that was made and kept in a file, which the settings do not know.
+        raise SettingsError("enqueue_keys: one of them is a signing key; draw another (`openssl rand -base64 32`)")
     return Instance(
         settings,
         clock,
@@ -68,6 +73,6 @@ def assemble(settings: ServerSettings) -> Instance:
         Streams(most=affordable(settings.max_streams), most_per_address=settings.max_streams_per_address),
         Proxies.parse(settings.trusted_proxies),
         Disguise(ring),
-        EnqueueOffice(keyring.parse(settings.enqueue_keys, name="enqueue_keys") if settings.enqueue_keys else None),
+        EnqueueOffice(enqueue_ring),
         ChallengeOffice(ring),
     )

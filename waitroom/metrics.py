@@ -45,6 +45,11 @@ TICK_SECONDS: Final = Histogram(
 TICK_FAILURES: Final = Counter(
     "waitroom_tick_failures_total", "Rooms that a round of the scheduler could not serve.", ["task"]
 )
+DEMANDS: Final = Counter(
+    "waitroom_demands_total",
+    "New places not given for want of a token of the site or of a challenge's solution, by what was missing.",
+    ["room", "missing"],
+)
 OVERLOADED: Final = Counter(
     "waitroom_overloaded_total", "Requests turned away because this instance's backlog was full."
 )
@@ -87,6 +92,6 @@ def forget(room: str) -> None:
     """Let go of what was counted of a room that is gone. Several workers share files, in which it has to stay."""
     if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
         return
-    for metric in (WAIT_SECONDS, ETA_ERROR_SECONDS, ETA_WITHIN, GATE, OPEN_PASSES, RECOVERED):
+    for metric in (DEMANDS, WAIT_SECONDS, ETA_ERROR_SECONDS, ETA_WITHIN, GATE, OPEN_PASSES, RECOVERED):
         metric.remove_by_labels({"room": room})
     gate_answers.cache_clear()

@@ -134,6 +134,12 @@ class Room:
         while self.revoked and next(iter(self.revoked.values())) < over:
             self.revoked.popitem(last=False)
 
+    def begin_anew(self, reading: Reading) -> None:
+        """It was deleted and made anew: nothing that is known of the old one counts."""
+        self.marks = reading.marks
+        self.revoked = OrderedDict(reading.revoked)
+        self._sessions.clear()
+
     def note_admission(self, admission: Admission) -> None:
         """Remember whose turn has come, in case the data are lost before the next reading."""
         if admission.serials:

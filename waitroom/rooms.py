@@ -260,14 +260,12 @@ class Rooms:
             raise RoomUnknown(f"no room {room.name!r}")
         hold = _hold_seconds(room)
         try:
-            await self._store.configure(
-                room.name, fields_of(room.settings), expected=0, marks=_spent(room), hold_seconds=hold
-            )
+            await self._store.configure(room.name, _known(room), expected=0, marks=_spent(room), hold_seconds=hold)
             logger.error("room %s: its data were lost; re-created, admits nobody for %.0f s", room.name, hold)
             metrics.RECOVERED.labels(room.name).inc()
             await room.put_back()
         except VersionConflict:
-            await self._add_what_is_known(room)
+            await self._complete(room, await room.read())
         await self._store.register(room.name, live=True)
 
     async def close(self) -> None:
@@ -301,7 +299,7 @@ class Rooms:
         settings = self._unsown[name]
         await self._store.register(name, live=True)
         try:
-            await self._store.configure(name, fields_of(settings), expected=0)
+            await self._store.configure(name, fields_of(settings) | {"sown": "1"}, expected=0)
             logger.info("room %s created", name)
         except VersionConflict:
             logger.info("room %s exists: what Redis holds counts, not the file", name)
@@ -314,28 +312,37 @@ class Rooms:
         except RoomUnknown:
             await self.recover(room)
             reading = await room.read()
-        if _is_made_by_a_stranger(reading, before):
-            await self._give_back(room, reading.version)
+        if _is_made_anew(reading, before):
+            room.begin_anew(reading)
+        elif _is_made_by_a_stranger(reading, before):
+            await self._complete(room, reading)
             reading = await room.read()
         elif reading.marks.turn_serial < known.turn_serial or reading.marks.last < known.last:
-            # One that was deleted and made anew on purpose has a new date before which no pass counts.
-            if reading.passes_after_us == room.reading.passes_after_us:
-                logger.error("room %s: the last moments of its data were lost; adding what is known here", room.name)
-                metrics.RECOVERED.labels(room.name).inc()
+            logger.error("room %s: the last moments of its data were lost; adding what is known here", room.name)
+            metrics.RECOVERED.labels(room.name).inc()
             await self._add_what_is_known(room)
         elif reading.lost_us != room.reading.lost_us:
             await room.put_back()
         room.renew(reading, _settings_in(room.name, reading))
         self.faults.pop(room.name, None)
 
-    async def _give_back(self, room: Room, version: int) -> None:
-        """An instance that knew nothing made a lost room first, from its file: it is to be as if we had."""
-        hold = _hold_seconds(room)
+    async def _complete(self, room: Room, reading: Reading) -> None:
+        """Somebody else made a lost room again: it is to be as if we had."""
+        if not _is_made_by_a_stranger(reading, room.reading):
+            await self._add_what_is_known(room)
+            return
+        # The file of an instance that knew nothing says less than we know. What an operator decided since says more.
+        untouched, hold = reading.sown and reading.version == 1, _hold_seconds(room)
         try:
             await self._store.configure(
-                room.name, fields_of(room.settings), expected=version, marks=_spent(room), hold_seconds=hold
+                *(room.name, _known(room) if untouched else {}),
+                expected=reading.version,
+                marks=_spent(room),
+                hold_seconds=hold,
             )
-            logger.error("room %s: its data were lost; settings are back, admits nobody for %.0f s", room.name, hold)
+            logger.error(
+                "room %s: its data were lost; what is known is back, nobody gets in for %.0f s", room.name, hold
+            )
             metrics.RECOVERED.labels(room.name).inc()
             await room.put_back()
         except VersionConflict:
@@ -364,10 +371,24 @@ class Rooms:
         metrics.forget(name)
 
 
+def _is_made_anew(reading: Reading, before: Reading) -> bool:
+    """Whether an operator has deleted the room that was known and made another under its name.
+
+    That one has a new date before which no pass counts. One that was lost has none, or the same again.
+    """
+    return reading.passes_after_us not in (0, before.passes_after_us)
+
+
 def _is_made_by_a_stranger(reading: Reading, before: Reading) -> bool:
-    """Whether this is another room than before, and whoever made it neither knew that one nor deleted it."""
-    deleted = reading.passes_after_us > before.passes_after_us
-    return reading.made_us != before.made_us and not reading.lost_us and not deleted
+    """Whether this is another room than before, and nobody has yet said that one was lost."""
+    return reading.made_us != before.made_us and not reading.lost_us and not _is_made_anew(reading, before)
+
+
+def _known(room: Room) -> dict[str, str]:
+    """The room's settings as last known, with the date before which no proof counts, if it has one."""
+    after = str(room.reading.passes_after_us)
+    dates = {"tickets_after_us": after, "passes_after_us": after} if room.reading.passes_after_us else {}
+    return fields_of(room.settings) | dates
 
 
 def _hold_seconds(room: Room) -> float:

@@ -128,7 +128,7 @@ class RoomSettings(BaseModel):
         "limit of places; `always`: for each new place",
     )
     challenge_bits: int = Field(
-        18, ge=1, le=32, description="size of that work: 2 to the power of so many tries on average"
+        18, ge=1, le=24, description="size of that work: 2 to the power of so many tries on average"
     )
     enqueue_tokens: Literal["off", "accepted", "required"] = Field(
         "off",
@@ -387,6 +387,11 @@ def load(
         faults += faults_of(error)
         settings = _sound_part(document, error)
     faults += _weak_secrets(settings)
+    faults += [
+        f"rooms.{name}.enqueue_tokens: {room.enqueue_tokens!r} needs enqueue_keys; without one no token is good"
+        for name, room in settings.rooms.items()
+        if room.enqueue_tokens != "off" and not settings.enqueue_keys
+    ]
     settings = _with_redis_password(settings, faults)
     if faults:
         raise SettingsError("\n".join(faults))

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
+import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, Final
 
@@ -22,6 +26,7 @@ from waitroom.client import (
     TurnOver,
     Waiting,
     WaitroomClient,
+    entering,
 )
 
 SECRET: Final = "an-enqueue-key-made-up-for-the-tests-0123456789"
@@ -101,3 +106,23 @@ async def test_a_limited_address_waits(site: Site, client: WaitroomClient) -> No
     assert refused.value.retry_after_seconds > 1000
     with pytest.raises(NotAdmitted):
         await client.wait_until_admitted(room, timeout_seconds=0.5)
+
+
+async def test_work_that_nobody_waits_for_ends(relay: Relay) -> None:
+    """A server that asks for half a minute of work holds nobody up for longer than they wait, nor the loop's end."""
+    document = b'{"type":"urn:waitroom:challenge-required","challenge":{"text":"k1.abc","bits":%d}}' % MOST_BITS
+    relay.mishap = lambda line: answer(429, document, kind="application/problem+json")
+    async with WaitroomClient(relay.url) as far:
+        with pytest.raises(NotAdmitted):
+            await far.wait_until_admitted("shop", timeout_seconds=0.3)
+    busy = [thread for thread in threading.enumerate() if "asyncio_" in thread.name]
+    deadline = time.monotonic() + 10
+    while any(solving(thread) for thread in busy):
+        assert time.monotonic() < deadline, "the work goes on"
+        await asyncio.sleep(0.02)
+
+
+def solving(thread: threading.Thread) -> bool:
+    """Whether that thread looks for a solution at this moment."""
+    frame = sys._current_frames().get(thread.ident or 0)
+    return frame is not None and frame.f_code is entering.solve.__code__

@@ -268,7 +268,9 @@ class PaperPlaces:
             source, most = getattr(arrival, kind), self.settings.get(f"places_per_{kind}", 0)
             if source and most:
                 interval = self.settings["ticket_seconds"] * SECOND / most
-                level_at = max(now, min(self.sets["sources"].get(source, 0), now + most * interval))
+                level_at = max(now, self.sets["sources"].get(source, 0))
+                if level_at > now + most * interval + 1:
+                    level_at = now
                 again = max(again, level_at - (most - 1) * interval)
                 charged[source] = round(level_at + interval)
         if again > now:

@@ -154,6 +154,17 @@ async def test_a_lower_limit_is_obeyed_within_its_own_time(guarded: Guarded) -> 
     assert refused.expires_us - refused.now_us <= 100_000_000
 
 
+async def test_what_no_limit_can_have_set_locks_nobody_out(guarded: Guarded) -> None:
+    """After ticket_seconds was lowered, or the clock set back, an address begins anew instead of waiting for long."""
+    await guarded.room.configure(**HELD, places_per_address=2)
+    assert await guarded.come_from("a", "a", "a") == [WAITING, WAITING, LIMITED]
+    short = HELD | {"ticket_seconds": 10.0, "abandon_seconds": 5.0}
+    await guarded.room.configure(**short, places_per_address=2)
+    assert await guarded.come_from("a", "a", "a") == [WAITING, WAITING, LIMITED]
+    await guarded.room.fast_forward(5)
+    assert await guarded.come_from("a", "a") == [WAITING, LIMITED]
+
+
 async def test_sources_are_swept(guarded: Guarded) -> None:
     """When the places of an address are level again nothing is left of it; till then it is kept."""
     await guarded.room.configure(**HELD, places_per_address=2, places_per_network=4)
@@ -347,6 +358,18 @@ async def test_after_a_loss_serials_go_on_above_restored_priority_places(guarded
     (late,) = await guarded.come(guarded.arrival(priority=True))
     ahead = late._replace(serial=late.serial + 3_600_000_000, visitor=Visitor("ahead"))
     await guarded.room.status(ticket_of(ahead))
+    (new,) = await guarded.come(guarded.arrival())
+    assert new.serial == arrived_us(ahead.serial) + 1
+
+
+async def test_entering_with_a_priority_ticket_says_how_far_numbers_were_drawn(guarded: Guarded) -> None:
+    """The same by `enter`; and where nobody waits its turn is as late as it was drawn."""
+    await guarded.room.configure(capacity=2)
+    (late,) = await guarded.come(guarded.arrival(priority=True))
+    state = await guarded.room.state()
+    assert int(state["turn_serial"]) == arrived_us(late.serial)
+    ahead = late._replace(serial=late.serial + 3_600_000_000, visitor=Visitor("ahead"))
+    await guarded.come(guarded.arrival(ticket=ticket_of(ahead)))
     (new,) = await guarded.come(guarded.arrival())
     assert new.serial == arrived_us(ahead.serial) + 1
 

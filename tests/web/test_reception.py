@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
@@ -236,6 +237,22 @@ def test_a_solution_of_another_room_or_of_less_work(behind: Site, guarded: NewRo
     assert_problem(enter(behind, easy, X_Waitroom_Challenge=solution), 403)
 
 
+def test_a_solution_does_not_outlive_the_mark_of_its_turn(behind: Site, guarded: NewRoom) -> None:
+    """Where tickets are short, so are solutions: else one would be good for turn after turn."""
+    times = {"ticket_seconds": 1.5, "abandon_seconds": 1.0, "session_seconds": 0.3, "claim_seconds": 0.3}
+    room = guarded(capacity=5, challenge="always", challenge_bits=1, **times)
+    solution = solve(assert_problem(enter(behind, room), 403)["challenge"]["text"], 1)
+    first = enter(behind, room, X_Waitroom_Challenge=solution).json()
+    behind.status(room, first["pass"])
+    statuses = []
+    until = time.monotonic() + 4
+    while time.monotonic() < until:
+        statuses.append(enter(behind, room, X_Waitroom_Challenge=solution).status_code)
+        time.sleep(0.2)
+    assert statuses[-1] == 403
+    assert entered(behind, room) == 1
+
+
 def test_a_solution_is_one_turn(behind: Site, guarded: NewRoom) -> None:
     """Who left has had what the work was good for."""
     room = guarded(**HELD, challenge="always", challenge_bits=BITS)
@@ -340,11 +357,65 @@ def test_a_token_in_the_address_goes_out_of_it(behind: Site, guarded: NewRoom) -
     answer = visit(behind, room, f"?enqueue={brought}&return=/basket?a=1")
     assert (answer.status_code, answer.headers["location"]) == (303, f"/wait/{room}?return=%2Fbasket%3Fa%3D1")
     assert answer.headers["referrer-policy"] == "no-referrer"
-    ticket = set_cookies(answer)[f"waitroom_ticket_{room}"][0]
-    page = visit(behind, room, "?return=/basket", **{f"waitroom_ticket_{room}": ticket})
+    kept, attributes = set_cookies(answer)[f"waitroom_enqueue_{room}"]
+    assert kept == brought
+    assert "httponly" in attributes
+    page = visit(behind, room, "?return=/basket", **{f"waitroom_enqueue_{room}": kept})
     assert page.status_code == 200
     assert 'data-situation="waiting"' in page.text
     assert brought not in page.text
+
+
+@pytest.mark.parametrize("text", ["x", "a.b.c", "%0d%0aSet-Cookie:a=b", "x" * 5000, "a;Domain=e"])
+def test_what_is_no_token_goes_out_of_the_address_too(behind: Site, guarded: NewRoom, text: str) -> None:
+    """And into no cookie."""
+    room = guarded(**HELD, enqueue_tokens="required")
+    answer = visit(behind, room, f"?enqueue={text}&return=/basket")
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/wait/{room}?return=%2Fbasket")
+    assert not set_cookies(answer)
+
+
+@pytest.mark.parametrize("how", ["cookie", "header", "address"])
+@pytest.mark.parametrize("priority", [False, True])
+def test_a_token_takes_no_place_that_is_held(behind: Site, guarded: NewRoom, how: str, priority: bool) -> None:
+    """Whoever waits by a ticket of their own keeps the place, whatever token comes, be it by another's link."""
+    room = guarded(**HELD, enqueue_tokens="accepted")
+    ticket = enter(behind, room).json()["ticket"]
+    enter(behind, room)
+    brought = token(behind, room, "17", priority=priority)
+    if how == "header":
+        found = enter(behind, room, proof=ticket, X_Waitroom_Enqueue=brought).json()
+        assert (found["rank"], entered(behind, room)) == (1, 2)
+        return
+    cookies = {f"waitroom_ticket_{room}": ticket}
+    if how == "address":
+        answer = visit(behind, room, f"?enqueue={brought}", **cookies)
+        assert f"waitroom_ticket_{room}" not in set_cookies(answer)
+    page = visit(behind, room, **cookies, **{f"waitroom_enqueue_{room}": brought})
+    assert page.status_code == 200
+    assert behind.status(room, set_cookies(page)[f"waitroom_ticket_{room}"][0]).json()["rank"] == 1
+    assert entered(behind, room) == 2
+
+
+def test_a_token_gives_a_place_to_whose_own_is_over(behind: Site, guarded: NewRoom) -> None:
+    """A ticket that gives nothing back does not stand in its way; nor does a spent token in a held one's."""
+    room = guarded(**HELD, enqueue_tokens="accepted")
+    ticket = enter(behind, room).json()["ticket"]
+    behind.leave(room, ticket)
+    brought = token(behind, room, "17")
+    mine = enter(behind, room, proof=ticket, X_Waitroom_Enqueue=brought)
+    assert mine.status_code == 202
+    behind.leave(room, mine.json()["ticket"])
+    held = enter(behind, room).json()["ticket"]
+    assert enter(behind, room, proof=held, X_Waitroom_Enqueue=brought).json()["rank"] == 1
+
+
+def test_what_is_missing_is_counted(behind: Site, guarded: NewRoom) -> None:
+    """An operator sees how many come without."""
+    room = guarded(**HELD, enqueue_tokens="required")
+    enter(behind, room)
+    line = f'waitroom_demands_total{{missing="token",room="{room}"}} 1.0'
+    assert line in behind.call("GET", "/metrics").text
 
 
 def test_the_sites_own_cookie_is_a_token(behind: Site, guarded: NewRoom) -> None:
@@ -365,7 +436,7 @@ def test_pages_for_who_has_none_and_for_who_had_a_turn(behind: Site, guarded: Ne
     brought = token(behind, room, "17")
     ticket = enter(behind, room, X_Waitroom_Enqueue=brought).json()["ticket"]
     behind.leave(room, ticket)
-    page = visit(behind, room, f"?enqueue={brought}")
+    page = visit(behind, room, **{f"waitroom_enqueue_{room}": brought})
     assert page.status_code == 410
     assert "You have had your turn" in page.text
 

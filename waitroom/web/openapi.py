@@ -100,7 +100,7 @@ def _schemas() -> dict[str, Schema]:
                 "detail": {"type": "string"},
                 "challenge": _object(
                     text={"type": "string"},
-                    bits={"type": "integer", "minimum": 1, "maximum": 32},
+                    bits={"type": "integer", "minimum": 1, "maximum": 24},
                     seed_characters={"type": "integer"},
                     expires_at=_TIME,
                 ),
@@ -289,7 +289,7 @@ def _visitor_paths() -> dict[str, Schema]:
                 {
                     "200": _json("admitted", "Admitted"),
                     "202": _json("waiting", "Waiting"),
-                    **_problems(*common),
+                    **_problems("410", *common),
                     **_demands(),
                 },
                 parameters=_PROVED,
@@ -338,7 +338,9 @@ def _visitor_paths() -> dict[str, Schema]:
                 "the waiting page; enters the room",
                 {
                     "200": _page("waiting"),
-                    "303": {"description": "admitted: on to the return address; or to this page without the token"},
+                    "303": {
+                        "description": "admitted: on to the return address; or to this page, the token as a cookie"
+                    },
                     "403": _page("closed, or a place takes a token or some work"),
                     "410": _page("the customer has had their turn"),
                     "429": _page("this address or its network has taken its places"),

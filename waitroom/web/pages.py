@@ -60,7 +60,8 @@ class Page:
     `rank`, `waiting` and the etas (seconds) are None when unknown. `ticket_seconds` is how long the place is
     kept for a visitor who went away. `as_of` and `entered_at` are aware datetimes. `return_to` is where the
     page goes on admission, so it must have passed the room's check of return addresses. `challenge` is the work
-    that the page is to do for its visitor, `enqueue_url` where to get a token. `streams`: whether there are
+    that the page is to do for its visitor, `enqueue_url` where to get a token; `lanes`: some may be in
+    front. `streams`: whether there are
     event streams to be had, which is no promise.
     """
 
@@ -83,6 +84,7 @@ class Page:
     entered_at: datetime | None = None
     challenge: Mapping[str, Any] | None = None
     enqueue_url: str = ""
+    lanes: bool = False
 
 
 @dataclass(frozen=True)

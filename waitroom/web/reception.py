@@ -13,9 +13,10 @@ from typing import Any, Final
 
 from starlette.types import Scope
 
+from waitroom import metrics
 from waitroom.addresses import Disguise, Proxies
 from waitroom.challenge import SECONDS, SEED_CHARACTERS, ChallengeOffice
-from waitroom.enqueue import EnqueueOffice
+from waitroom.enqueue import EnqueueOffice, Grant
 from waitroom.instance import Instance
 from waitroom.model import Arrival, Place, Standing, Ticket
 from waitroom.room import Room
@@ -75,26 +76,35 @@ class Reception:
         self._challenges: ChallengeOffice = instance.challenges
         self._warned: set[str] = set()
 
-    async def place(self, scope: Scope, room: Room, ticket: Ticket | None, *, token: str = "") -> Place:
-        """The place that the ticket gives back, or a new one; raises Demand.
-
-        `token` is one that came in the address.
-        """
+    async def place(self, scope: Scope, room: Room, ticket: Ticket | None) -> Place:
+        """The place that the ticket gives back, or a new one; raises Demand."""
         settings = room.settings
         if not settings.guarded or settings.state == "bypass":
             return await room.enter(new_visitor(), ticket)
-        proved = self._by_token(scope, room, token) or self._by_solution(scope, room)
+        proved = self._by_token(scope, room) or self._by_solution(scope, room)
         if proved is not None:
-            own = ticket if ticket is not None and ticket.visitor == proved.fresh else None
-            return await room.enter_guarded(proved._replace(ticket=own))
+            return await self._proved_place(room, proved, ticket)
         if settings.enqueue_tokens == "required" or settings.challenge == "always":
             return await self._only_back(room, ticket)
-        self._warn(room)
         address, network = self._sources(scope)
+        if not address:
+            self._warn(room)
         place = await room.enter_guarded(Arrival(new_visitor(), ticket, address=address, network=network))
         if place.standing is Standing.LIMITED:
             raise self._too_many(room, place)
         return place
+
+    async def _proved_place(self, room: Room, proved: Arrival, ticket: Ticket | None) -> Place:
+        """The place of who proved something; or that of a ticket of another's, as long as it is held.
+
+        Nobody loses a place by what is brought later, least of all by a link that anybody may have written.
+        """
+        if ticket is not None and ticket.visitor != proved.fresh:
+            held = await room.status(ticket)
+            if held.standing not in _OVER:
+                return held
+            ticket = None
+        return await room.enter_guarded(proved._replace(ticket=ticket))
 
     async def _only_back(self, room: Room, ticket: Ticket | None) -> Place:
         """The place that a ticket gives back; raises Demand where there is none."""
@@ -106,8 +116,10 @@ class Reception:
             return Place(Standing.CLOSED, self._clock.now_us(), new_visitor())
         if room.settings.enqueue_tokens == "required":
             detail = "no token of the site that is good here and now, as X-Waitroom-Enqueue or its cookie"
+            metrics.DEMANDS.labels(room.name, "token").inc()
             raise Demand(403, "token-required", "A token is needed", detail, enqueue_url=_way(room))
         detail = "solve the challenge, and enter with the solution as X-Waitroom-Challenge"
+        metrics.DEMANDS.labels(room.name, "challenge").inc()
         raise Demand(
             *(403, "challenge-required", "A piece of work is needed", detail),
             challenge=self._challenge(room),
@@ -117,6 +129,8 @@ class Reception:
     def _too_many(self, room: Room, place: Place) -> Demand:
         again = max((place.expires_us - place.now_us) / 1_000_000, 1.0)
         detail = f"this address or its network has taken its places; it may have the next in {math.ceil(again)} s"
+        if room.settings.challenge != "off":
+            detail += ", or one at once for the solution of the challenge, as X-Waitroom-Challenge"
         return Demand(
             *(429, "too-many-places", "Too many places", detail),
             challenge=self._challenge(room) if room.settings.challenge != "off" else None,
@@ -124,12 +138,16 @@ class Reception:
             again_seconds=again,
         )
 
-    def _by_token(self, scope: Scope, room: Room, token: str) -> Arrival | None:
-        if room.settings.enqueue_tokens == "off":
+    def grant(self, room: Room, text: str | None) -> Grant | None:
+        """What a token grants in that room now, if it takes any."""
+        if not text or room.settings.enqueue_tokens == "off":
             return None
+        return self._tokens.verify(room.name, text, now=self._clock.now())
+
+    def _by_token(self, scope: Scope, room: Room) -> Arrival | None:
         brought = header(scope, TOKEN_HEADER)
-        text = token or (brought.decode("latin-1") if brought else self._desk.cookie(scope, room.name, "enqueue"))
-        granted = self._tokens.verify(room.name, text, now=self._clock.now()) if text else None
+        text = brought.decode("latin-1") if brought else self._desk.cookie(scope, room.name, "enqueue")
+        granted = self.grant(room, text)
         return Arrival(granted.visitor, keyed=True, priority=granted.priority) if granted else None
 
     def _by_solution(self, scope: Scope, room: Room) -> Arrival | None:
@@ -138,15 +156,25 @@ class Reception:
         if brought is None or settings.challenge == "off" or settings.enqueue_tokens == "required":
             return None
         visitor = self._challenges.verify(
-            room.name, brought.decode("latin-1"), bits=settings.challenge_bits, now_us=self._clock.now_us()
+            *(room.name, brought.decode("latin-1")),
+            bits=settings.challenge_bits,
+            now_us=self._clock.now_us(),
+            seconds=settings.ticket_seconds,
         )
         return Arrival(visitor, keyed=True) if visitor is not None else None
 
     def _warn(self, room: Room) -> None:
         """Say once that a limit is without effect: nobody would notice before it is needed."""
-        if not self._proxies.known and room.name not in self._warned:
-            self._warned.add(room.name)
+        if room.name in self._warned:
+            return
+        self._warned.add(room.name)
+        if not self._proxies.known:
             logger.warning("room %s: places per address and network rest until trusted_proxies is set", room.name)
+        else:
+            logger.warning(
+                "room %s: a visitor came whose address no trusted proxy tells (none, or one of theirs); not limited",
+                room.name,
+            )
 
     def _sources(self, scope: Scope) -> tuple[str, str]:
         """Whose places are counted, disguised; nobody's where it is not known who comes."""

@@ -21,6 +21,10 @@ from waitroom.web.wire import VISITOR_BODY, Header, Problem, header, json_body, 
 _CHALLENGE: Header = (b"www-authenticate", b'Bearer realm="waitroom"')
 
 
+#: What a token or a solution is told that has given its one turn.
+_HAD = "whoever this token or solution is for has had the turn, or gave it up; another token or solution is needed"
+
+
 class Endpoint:
     """What the visitors' endpoints share: finding the room and the proofs, and telling a place."""
 
@@ -70,7 +74,7 @@ class Enter(Endpoint):
 
     def __init__(self, instance: Instance) -> None:
         super().__init__(instance)
-        self._reception = Reception(instance, self.desk)
+        self.reception = Reception(instance, self.desk)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """202 waiting, 200 admitted; with a proof the same place again."""
@@ -79,15 +83,14 @@ class Enter(Endpoint):
         refuse_fields(await json_body(scope, receive, limit=VISITOR_BODY))
         proof = self.desk.of_visitor(scope, room)
         place = await self.place(scope, room, proof)
+        if place.standing is Standing.USED:
+            raise Problem(410, "turn-over", "The turn is over", _HAD)
         await self.tell(send, room, place, bound=proof.bound, waiting_status=202)
 
-    async def place(self, scope: Scope, room: Room, proof: Proof, *, token: str = "") -> Place:
-        """The place that the proofs give back, or a new one; raises Demand where that takes more.
-
-        `token` is an enqueue token that came in the address.
-        """
+    async def place(self, scope: Scope, room: Room, proof: Proof) -> Place:
+        """The place that the proofs give back, or a new one; raises Demand where that takes more."""
         inside = await self.inside(room, proof) if proof.granted else None
-        return inside or await self._reception.place(scope, room, proof.ticket, token=token)
+        return inside or await self.reception.place(scope, room, proof.ticket)
 
 
 class Status(Endpoint):

@@ -33,6 +33,9 @@ _HEADERS: Final[tuple[Header, ...]] = tuple(
 #: Seconds after which a page without a place tries again.
 _TRY_AGAIN_SECONDS: Final = 15.0
 
+#: Seconds that a browser keeps a token that came in the address.
+_TOKEN_SECONDS: Final = 3600.0
+
 #: What is told to a visitor without a place, and with which status.
 _WITHOUT_PLACE: Final[dict[Standing, tuple[Situation, int]]] = {
     Standing.FULL: ("full", 503),
@@ -57,7 +60,7 @@ class Wait:
         self._desk = enter.desk
 
     async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
-        """A page for those who wait, 303 for the admitted, and for who came with a token in the address."""
+        """A page for those who wait, 303 for the admitted, and to this page without the token in its address."""
         refuse_drive_by(scope)
         try:
             room = self._enter.room(scope)
@@ -69,10 +72,13 @@ class Wait:
             # Looking is not entering: no place is given, so it is not known what GET would answer.
             await self._send(send, 200, b"", sized=False)
             return
-        proof = self._desk.of_visitor(scope, room)
         token = asked_token(scope["query_string"])
+        if token:
+            await self._take_token(send, room, token, return_to)
+            return
+        proof = self._desk.of_visitor(scope, room)
         try:
-            place = await self._enter.place(scope, room, proof, token=token)
+            place = await self._enter.place(scope, room, proof)
         except (Unavailable, RoomBroken):
             await self._tell_unplaced(send, room, "unavailable", 503, return_to)
             return
@@ -82,10 +88,6 @@ class Wait:
         if place.standing in (Standing.ADMITTED, Standing.OFFERED):
             _, headers = grant(self._desk, room, place, proof.bound)
             await self._send(send, 303, b"", headers=[*headers, (b"location", return_to.encode("ascii"))])
-        elif place.standing is Standing.WAITING and token:
-            # The token has done its work: it goes out of the address, so that it gets into no history and no log.
-            again = pages.join_address(room.name, return_to).encode("ascii")
-            await self._send(send, 303, b"", headers=[self._ticket(room, place, proof.bound), (b"location", again)])
         elif place.standing is Standing.WAITING:
             await self._tell_waiting(send, room, place, return_to, proof.bound)
         else:
@@ -106,6 +108,7 @@ class Wait:
             eta_high_seconds=eta.high if eta else None,
             entered_at=_time(arrived_us(place.serial)),
             streams=not self._streams.full,
+            lanes=room.settings.enqueue_tokens != "off",
         )
         await self._send(send, 200, pages.render(page), headers=[self._ticket(room, place, bound)])
 
@@ -124,6 +127,14 @@ class Wait:
             enqueue_url=demand.enqueue_url,
         )
         await self._send(send, demand.status, pages.render(page), headers=[retry_after(page.poll_after_seconds)])
+
+    async def _take_token(self, send: Send, room: Room, token: str, return_to: str) -> None:
+        """Put the token into a cookie and have the page come again: it stays in no history, log or Referer, and what
+        the page asks by itself brings it too."""
+        headers: list[Header] = [(b"location", pages.join_address(room.name, return_to).encode("ascii"))]
+        if self._enter.reception.grant(room, token):
+            headers.append(self._desk.set_cookie(room.name, "enqueue", token, seconds=_TOKEN_SECONDS))
+        await self._send(send, 303, b"", headers=headers)
 
     async def _tell_unplaced(self, send: Send, room: Room, situation: Situation, status: int, return_to: str) -> None:
         page = _page(room.name, room.settings, room.reading.now_us, situation, return_to)
