@@ -154,8 +154,11 @@ async def test_dead_tickets_have_a_date(room: DrivenRoom) -> None:
 
 async def test_longest_session_only_grows(room: DrivenRoom) -> None:
     """The longest life that any pass was ever given is kept."""
-    for session, claim, longest in ((100.0, 10.0, 100.0), (50.0, 10.0, 100.0), (50.0, 120.5, 120.5)):
+    lives = ((0.25, 0.25, 0.25), (0.5, 0.25, 0.5), (100.0, 10.0, 100.0), (50.0, 10.0, 100.0), (50.0, 120.5, 120.5))
+    for session, claim, longest in lives:
         await room.configure(session_seconds=session, claim_seconds=claim)
+        assert (await room.read()).longest_session_seconds == longest
+        await room.store.configure(room.name, {"capacity": "7"}, expected=None)
         assert (await room.read()).longest_session_seconds == longest
 
 
