@@ -79,9 +79,11 @@ async def test_broken_version(room: DrivenRoom) -> None:
     await room.configure()
     await room.redis.hset(keys.room_key(room.name, "config"), "version", "x")
     before = await dump(room.redis)
-    with pytest.raises(RoomBroken, match="version"):
+    with pytest.raises(RoomBroken, match="'version'"):
         await room.configure(capacity=7)
     assert await dump(room.redis) == before
+    await room.redis.hdel(keys.room_key(room.name, "config"), "version")
+    assert await room.configure(capacity=7) == 1
 
 
 async def test_a_hold_is_not_shortened(room: DrivenRoom) -> None:
@@ -171,8 +173,11 @@ async def test_dead_tickets_have_a_date(room: DrivenRoom) -> None:
 
 async def test_longest_session_only_grows(room: DrivenRoom) -> None:
     """The longest life that any pass was ever given is kept."""
-    for session, claim, longest in ((100.0, 10.0, 100.0), (50.0, 10.0, 100.0), (50.0, 120.5, 120.5)):
+    lives = ((0.25, 0.25, 0.25), (0.5, 0.25, 0.5), (100.0, 10.0, 100.0), (50.0, 10.0, 100.0), (50.0, 120.5, 120.5))
+    for session, claim, longest in lives:
         await room.configure(session_seconds=session, claim_seconds=claim)
+        assert (await room.read()).longest_session_seconds == longest
+        await room.store.configure(room.name, {"capacity": "7"}, expected=None)
         assert (await room.read()).longest_session_seconds == longest
 
 

@@ -173,10 +173,10 @@ def test_the_end_of_a_ticket(held: HeldScripts, late: int) -> None:
     held.now = START + TICKETS + late
     assert ask(held, "a") == ("expired" if late else "waiting")
     assert come_back(held, "a") == ("anew" if late else "waiting")
-    held.run("expire", 1, 500)
-    held.redis.zrem(keys.room_key(ROOM, "wait"), "a")
-    held.redis.zrem(keys.room_key(ROOM, "seen"), "a")
-    assert ask(held, "a") == ("expired" if late else "waiting")
+    for way in (ask, come_back):
+        held.redis.delete(keys.room_key(ROOM, "wait"), keys.room_key(ROOM, "seen"))
+        nothing = "expired" if way is ask else "anew"
+        assert way(held, "a") == (nothing if late else "waiting")
 
 
 def test_tickets_that_had_died(held: HeldScripts) -> None:
@@ -200,6 +200,19 @@ def test_the_end_of_marks(held: HeldScripts, late: int) -> None:
     held.now = START + TICKETS + late
     assert held.run("expire", 1, 500)[6] == 2 * late
     assert len(members(held, "used") + members(held, "revoked")) == 2 - 2 * late
+
+
+def test_marks_go_one_by_one(held: HeldScripts) -> None:
+    """What is a µs younger stays."""
+    configure(held, capacity=5, session_seconds=TICKETS / SECOND)
+    come(held, *"abc")
+    for name in "abc":
+        held.run("leave", name, 1)
+        held.now += 1
+    for number, left in ((1, ["b", "c"]), (2, ["c"]), (3, [])):
+        held.now = START + TICKETS + number
+        assert held.run("expire", 1, 500)[6] == 2
+        assert members(held, "used") == members(held, "revoked") == left
 
 
 @at_the_end
@@ -240,16 +253,23 @@ def test_the_end_of_a_pass_whose_record_is_lost(held: HeldScripts, over: bool) -
     assert held.run("extend", "a", START + 1 - over, 0)[2:] == (["unknown", 0] if over else ["admitted", START + 1])
 
 
-@pytest.mark.parametrize("early", [0, 2])
-def test_the_pause_between_admissions(held: HeldScripts, early: int) -> None:
-    """At a rate of one per second the next is admitted a second later, and not before but for the last rounded µs."""
-    configure(held, capacity=0, admit_per_second=1)
+@pytest.mark.parametrize("rate", [0.5, 1, 4])
+@pytest.mark.parametrize("early", [0, 5])
+def test_the_pause_between_admissions(held: HeldScripts, early: int, rate: float) -> None:
+    """The next is admitted a whole pause later, however they come, and not before but for the last rounded µs."""
+    pause = int(SECOND / rate)
+    configure(held, capacity=0, admit_per_second=rate)
     assert [come(held, name)[0] for name in "ab"] == ["offered", "waiting"]
-    held.now = START + SECOND - early
+    held.now = START + pause - early
     assert len(held.run("admit", 1, 500)[5:]) == (0 if early else 1)
     held.run("leave", "b", 0)
-    held.now = START + (1 if early else 2) * SECOND - early
-    assert come(held, "c")[0] == ("waiting" if early else "offered")
+    for number in (1, 2):
+        held.now = START + (number if early else number + 1) * pause - early
+        assert come(held, f"early{number}")[0] == ("waiting" if early else "offered")
+        held.run("leave", f"early{number}", 0)
+        held.now += early
+        assert come(held, f"late{number}")[0] == ("offered" if early else "waiting")
+        held.run("leave", f"late{number}", 0)
 
 
 @pytest.mark.parametrize("rate", [0.5, 1, 5, 7.5, 10, 14, 50])

@@ -162,6 +162,7 @@ async def test_restored_at_once_where_nobody_waits(room: DrivenRoom) -> None:
     await room.fast_forward(11)
     (back,) = await room.enter(aged(ticket_of(late), 11))
     assert (back.standing, back.visitor, back.serial) == (OFFERED, late.visitor, late.serial)
+    assert back.expires_us == back.now_us + 10_000_000
 
 
 @pytest.mark.parametrize("swept", [True, False])

@@ -130,3 +130,31 @@ def test_a_room_without_a_limit_forgets_at_full_speed(held: HeldScripts) -> None
     held.now += 4 * SECOND
     held.run("admit", 1, 500)
     assert pace(held, "stay_us") == pytest.approx(stay * math.exp(-4 / 100))
+
+
+def test_a_room_that_is_more_than_full(held: HeldScripts) -> None:
+    """After capacity was lowered the room forgets as fast as a full one, no faster."""
+    configure(held, capacity=2, session_seconds=100)
+    held.run("enter", "queue", "a", "", 0, 0, "b", "", 0, 0)
+    configure(held, capacity=1, session_seconds=100)
+    held.run("admit", 1, 500)
+    for stay in (8 * SECOND, 8 * SECOND * (1 + math.exp(-4 / 100))):
+        held.now += 4 * SECOND
+        held.run("admit", 1, 500)
+        assert pace(held, "stay_us") == pytest.approx(stay)
+
+
+def test_an_empty_queue_teaches_and_forgets_nothing(held: HeldScripts) -> None:
+    """What is known of those who wait stands while nobody does."""
+    configure(held, capacity=1, session_seconds=100)
+    held.run("enter", "queue", "a", "", 0, 0, "b", "", 0, 0)
+    held.run("admit", 1, 500)
+    held.now += 4 * SECOND
+    held.run("admit", 1, 500)
+    held.run("leave", "b", 0)
+    held.run("admit", 1, 500)
+    assert (pace(held, "wait_us"), pace(held, "gone")) == (4 * SECOND, 1)
+    for _ in range(2):
+        held.now += 4 * SECOND
+        held.run("admit", 1, 500)
+        assert (pace(held, "wait_us"), pace(held, "gone")) == (4 * SECOND, 1)
