@@ -25,8 +25,9 @@ _BACK_SECONDS: Final = 5.0
 #: Seconds that a replica hears nothing before it takes over.
 _BEHIND_SECONDS: Final = 0.7
 
-#: Who came in moments that were lost is back at the old place when they ask; others may have gone first.
-OVERTAKEN: Final = ("admitted in serial order",)
+#: Who came in moments that were lost is back at the old place when they ask; others may have gone first. A claim that
+#: was lost is made again, for a session of its own.
+OVERTAKEN: Final = ("admitted in serial order", "admitted at most once per turn")
 
 #: Bytes that a crash takes off the end of the append-only file.
 _TAIL_BYTES: Final = 1000

@@ -33,10 +33,15 @@ def digest(script: str) -> str:
 @asynccontextmanager
 async def replies_lost(stage: Stage) -> AsyncIterator[None]:
     """One reply to each script is lost, after it was carried out."""
-    for script in _SCRIPTS * round(lasting(1, 5)):
+    ports, visits = [served.port for served in stage.instances], []
+    for number, script in enumerate(_SCRIPTS * round(lasting(1, 5))):
         stage.line.once("drop", of=digest(script))
+        # Somebody who enters, waits and leaves, so that every script is called however far the others are.
+        visitor = Guest(f"extra-{number}", ports, "shop", stage.journal, seed=number)
+        visits.append(asyncio.create_task(visitor.visit()))
         await until(lambda: not stage.line.pending)
     yield
+    await asyncio.gather(*visits)
 
 
 async def test_a_lost_reply_has_one_effect(tmp_path: Path) -> None:

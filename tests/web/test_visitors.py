@@ -149,6 +149,19 @@ def test_a_pass_gives_the_place_inside(site: Site, new_room: NewRoom) -> None:
     assert site.admin("GET", f"/{room}").json()["occupancy"] == 1
 
 
+def test_an_offer_at_first_contact_that_lapses_costs_no_place(site: Site, new_room: NewRoom) -> None:
+    """Who was let in at once, and could not come back in time, is no newcomer: the ticket puts them first."""
+    room = new_room(capacity=1, claim_seconds=0.3, abandon_seconds=60.0)
+    entered = site.enter(room)
+    ticket = set_cookies(entered)[f"waitroom_ticket_{room}"][0]
+    until(lambda: site.admin("GET", f"/{room}").json()["counts"]["no_show"] == 1, what="the offer to lapse")
+    site.pass_of_new(room)
+    later = site.enter(room).json()
+    again = site.enter(room, ticket).json()
+    assert (again["rank"], later["rank"]) == (1, 1)
+    assert again["serial"] < later["serial"]
+
+
 @pytest.mark.parametrize(("strict", "statuses"), [(False, (200, 200)), (True, (410, 202))])
 def test_a_pass_without_a_record_is_taken_at_its_word(
     site: Site, new_room: NewRoom, strict: bool, statuses: tuple[int, int]

@@ -149,7 +149,11 @@ def grant(desk: ProofDesk, room: Room, place: Place, bound: str) -> tuple[str, l
     text = desk.issue_pass(room.name, Pass(place.visitor, place.expires_us / 1_000_000, offer=offer, bound=bound))
     seconds = (place.expires_us - place.now_us) / 1_000_000
     headers = [desk.set_cookie(room.name, "pass", text, seconds=seconds)]
-    if not offer:
+    if offer and place.serial:
+        # Admitted at first contact: should the offer lapse, in an outage say, the ticket gives the place back.
+        ticket = desk.issue_ticket(room.name, Ticket(place.visitor, place.serial, place.now_us, bound))
+        headers.append(desk.set_cookie(room.name, "ticket", ticket, seconds=room.settings.ticket_seconds))
+    elif not offer:
         headers.append(desk.clear_cookie(room.name, "ticket"))
     return text, headers
 
