@@ -656,7 +656,7 @@ async def test_a_room_made_again_owes_nothing_to_the_old_ones_tickets(store: Sto
 async def test_a_hundred_rooms_are_read_with_a_few_connections(redis: Redis, engine: str) -> None:
     """More rooms than connections are no outage, neither for the readings nor for their visitors."""
     few = Store(connect(engine, timeout_seconds=10, connections=4), Clock(), timeout_seconds=10)
-    rooms = Rooms(few, {f"room-{number}": ONE for number in range(100)})
+    rooms = Rooms(few, {f"many-{number}": ONE for number in range(100)})
     await rooms.refresh()
     assert rooms.reachable
     assert len(list(rooms)) == 100
