@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +12,8 @@ from prometheus_client import REGISTRY
 from redis.asyncio import Redis
 
 from tests.web import sites
-from waitroom import keys
+from waitroom import keys, metrics
+from waitroom.errors import Unavailable
 from waitroom.instance import Instance, assemble
 from waitroom.model import Pass, Place, Visitor
 from waitroom.room import Room
@@ -28,6 +30,8 @@ class Door:
     def __init__(self, instance: Instance, redis: Redis) -> None:
         self.instance, self.redis = instance, redis
         self.gate = Gate(instance)
+        #: Failures of the gate itself that a test brings about.
+        self.faults = 0
 
     @property
     def room(self) -> Room:
@@ -77,10 +81,63 @@ async def door(engine: str, redis: Redis) -> AsyncIterator[Door]:
     instance = assemble(sites.settings_for(engine, rooms={"shop": settings}))
     await instance.rooms.refresh()
     faults = REGISTRY.get_sample_value("waitroom_gate_faults_total")
-    yield Door(instance, redis)
+    opened = Door(instance, redis)
+    yield opened
     # A decision that comes of an exception is none.
-    assert REGISTRY.get_sample_value("waitroom_gate_faults_total") == faults
+    assert REGISTRY.get_sample_value("waitroom_gate_faults_total") == (faults or 0) + opened.faults
     await instance.rooms.close()
+    await instance.store.close()
+
+
+async def test_a_bypassed_room_asks_and_gives_nothing(door: Door) -> None:
+    """Everybody goes on as they are, also with Redis gone, and gets no pass that would outlive the bypass."""
+    await door.change(state="bypass", when_down="closed")
+    await door.spoil()
+    for text in (None, "x.y.z", door.text(new_visitor())):
+        assert await door.shown(text) == GO_ON
+
+
+async def test_one_who_waits_is_enough(door: Door) -> None:
+    """Where somebody waits a request without a pass costs no call."""
+    first = await door.room.enter(new_visitor(), None)
+    await door.room.enter(new_visitor(), None)
+    await door.instance.store.leave("shop", [first.visitor])
+    await door.instance.rooms.refresh()
+    assert door.room.reading.waiting == 1
+    await door.spoil()
+    before = (await door.redis.info("commandstats"))["cmdstat_evalsha"]["calls"]
+    assert await door.shown(None) == MUST_WAIT
+    assert (await door.redis.info("commandstats"))["cmdstat_evalsha"]["calls"] == before
+
+
+async def test_a_room_that_closes_meanwhile(door: Door) -> None:
+    """Where the room is closed and this instance does not know yet, Redis says so: closed, not wait."""
+    await door.instance.store.configure("shop", {"state": "closed"}, expected=None)
+    assert await door.shown(None) == FORBIDDEN
+
+
+async def test_a_failure_is_told(door: Door, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """An unexpected failure lets nobody in, and the log says where and what; each decision is counted by its room."""
+    answers = {"room": "shop", "status": "401"}
+    before = REGISTRY.get_sample_value("waitroom_gate_total", answers) or 0
+    await door.change(state="paused")
+    assert await door.shown(None) == MUST_WAIT
+    assert REGISTRY.get_sample_value("waitroom_gate_total", answers) == before + 1
+    monkeypatch.setattr(metrics, "gate_answers", None)
+    assert await door.shown(None) == MUST_WAIT
+    (record,) = [record for record in caplog.records if record.name == "waitroom.web.gate"]
+    assert record.getMessage() == "gate: room shop: unexpected failure, nobody goes on"
+    assert record.exc_info is not None
+    door.faults += 1
+
+
+async def test_a_room_that_nobody_could_read_yet(engine: str, redis: Redis) -> None:
+    """Before the rooms were read for the first time nothing is known: everybody must wait."""
+    instance = assemble(sites.settings_for("unix:///nowhere"))
+    with suppress(Unavailable):
+        await instance.rooms.refresh()
+    scope = {"type": "http", "headers": []}
+    assert await Gate(instance).decide(scope, "shop") == MUST_WAIT
     await instance.store.close()
 
 
@@ -268,6 +325,36 @@ async def test_who_is_inside_while_redis_is_down(door: Door) -> None:
     older = door.text(new_visitor(), seconds=SESSION / 2)
     assert await door.shown(older) == GO_ON
     assert await door.redis.zcard(keys.room_key("shop", "active")) == 0
+
+
+async def test_redis_goes_away_at_this_very_call(engine: str, redis: Redis) -> None:
+    """Where the instance finds out by the visitor's own request, `open` gives what it would have given: bound, too."""
+    settings = {"when_down": "open", "bind_user_agent": True}
+    instance = assemble(sites.settings_for(engine, redis_timeout_seconds=0.3, rooms={"shop": settings}))
+    await instance.rooms.refresh()
+    door = Door(instance, redis)
+    await redis.client_pause(60_000, all=False)
+    try:
+        given = await door.shown(None, agent="phone")
+    finally:
+        await redis.client_unpause()
+    assert door.room.reachable
+    door.room.reachable = False
+    text = dict(given.headers)[b"x-waitroom-pass"].decode()
+    assert await door.shown(text, agent="phone") == GO_ON
+    assert await door.shown(text, agent="laptop") == MUST_WAIT
+    await instance.rooms.close()
+    await instance.store.close()
+
+
+async def test_revocations_are_forgotten_when_no_pass_can_live(door: Door) -> None:
+    """The oldest go, and those only that are older than the longest session that the room ever gave."""
+    room = door.room
+    longest, now = int(room.reading.longest_session_seconds * 1_000_000), room.reading.now_us
+    names = [new_visitor() for _ in range(3)]
+    marks = dict(zip(names, (now - longest - 1, now - longest, now), strict=True))
+    room.renew(replace(room.reading, revoked=marks), room.settings)
+    assert list(room.revoked) == names[1:]
 
 
 async def test_a_paused_room_while_redis_is_down(door: Door) -> None:
