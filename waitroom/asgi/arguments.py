@@ -32,6 +32,8 @@ class Settings(TypedDict, total=False):
 
     redis_password_file: str
     signing_keys: list[str]
+    enqueue_keys: list[str]
+    trusted_proxies: list[str]
     public_url: str
     tick_seconds: float
     lease_seconds: float
