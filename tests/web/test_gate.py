@@ -426,11 +426,13 @@ async def inside_out() -> AsyncIterator[tuple[Instance, httpx.AsyncClient]]:
     with sites.own_redis() as (url, _):
         instance = assemble(sites.settings_for(url, rooms={"shop": {"capacity": 10, "when_down": "open"}}))
         await instance.rooms.refresh()
-        transport = httpx.ASGITransport(Application(instance))
-        async with httpx.AsyncClient(transport=transport, base_url="http://site") as client:
-            yield instance, client
-        await instance.rooms.close()
-        await instance.store.close()
+        try:
+            transport = httpx.ASGITransport(Application(instance))
+            async with httpx.AsyncClient(transport=transport, base_url="http://site") as client:
+                yield instance, client
+        finally:
+            await instance.rooms.close()
+            await instance.store.close()
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyError, TypeError, RuntimeError, MemoryError, AssertionError])

@@ -83,10 +83,10 @@ async def door(engine: str, redis: Redis) -> AsyncIterator[Door]:
     faults = REGISTRY.get_sample_value("waitroom_gate_faults_total")
     opened = Door(instance, redis)
     yield opened
-    # A decision that comes of an exception is none.
-    assert REGISTRY.get_sample_value("waitroom_gate_faults_total") == (faults or 0) + opened.faults
     await instance.rooms.close()
     await instance.store.close()
+    # A decision that comes of an exception is none.
+    assert REGISTRY.get_sample_value("waitroom_gate_faults_total") == (faults or 0) + opened.faults
 
 
 async def test_a_bypassed_room_asks_and_gives_nothing(door: Door) -> None:
