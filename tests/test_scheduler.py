@@ -23,6 +23,7 @@ from waitroom.leadership import Leadership
 from waitroom.model import Admission, Place, Standing, Ticket
 from waitroom.rooms import Rooms
 from waitroom.scheduler import Scheduler
+from waitroom.server import _cancelled
 from waitroom.settings import RoomSettings
 from waitroom.store import Store
 from waitroom.tickets import new_visitor
@@ -211,8 +212,7 @@ async def test_an_outage_does_not_end_the_loop(server: Server) -> None:
     await arrive(rooms)
     await rooms.create("shop", RoomSettings(capacity=0))
     await eventually(all_admitted)
-    loop.cancel()
-    await asyncio.gather(loop, return_exceptions=True)
+    await _cancelled(loop)
     await store.close()
 
 
@@ -237,8 +237,7 @@ async def test_no_error_ends_the_loop(store: Store, caplog: pytest.LogCaptureFix
         return await admitted(store) == 1
 
     await eventually(served)
-    loop.cancel()
-    await asyncio.gather(loop, return_exceptions=True)
+    await _cancelled(loop)
     assert "a tick failed" in caplog.text
 
 
