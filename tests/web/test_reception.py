@@ -149,6 +149,13 @@ def test_where_nobody_is_known_nobody_is_limited(site: Site, caplog: pytest.LogC
     assert said == [f"room {room}: places per address and network rest until trusted_proxies is set"]
 
 
+def test_where_nothing_is_limited_nothing_rests(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    """A room that is guarded by something else does not speak of limits that it has not."""
+    room = site.make_room(**HELD, enqueue_tokens="accepted")
+    assert enter(site, room).status_code == 202
+    assert not [record for record in caplog.records if room in record.getMessage()]
+
+
 def test_a_proxy_that_does_not_say_for_whom(behind: Site, guarded: NewRoom) -> None:
     """A request of the proxy's own is nobody's."""
     room = guarded(**HELD, places_per_address=1)

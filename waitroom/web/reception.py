@@ -87,7 +87,7 @@ class Reception:
         if settings.enqueue_tokens == "required" or settings.challenge == "always":
             return await self._only_back(room, ticket)
         address, network = self._sources(scope)
-        if not address:
+        if not address and (settings.places_per_address or settings.places_per_network):
             self._warn(room)
         place = await room.enter_guarded(Arrival(new_visitor(), ticket, address=address, network=network))
         if place.standing is Standing.LIMITED:
