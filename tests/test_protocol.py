@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -10,11 +11,12 @@ from typing import Final
 
 import pytest
 import uvicorn
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tests.servers import DEADLINE_SECONDS
 from waitroom import protocol
 from waitroom.protocol import WholeAnswers
+from waitroom.web.wire import respond
 
 _LARGE: Final = b"0123456789abcdef" * 65_536
 
@@ -65,8 +67,8 @@ async def _app(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 @asynccontextmanager
-async def _serving(http: type[WholeAnswers] = WholeAnswers) -> AsyncIterator[int]:
-    config = uvicorn.Config(_app, http=http, lifespan="off", log_level="warning", ws="none")
+async def _serving(http: type[WholeAnswers] = WholeAnswers, app: ASGIApp = _app) -> AsyncIterator[int]:
+    config = uvicorn.Config(app, http=http, lifespan="off", log_level="warning", access_log=False, ws="none")
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         serving = asyncio.create_task(server.serve(sockets=[listening]))
@@ -239,3 +241,99 @@ async def test_a_client_that_goes_leaves_no_trace(caplog: pytest.LogCaptureFixtu
             writer.transport.abort()
         assert (await _told(port, "/")).endswith(b"short\r\n0\r\n\r\n")
     assert caplog.records == []
+
+
+async def _whole(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer as waitroom does: whole where the server takes that; /split puts a header of two lines in."""
+    value = b"a\r\nSet-Cookie: b=c" if scope["path"] == "/split" else b"a"
+    headers = ((b"x-said", value), (b"set-cookie", b"d=e; Path=/"))
+    await respond(
+        send, 204 if scope["path"] == "/empty" else 200, b"" if scope["path"] == "/empty" else b"{}", headers=headers
+    )
+
+
+async def _plain(scope: Scope, receive: Receive, send: Send) -> None:
+    """The same in ASGI's two messages."""
+
+    async def only(message: Message) -> None:
+        await send(message)
+
+    await _whole(scope, receive, only)
+
+
+@pytest.mark.parametrize(
+    "request_head",
+    [
+        "GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+        "GET /empty HTTP/1.1\r\nHost: x\r\n\r\n",
+        "HEAD / HTTP/1.1\r\nHost: x\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        "GET / HTTP/1.0\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: x\r\n\r\nGET /empty HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n{}",
+    ],
+    ids=["get", "204", "head", "close", "1.0", "pipelined", "expects"],
+)
+async def test_a_whole_answer_is_what_uvicorn_would_have_sent(request_head: str) -> None:
+    """Byte for byte, but for the time."""
+    answers = []
+    for app in (_whole, _plain):
+        async with _serving(app=app) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(request_head.encode())
+            answer = b""
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0.2):
+                    while piece := await reader.read(1 << 16):
+                        answer += piece
+            answers.append(re.sub(rb"(?im)^date: .*\r\n", b"", answer))
+            writer.close()
+            await writer.wait_closed()
+    assert answers[0] == answers[1]
+    assert b"x-said: a\r\n" in answers[0]
+
+
+async def test_a_header_of_two_lines_is_not_sent(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever could put a line break into a value would write the visitor's next cookie."""
+    async with _serving(app=_whole) as port:
+        answer = await _told(port, "/split", last=False)
+    assert answer.startswith(b"HTTP/1.1 500 ")
+    assert b"b=c" not in answer
+    assert "control character" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("control", [*range(9), *range(10, 32), 127])
+async def test_no_control_character_is_sent(control: int) -> None:
+    """Of all that HTTP forbids in a value, none goes out."""
+
+    async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await respond(send, 200, b"{}", headers=((b"x-said", b"a" + bytes([control]) + b"b"),))
+
+    async with _serving(app=app) as port:
+        assert (await _told(port, "/", last=False)).startswith(b"HTTP/1.1 500 ")
+
+
+async def test_what_is_in_order_is_sent_whole() -> None:
+    """waitroom's answers do take the short way: one that asks for nothing else is never told in messages."""
+    told: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        whole = send.whole  # type: ignore[attr-defined]
+
+        class Watched:
+            def whole(self, *answer: object) -> bool:
+                told.append("whole" if whole(*answer) else "refused")
+                return told[-1] == "whole"
+
+            async def __call__(self, message: Message) -> None:
+                told.append(message["type"])
+                await send(message)
+
+        await _whole(scope, receive, Watched())
+
+    async with _serving(app=app) as port:
+        await _told(port, "/", "/empty", last=False)
+        assert told[0] == "whole"
+        told.clear()
+        await _told(port, "/")
+        assert told == ["refused", "http.response.start", "http.response.body"]

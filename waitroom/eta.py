@@ -87,9 +87,9 @@ class Pace:
             return None
         if self.per_second == math.inf:
             return Eta(0.0, 0.0, _FLOOR_SECONDS)
-        # Told of far ranks in steps of a thousandth: most of those who ask are answered from what was worked out.
-        step = 1 << max(rank.bit_length() - 11, 0)
-        rank = -(-rank // step) * step
+        # Far ranks are told the eta of one of few, a thousandth off at most, and the work is done once a second.
+        step = 1 << max(rank.bit_length() - 10, 0)
+        rank = (rank + step // 2) // step * step
         told = self._told.get(rank)
         if told is None:
             told = self._told[rank] = self._work_out(self._course, rank)

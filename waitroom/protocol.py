@@ -1,7 +1,8 @@
 """uvicorn's HTTP protocol, with what an answer consists of sent in one piece.
 
 uvicorn writes an answer's head and its body one after the other, and uvloop sends each at once: two system calls, and
-often two packets, where one would do. A system call costs as much as all that `enter` does with JSON.
+often two packets, where one would do. A system call costs as much as all that `enter` does with JSON. An application
+that has its whole answer at hand can also say so, and spares itself the two messages in which ASGI tells it.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ import asyncio
 import fcntl
 import sys
 import termios
+from collections.abc import Awaitable, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 #: Once a connection is to be closed, seconds within which its client has to read some more of the rest, and all of it.
 LINGER_SECONDS: Final = 5.0
@@ -21,6 +24,9 @@ LONGEST_LINGER_SECONDS: Final = 60.0
 
 #: Pieces of an answer that are joined at most: beyond, the client's pace is what counts.
 _PIECES: Final = 16
+
+#: What may stand in no header (RFC 9110, 5.5), but as the end of its line.
+_CONTROLS: Final = bytes([*range(9), *range(10, 32), 127])
 
 
 class WholeAnswers(HttpToolsProtocol):
@@ -30,6 +36,7 @@ class WholeAnswers(HttpToolsProtocol):
         """Talk to the client through a transport that joins what is written."""
         super().connection_made(_Joining(transport, self.loop))
         self._earlier: list[RequestResponseCycle] = []
+        self.app = _Sending(self.app)
 
     def on_headers_complete(self) -> None:
         """Note the requests that are not answered yet when the next comes: uvicorn knows the newest only."""
@@ -46,6 +53,60 @@ class WholeAnswers(HttpToolsProtocol):
                 cycle.disconnected = True
                 cycle.message_event.set()
         self._earlier.clear()
+
+
+class _Sending:
+    """An application that is given a `send` which takes whole answers, too."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        return self._app(scope, receive, _WholeSend(send))
+
+
+class _WholeSend:
+    """uvicorn's `send`, and `whole` beside it."""
+
+    __slots__ = ("_cycle", "_send")
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._cycle: RequestResponseCycle = send.__self__  # type: ignore[attr-defined]
+
+    def __call__(self, message: Message) -> Awaitable[None]:
+        return self._send(message)
+
+    def whole(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bool:
+        """Send an answer whose headers tell its length, if it has one; False where that takes the two messages.
+
+        Raises ValueError for a header that would not be one line.
+        """
+        cycle = self._cycle
+        if (
+            cycle.response_started
+            or cycle.disconnected
+            or not cycle.keep_alive
+            or cycle.flow.write_paused
+            or cycle.access_log
+            or cycle.scope["method"] == "HEAD"
+        ):
+            return False
+        fields = [*cycle.default_headers, *headers]
+        pieces = [STATUS_LINE[status]]
+        for name, value in fields:
+            pieces += (name, b": ", value, b"\r\n")
+        pieces.append(b"\r\n")
+        head = b"".join(pieces)
+        # The status, the fields and an empty line; each ends with two.
+        if len(head) - len(head.translate(None, _CONTROLS)) != 2 * (len(fields) + 2):
+            raise ValueError("a header holds a control character")
+        cycle.transport.write(head + body)
+        cycle.response_started = cycle.response_complete = True
+        cycle.waiting_for_100_continue = False
+        cycle.message_event.set()
+        cycle.on_response()
+        return True
 
 
 class _Joining(asyncio.Transport):

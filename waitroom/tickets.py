@@ -18,16 +18,20 @@ import re
 import struct
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from hashlib import sha256
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from waitroom.keyring import Keyring
 from waitroom.model import Ticket, Visitor
+
+if TYPE_CHECKING:
+    from _hashlib import HASH
 
 VERSION: Final = 1
 BOUND_VERSION: Final = 2
 _BODY: Final = struct.Struct(">H16sQQ")
 _MAC_BYTES: Final = 32
 _VISITOR_BYTES: Final = 16
+_BLOCK_BYTES: Final = 64
 _SHAPE: Final = re.compile(r"([A-Za-z0-9_-]{1,16})\.([A-Za-z0-9_-]{88}|[A-Za-z0-9_-]{96})\Z", re.ASCII)
 
 
@@ -52,10 +56,7 @@ class TicketOffice:
     """Issues and verifies the tickets of every room under one key ring."""
 
     def __init__(self, keyring: Keyring) -> None:
-        # Started with the key once: each MAC goes on from a copy, which takes half the time.
-        self._started = {
-            kid: hmac.new(key, digestmod=sha256) for kid, key in keyring.derived(b"waitroom ticket v1").items()
-        }
+        self._started = {kid: _started(key) for kid, key in keyring.derived(b"waitroom ticket v1").items()}
         self._signer = keyring.signer
 
     def issue(self, room: str, ticket: Ticket) -> str:
@@ -86,6 +87,18 @@ class TicketOffice:
         return Ticket(Visitor(urlsafe_b64encode(visitor)[:22].decode()), serial, issued_us, bound)
 
     def _mac(self, kid: str, room: str, body: bytes) -> bytes:
-        mac = self._started[kid].copy()
-        mac.update(room.encode() + b"\0" + body)
-        return mac.digest()
+        started, finished = self._started[kid]
+        inner = started.copy()
+        inner.update(room.encode() + b"\0" + body)
+        outer = finished.copy()
+        outer.update(inner.digest())
+        return outer.digest()
+
+
+def _started(key: bytes) -> tuple[HASH, HASH]:
+    """HMAC-SHA256's two digests, each begun with the key of 32 bytes: a MAC goes on from copies of them.
+
+    So says RFC 2104, section 4; it takes half the time of hmac's objects, which wrap the same digests.
+    """
+    block = key.ljust(_BLOCK_BYTES, b"\0")
+    return sha256(bytes(byte ^ 0x36 for byte in block)), sha256(bytes(byte ^ 0x5C for byte in block))

@@ -99,8 +99,11 @@ async def respond(
         lines.append((b"content-type", content_type))
         if sized:
             lines.append((b"content-length", b"%d" % len(body)))
-    await send({"type": "http.response.start", "status": status, "headers": lines})
-    await send({"type": "http.response.body", "body": body})
+    # `waitroom serve` takes it in one piece, which saves a sixth of an answer; other servers as ASGI says.
+    whole = getattr(send, "whole", None) if sized else None
+    if whole is None or not whole(status, lines, body):
+        await send({"type": "http.response.start", "status": status, "headers": lines})
+        await send({"type": "http.response.body", "body": body})
 
 
 async def json_body(scope: Scope, receive: Receive, *, limit: int) -> dict[str, Any]:
