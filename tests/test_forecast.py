@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import heapq
 import math
 import random
 import statistics
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -106,6 +108,21 @@ def test_not_everybody_gives_up_in_the_end() -> None:
     full = replace(FULL, early=0.01, gone=0.01, most_gone=0.1, ends=(300.0,) * 17)
     patient = replace(full, gone=0.0)
     assert Forecast(full).seconds(50_000) == pytest.approx(0.9 * Forecast(patient).seconds(50_000), rel=0.001)
+
+
+def test_a_forecast_that_nobody_needs_any_more_is_gone() -> None:
+    """An instance makes six a second: one that only the garbage collector finds stays for hours, and so do they all."""
+    gc.collect()
+    gc.disable()
+    try:
+        for rank in (0.5, 20_000, 1e7):
+            forecast = Forecast(replace(FULL, early=0.01))
+            assert forecast.seconds(rank) > 0
+            gone = weakref.ref(forecast)
+            del forecast
+            assert gone() is None
+    finally:
+        gc.enable()
 
 
 COURSES = st.builds(

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import re
 import socket
+import struct
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Final
@@ -337,3 +340,32 @@ async def test_what_is_in_order_is_sent_whole() -> None:
         told.clear()
         await _told(port, "/")
         assert told == ["refused", "http.response.start", "http.response.body"]
+
+
+@pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
+async def test_a_connection_that_is_over_leaves_nothing(reset: bool) -> None:
+    """Not even until the garbage collector comes, which it does after tens of thousands of objects."""
+    made: list[weakref.ref[WholeAnswers]] = []
+
+    class Watched(WholeAnswers):
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            made.append(weakref.ref(self))
+
+    gc.collect()
+    gc.disable()
+    try:
+        async with _serving(Watched) as port:
+            for _ in range(3):
+                client = socket.create_connection(("127.0.0.1", port))
+                client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+                assert await asyncio.to_thread(client.recv, 1)
+                if reset:
+                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                client.close()
+            async with asyncio.timeout(DEADLINE_SECONDS):
+                while any(left() is not None for left in made):
+                    await asyncio.sleep(0.01)
+    finally:
+        gc.enable()
+    assert len(made) == 3

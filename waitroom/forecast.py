@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
@@ -103,15 +102,22 @@ class Forecast:
         #: By each of the times: ranks that have had their turn, and admissions, those who hold offers now among them.
         self._ranks = [0.0]
         self._admitted = [course.offered + course.taken]
-        self._steps = self._play() if course.capacity < math.inf else iter(())
+        self._inside = course.inside + course.taken
+        self._longest_step = _STEP_OF_STAY * course.mean_stay
+        #: Nobody waits for a place where there is no end of them: only the ceiling counts, from the start.
+        self._until = 0.0
+        self._jumps: list[float] = []
+        if course.capacity < math.inf:
+            self._until = min(_SESSIONS * (course.session_seconds + course.lag), _STAYS * course.mean_stay)
+            self._jumps = self._jumps_until(self._until)
 
     def seconds(self, rank: float) -> float:
         """Seconds until the turn of the visitor at that rank."""
         ranks, times = self._ranks, self._times
         if rank <= 0:
             return 0.0
-        while rank > ranks[-1] and next(self._steps, False):
-            pass
+        while rank > ranks[-1] and times[-1] < self._until:
+            self._play_on()
         if rank > ranks[-1]:
             return self._beyond(rank)
         after = bisect_left(ranks, rank)
@@ -131,23 +137,18 @@ class Forecast:
             return start + math.log1p(course.gone * more) / course.gone
         return course.longest_patience + (more - passed) / math.exp(course.gone * shrinking)
 
-    def _play(self) -> Iterator[bool]:
-        """One step at a time, for as long as somebody asks for ranks further back."""
-        course, admitted = self._course, self._admitted
-        inside, mean, now = course.inside + course.taken, course.mean_stay, 0.0
-        until = min(_SESSIONS * (course.session_seconds + course.lag), _STAYS * mean)
-        jumps = self._jumps(until)
-        while now < until:
-            start, now = now, now + min(max(now * _STEP, _FIRST_STEP), mean * _STEP_OF_STAY)
-            while jumps and jumps[-1] <= now:
-                now = max(jumps.pop(), start + _JUMP / 2)
-            inside = max(inside - self._emptied(inside, start, now), 0.0)
-            more = min(course.ceiling * (now - start), max(course.capacity - inside, 0.0))
-            inside += more
-            self._times.append(now)
-            admitted.append(admitted[-1] + more)
-            self._ranks.append(self._ranks[-1] + more * course.crowding((start + now) / 2))
-            yield True
+    def _play_on(self) -> None:
+        """One step, as somebody asks for ranks further back. Not a generator: that would keep this object alive."""
+        course, start = self._course, self._times[-1]
+        now = start + min(max(start * _STEP, _FIRST_STEP), self._longest_step)
+        while self._jumps and self._jumps[-1] <= now:
+            now = max(self._jumps.pop(), start + _JUMP / 2)
+        inside = max(self._inside - self._emptied(self._inside, start, now), 0.0)
+        more = min(course.ceiling * (now - start), max(course.capacity - inside, 0.0))
+        self._inside = inside + more
+        self._times.append(now)
+        self._admitted.append(self._admitted[-1] + more)
+        self._ranks.append(self._ranks[-1] + more * course.crowding((start + now) / 2))
 
     def _emptied(self, inside: float, start: float, end: float) -> float:
         """Places that become free between two times, of so many that are taken at the first."""
@@ -172,7 +173,7 @@ class Forecast:
         share = (time - times[after - 1]) / (times[after] - times[after - 1])
         return admitted[after - 1] + (admitted[after] - admitted[after - 1]) * share
 
-    def _jumps(self, until: float) -> list[float]:
+    def _jumps_until(self, until: float) -> list[float]:
         """Before and after each time at which many sessions end at once, so that no step smears it; the last first."""
         course, found = self._course, set[float]()
         turn = course.session_seconds + course.lag

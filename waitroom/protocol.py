@@ -48,6 +48,8 @@ class WholeAnswers(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell all who answer: a stream behind which another request waits would go on for nobody."""
         super().connection_lost(exc)
+        # uvicorn does so only where the client said goodbye. A timer keeps the protocol, and all that belongs to it.
+        self._unset_keepalive_if_required()
         for cycle in self._earlier:
             if not cycle.response_complete:
                 cycle.disconnected = True
