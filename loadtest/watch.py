@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 
 from loadtest.rules import LATENESS_SECONDS
 from waitroom import keys
+from waitroom.cancelling import cancelled
 
 #: The ways out of a room, as its state counts them.
 WAYS_OUT: Final = ("left", "finished", "no_show", "abandoned")
@@ -120,7 +121,4 @@ async def watching(redis: Redis, room: str = "shop", *, pause_seconds: float = 0
     try:
         yield watch
     finally:
-        # On Python 3.11 a cancellation is lost if it comes just when redis-py has sent a command (asyncio.wait_for).
-        while not task.done():
-            task.cancel()
-            await asyncio.wait([task], timeout=1)
+        await cancelled(task)

@@ -74,6 +74,8 @@ end
 local longest = math.max(tonumber(stored[4]) or 0, tonumber(given.session_seconds or 0), tonumber(given.claim_seconds or 0))
 for field, value in pairs(given) do redis.call('HSET', config_key, field, value) end
 if version == 0 then redis.call('HSET', config_key, 'made_us', int(now)) end
+-- What settings were made from: who knew a later version than that gives its own back.
+if version == 0 or tonumber(ARGV[6]) > 0 then redis.call('HSET', config_key, 'made_from', int(tonumber(ARGV[5]))) end
 version = math.max(version, tonumber(ARGV[5]))
 redis.call('HSET', config_key, 'version', version + 1, 'schema', '1', 'tickets_after_us', int(tickets_after),
   'longest_session_seconds', string.format('%.6f', longest))

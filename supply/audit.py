@@ -22,11 +22,14 @@ _SHOWN = 5
 
 def main() -> int:
     """Do both, and say what came of it."""
-    faults = [*own_faults(), *known_faults()]
-    for fault in faults:
-        sys.stderr.write(f"audit: {fault}\n")
-    if not faults:
-        sys.stdout.write("audit: our code and all packages were looked at, nothing was found\n")
+    faults = []
+    for what, look in (("our own code (bandit)", own_faults), ("all packages (pip-audit)", known_faults)):
+        found = look()
+        if not found:
+            sys.stdout.write(f"audit: {what}: looked at, nothing was found\n")
+        for fault in found:
+            sys.stderr.write(f"audit: {fault}\n")
+        faults += found
     return 1 if faults else 0
 
 

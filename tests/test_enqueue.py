@@ -11,7 +11,7 @@ import jwt
 import pytest
 
 from waitroom import keyring
-from waitroom.enqueue import LEEWAY_SECONDS, LONGEST_SUBJECT, EnqueueOffice, Grant, customer
+from waitroom.enqueue import LEEWAY_SECONDS, LONGEST_SUBJECT, EnqueueOffice, Grant, TokenRefused, customer
 from waitroom.keyring import Keyring
 from waitroom.model import VISITOR_ID
 
@@ -29,7 +29,11 @@ def token(secret: bytes = SECRET, *, headers: dict[str, Any] | None = None, **cl
 
 
 def verified(text: str, *, room: str = "sale") -> Any:
-    return OFFICE.verify(room, text, now=NOW)
+    """What it grants, or None."""
+    try:
+        return OFFICE.verify(room, text, now=NOW)
+    except TokenRefused:
+        return None
 
 
 def test_a_token_names_a_customer() -> None:
@@ -147,7 +151,32 @@ def test_the_documents_example_is_taken(capsys: pytest.CaptureFixture[str]) -> N
 
 def test_without_keys_no_token_is_good() -> None:
     """An operator who set none accepts none."""
-    assert EnqueueOffice(None).verify("sale", token(), now=NOW) is None
+    with pytest.raises(TokenRefused, match="no key of enqueue_keys"):
+        EnqueueOffice(None).verify("sale", token(), now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (token(exp=NOW - 60), "it was over 60 s ago"),
+        (token(nbf=NOW + 60), "it begins in 60 s"),
+        (token(exp="soon"), "exp, iat or nbf is no number"),
+        (token(exp=None), "exp, sub or aud is missing"),
+        (token(aud="waitroom:shop:enqueue"), "its aud is not waitroom:sale:enqueue"),
+        (token(sub="x" * 500), "sub is not 1 to 256 characters"),
+        (token(priority="yes"), "priority is neither"),
+        (token(b"another-secret-of-the-right-length!!"), "it is signed by no key of enqueue_keys"),
+        (token(headers={"kid": "nobody"}), "it is signed by no key of enqueue_keys"),
+        (jwt.encode(CLAIMS, SECRET * 2, "HS512"), "its alg is not HS256"),
+        ("abc", "it is no JSON Web Token"),
+        (token(pad="x" * 3000), "it is longer than 2048 characters"),
+    ],
+    ids=str.split("over early time missing aud sub priority signature kid alg junk long"),
+)
+def test_whose_token_is_refused_learns_why(text: str, reason: str) -> None:
+    """The site's developer has made a mistake, and wants to know which."""
+    with pytest.raises(TokenRefused, match=reason):
+        OFFICE.verify("sale", text, now=NOW)
 
 
 def test_another_rooms_token() -> None:

@@ -731,6 +731,33 @@ async def test_what_an_operator_decided_after_a_loss_stands(store: Store, redis:
         assert room.marks.last >= first.serial
 
 
+@pytest.mark.parametrize("changes", [1, 2])
+@pytest.mark.parametrize("touched", [False, True])
+async def test_the_latest_settings_come_back_whoever_makes_the_room_again(
+    store: Store, redis: Redis, changes: int, touched: bool
+) -> None:
+    """One that had missed a change makes it first; who knows better says so, unless an operator has decided since."""
+    behind = await instance(store, shop=RoomSettings(capacity=100))
+    knowing = [await instance(store) for _ in range(changes)]
+    for number, rooms in enumerate(knowing, start=1):
+        await rooms.change("shop", {"capacity": 100 + number})
+    first = await arrive(knowing[-1])
+    await redis.flushall()
+    await behind.refresh()
+    assert behind.get("shop").settings.capacity == 100
+    if touched:
+        await behind.change("shop", {"capacity": 7})
+    # From the one that knows least to the one that knows most, as each overrules the one before.
+    for rooms in (*knowing, *knowing, behind):
+        await rooms.refresh()
+    capacity = 7 if touched else 100 + changes
+    for rooms in (behind, *knowing):
+        room = rooms.get("shop")
+        assert room.settings.capacity == capacity
+        assert room.reading.hold_until_us > room.reading.now_us
+        assert room.marks.last >= first.serial
+
+
 async def test_a_room_that_a_new_instance_makes_in_the_middle_gets_its_settings_back(
     late: LateStore, store: Store
 ) -> None:

@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 from tests import servers
 from tests.clockwork import fast_forward
 from waitroom import keys
+from waitroom.cancelling import cancelled
 from waitroom.clock import Clock
 from waitroom.connections import connect
 from waitroom.errors import Unavailable
@@ -23,7 +24,6 @@ from waitroom.leadership import Leadership
 from waitroom.model import Admission, Place, Standing, Ticket
 from waitroom.rooms import Rooms
 from waitroom.scheduler import Scheduler
-from waitroom.server import _cancelled
 from waitroom.settings import RoomSettings
 from waitroom.store import Store
 from waitroom.tickets import new_visitor
@@ -212,7 +212,7 @@ async def test_an_outage_does_not_end_the_loop(server: Server) -> None:
     await arrive(rooms)
     await rooms.create("shop", RoomSettings(capacity=0))
     await eventually(all_admitted)
-    await _cancelled(loop)
+    await cancelled(loop)
     await store.close()
 
 
@@ -237,7 +237,7 @@ async def test_no_error_ends_the_loop(store: Store, caplog: pytest.LogCaptureFix
         return await admitted(store) == 1
 
     await eventually(served)
-    await _cancelled(loop)
+    await cancelled(loop)
     assert "a tick failed" in caplog.text
 
 

@@ -134,18 +134,3 @@ def test_a_leader_that_stops_has_a_successor_at_once(settings: ServerSettings) -
         with sites.serving(redis, patient) as successor:
             successor.admin("PATCH", f"/{room}", json={"capacity": 2})
             until(lambda: successor.waiting(room) == [], seconds=5, what="admission")
-
-
-async def test_a_task_that_loses_its_cancellation_is_ended_all_the_same() -> None:
-    """Python 3.11's wait_for returns what came at the same moment, as if nobody had cancelled; that must not hang."""
-    sent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    async def work() -> None:
-        await asyncio.wait_for(sent, 60)
-        await asyncio.sleep(3600)
-
-    task = asyncio.create_task(work())
-    await asyncio.sleep(0)
-    sent.set_result(None)
-    await server._cancelled(task)
-    assert task.cancelled()

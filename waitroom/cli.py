@@ -187,7 +187,10 @@ def check_gate(
     urls: Annotated[list[str], typer.Argument(help="addresses that must not be reached without a pass")],
     safe: Annotated[bool, typer.Option("--safe", help="do not send the empty POST to each")] = False,
 ) -> None:
-    """Do these addresses need a pass? Asked for in many ways without one; exit code 1 if any got past the gate."""
+    """Do these addresses need a pass? Asked for in many ways without one.
+
+    Exit code 1 if any request got past the gate, 3 if none did and some were not answered at all.
+    """
     findings = list(gatecheck.examine(urls, safe=safe))
     console = Console()
     for finding in findings:
@@ -195,11 +198,12 @@ def check_gate(
         console.print(f"[{colour}]{finding.verdict:<6}[/] ", end="")
         line = f"{finding.way} {finding.target} at {finding.url}: {finding.detail}"
         console.print(line, markup=False, highlight=False, soft_wrap=True)
-    bad = [finding for finding in findings if finding.verdict != "gated"]
-    console.print(f"{len(findings) - len(bad)} of {len(findings)} requests were answered by the gate", highlight=False)
+    verdicts = [finding.verdict for finding in findings]
+    gated = verdicts.count("gated")
+    console.print(f"{gated} of {len(findings)} requests were answered by the gate", highlight=False)
     if any(finding.let_in for finding in findings):
         console.print("some were let in with a pass of their own, free again after claim_seconds; pause the room first")
-    raise typer.Exit(1 if bad else 0)
+    raise typer.Exit(1 if "open" in verdicts else 3 if "silent" in verdicts else 0)
 
 
 @room_app.command("list")

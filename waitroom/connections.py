@@ -34,6 +34,7 @@ from redis.connection import HiredisRespSerializer
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 from redis.typing import EncodableT
 
+from waitroom.cancelling import cancelled
 from waitroom.errors import SettingsError, Unavailable
 from waitroom.redis_url import Address, RedisUrl, Tls, parse, shown
 
@@ -138,9 +139,7 @@ class Clients:
     async def aclose(self) -> None:
         """Close every connection."""
         leaving = dict(self._leaving)
-        for task in leaving:
-            task.cancel()
-        await asyncio.gather(*leaving, return_exceptions=True)
+        await cancelled(*leaving)
         for client in (*leaving.values(), *self._clients.values()):
             await client.aclose()
 

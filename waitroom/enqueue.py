@@ -33,6 +33,21 @@ LONGEST_SUBJECT: Final = 256
 _PURPOSE: Final = b"waitroom enqueue v1"
 
 
+#: What PyJWT raises for what it cannot read or verify.
+_FAULTS: Final = (jwt.PyJWTError, ValueError, TypeError, RecursionError)
+
+#: What the site's developer is told of each; nothing that its holder could not find out.
+_REASONS: Final = {
+    jwt.InvalidAudienceError: "its aud is not waitroom:{room}:enqueue",
+    jwt.InvalidAlgorithmError: "its alg is not HS256",
+    jwt.MissingRequiredClaimError: "exp, sub or aud is missing",
+}
+
+
+class TokenRefused(Exception):
+    """Why a token is not good, in words that follow "the token is not good:"."""
+
+
 class Grant(NamedTuple):
     """What a token says: whose place it is, and whether it is in front."""
 
@@ -46,22 +61,22 @@ class EnqueueOffice:
     def __init__(self, keyring: Keyring | None) -> None:
         self._secrets = dict(keyring.secrets) if keyring is not None else {}
 
-    def verify(self, room: str, text: str, *, now: float) -> Grant | None:
-        """What the token grants in that room at that time (seconds since the epoch), or None."""
+    def verify(self, room: str, text: str, *, now: float) -> Grant:
+        """What the token grants in that room at that time (seconds since the epoch); raises TokenRefused."""
         if len(text) > LONGEST or not text.isascii():
-            return None
+            raise TokenRefused(f"it is longer than {LONGEST} characters, or has some that are not ASCII")
         for secret in self._candidates(text):
             claims = _claims(text, secret, room)
             if claims is not None:
                 return _judged(claims, room, now)
-        return None
+        raise TokenRefused("it is signed by no key of enqueue_keys")
 
     def _candidates(self, text: str) -> list[bytes]:
         """The keys that may have signed it: the one it names, or all where it names none."""
         try:
             kid = jwt.get_unverified_header(text).get("kid")
-        except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
-            return []
+        except _FAULTS:
+            raise TokenRefused("it is no JSON Web Token") from None
         if kid is None:
             return list(self._secrets.values())
         return [self._secrets[kid]] if isinstance(kid, str) and kid in self._secrets else []
@@ -91,6 +106,7 @@ def customer(room: str, subject: str) -> Visitor:
 
 
 def _claims(text: str, secret: bytes, room: str) -> dict[str, Any] | None:
+    """What it says, or None where another key has signed it."""
     try:
         return jwt.decode(
             text,
@@ -100,19 +116,28 @@ def _claims(text: str, secret: bytes, room: str) -> dict[str, Any] | None:
             # Times are judged on Redis time instead of this machine's.
             options={"require": ["exp", "sub", "aud"], "verify_exp": False, "verify_iat": False, "verify_nbf": False},
         )
-    except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
+    except jwt.InvalidSignatureError:
         return None
+    except _FAULTS as error:
+        for kind, reason in _REASONS.items():
+            if isinstance(error, kind):
+                raise TokenRefused(reason.format(room=room)) from None
+        raise TokenRefused("it is no JSON Web Token with the claims that docs/farming.md lists") from None
 
 
-def _judged(claims: dict[str, Any], room: str, now: float) -> Grant | None:
+def _judged(claims: dict[str, Any], room: str, now: float) -> Grant:
     times = [claims["exp"], claims.get("iat", 0), claims.get("nbf", 0)]
     # Beyond 2^53 there is no time to speak of; a bool is a number to Python, and none to us.
     if not all(type(time) in (int, float) and abs(time) < 2**53 for time in times):
-        return None
+        raise TokenRefused("exp, iat or nbf is no number of seconds since the epoch")
     expires, issued, begins = times
     subject, priority = claims["sub"], claims.get("priority", False)
-    if not _is_subject(subject) or type(priority) is not bool:
-        return None
-    if expires <= now - LEEWAY_SECONDS or max(issued, begins) > now + LEEWAY_SECONDS:
-        return None
+    if not _is_subject(subject):
+        raise TokenRefused(f"sub is not 1 to {LONGEST_SUBJECT} characters of text")
+    if type(priority) is not bool:
+        raise TokenRefused("priority is neither true nor false")
+    if expires <= now - LEEWAY_SECONDS:
+        raise TokenRefused(f"it was over {now - expires:.0f} s ago")
+    if max(issued, begins) > now + LEEWAY_SECONDS:
+        raise TokenRefused(f"it begins in {max(issued, begins) - now:.0f} s")
     return Grant(customer(room, subject), priority)

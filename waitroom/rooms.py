@@ -314,7 +314,7 @@ class Rooms:
             reading = await room.read()
         if _is_made_anew(reading, before):
             room.begin_anew(reading)
-        elif _is_made_by_a_stranger(reading, before):
+        elif _is_made_by_a_stranger(reading, before) or _is_made_from_less(reading, before):
             await self._complete(room, reading)
             reading = await room.read()
         elif reading.marks.turn_serial < known.turn_serial or reading.marks.last < known.last:
@@ -328,11 +328,12 @@ class Rooms:
 
     async def _complete(self, room: Room, reading: Reading) -> None:
         """Somebody else made a lost room again: it is to be as if we had."""
-        if not _is_made_by_a_stranger(reading, room.reading):
+        less = _is_made_from_less(reading, room.reading)
+        if not less and not _is_made_by_a_stranger(reading, room.reading):
             await self._add_what_is_known(room)
             return
         # The file of an instance that knew nothing says less than we know. What an operator decided since says more.
-        untouched, hold = reading.sown and reading.version == 1, _hold_seconds(room)
+        untouched, hold = less or (reading.sown and reading.version == 1), _hold_seconds(room)
         try:
             await self._store.configure(
                 *(room.name, _known(room) if untouched else {}),
@@ -382,6 +383,12 @@ def _is_made_anew(reading: Reading, before: Reading) -> bool:
 def _is_made_by_a_stranger(reading: Reading, before: Reading) -> bool:
     """Whether this is another room than before, and nobody has yet said that one was lost."""
     return reading.made_us != before.made_us and not reading.lost_us and not _is_made_anew(reading, before)
+
+
+def _is_made_from_less(reading: Reading, before: Reading) -> bool:
+    """Whether the room was made again after a loss by one who had missed a change of its settings; untouched since."""
+    made_again = reading.made_us != before.made_us and not _is_made_anew(reading, before)
+    return made_again and 0 < reading.made_from < before.version and reading.version == reading.made_from + 1
 
 
 def _known(room: Room) -> dict[str, str]:

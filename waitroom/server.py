@@ -18,6 +18,7 @@ from typing import Final
 from prometheus_client import multiprocess
 from starlette.applications import Starlette
 
+from waitroom.cancelling import cancelled
 from waitroom.errors import WaitroomError
 from waitroom.instance import Instance, assemble
 from waitroom.leadership import Leadership
@@ -42,9 +43,6 @@ _PARENT_SECONDS: Final = 1.0
 #: How often the rooms are looked for before the first request, and seconds between two looks.
 _FIRST_LOOKS: Final = 3
 _LOOK_AGAIN_SECONDS: Final = 0.2
-
-#: Seconds after which a task that was cancelled, and goes on, is cancelled again.
-_CANCEL_SECONDS: Final = 0.2
 
 
 def create() -> Starlette:
@@ -88,12 +86,12 @@ class Work:
 
     async def stop_leading(self) -> None:
         """Tick no more, and give the lease back so that another instance leads at its next tick."""
-        await _cancelled(self._scheduling)
+        await cancelled(self._scheduling)
         await self._leadership.resign()
 
     async def stop(self) -> None:
         """End it all."""
-        await _cancelled(*self._tasks)
+        await cancelled(*self._tasks)
         await self.stop_leading()
 
 
@@ -111,15 +109,6 @@ async def working(instance: Instance, *, parent: int | None = None) -> AsyncIter
         await instance.streams.close()
         await instance.rooms.close()
         await instance.store.close()
-
-
-async def _cancelled(*tasks: asyncio.Task[None]) -> None:
-    """End them. Told again until they have: in Python 3.11 asyncio.wait_for, by which redis-py sends, can lose it."""
-    while lasting := [task for task in tasks if not task.done()]:
-        for task in lasting:
-            task.cancel()
-        await asyncio.wait(lasting, timeout=_CANCEL_SECONDS)
-    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @contextmanager

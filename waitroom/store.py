@@ -339,6 +339,7 @@ class Store:
             longest_session_seconds=float(config.pop("longest_session_seconds", 0)),
             passes_after_us=int(config.pop("passes_after_us", 0)),
             made_us=int(config.pop("made_us", 0)),
+            made_from=int(config.pop("made_from", 0)),
             sown=config.pop("sown", "") == "1",
             pace_admitted=float(state.get("pace_admitted", 0)),
             pace_us=float(state.get("pace_us", 0)),

@@ -21,6 +21,7 @@ from typing import Final
 
 from waitroom import metrics
 from waitroom.batching import MOST_PER_CALL
+from waitroom.cancelling import cancelled
 from waitroom.errors import RoomUnknown, StreamsFull, WaitroomError
 from waitroom.model import Place, Standing, Visitor
 from waitroom.room import Room
@@ -138,7 +139,7 @@ class Streams:
         self._by_address: Counter[str] = Counter()
         self._listening: dict[Room, set[Stream]] = {}
         self._looking: dict[Room, asyncio.Task[None]] = {}
-        self._ending = self._closed = False
+        self._ending = False
 
     @property
     def full(self) -> bool:
@@ -194,17 +195,12 @@ class Streams:
 
     async def close(self) -> None:
         """Look no more."""
-        # Noted, too: in Python 3.11 asyncio.wait_for, by which redis-py sends, can lose a cancellation.
-        self._closed = True
-        looking = list(self._looking.values())
-        for task in looking:
-            task.cancel()
-        await asyncio.gather(*looking, return_exceptions=True)
+        await cancelled(*self._looking.values())
 
     async def _look_on(self, room: Room) -> None:
         """Look for those who listen to the room, again and again, until nobody is left."""
         try:
-            while self._listening[room] and not self._closed:
+            while self._listening[room]:
                 await _tick(room, list(self._listening[room]))
         finally:
             del self._looking[room], self._listening[room]

@@ -22,6 +22,7 @@ from loadtest.invariants import Check
 from loadtest.rules import LATENESS_SECONDS
 from loadtest.watch import INSIDE, WAYS_OUT
 from waitroom import keys
+from waitroom.cancelling import cancelled
 
 #: Seconds between two looks, and after one that failed.
 _PAUSE_SECONDS: Final = 0.05
@@ -131,10 +132,7 @@ async def looking_out(port: int, room: str) -> AsyncIterator[Lookout]:
     try:
         yield lookout
     finally:
-        # Again and again: before Python 3.12 a cancellation can be lost in asyncio.wait_for.
-        while not task.done():
-            task.cancel()
-            await asyncio.wait([task], timeout=1)
+        await cancelled(task)
 
 
 def checks(

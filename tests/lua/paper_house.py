@@ -105,7 +105,9 @@ class PaperRoom(PaperPlaces):
             self.hold_until, self.lost_at = max(self.hold_until, now + hold), now
         if changes:
             self._change(now, changes, made=made)
-            self.version = (marks.version if made else self.version) + 1
+            self.version = max(self.version, marks.version) + 1
+            if made or hold:
+                self.made_from = marks.version
         return ["ok", self.version]
 
     def _change(self, now: int, changes: dict[str, Any], *, made: bool) -> None:
@@ -129,6 +131,7 @@ class PaperRoom(PaperPlaces):
             "version": str(self.version),
             "schema": "1",
             "made_us": str(self.made_at),
+            "made_from": str(self.made_from),
             "tickets_after_us": str(self.tickets_after),
             "longest_session_seconds": f"{self.longest:.6f}",
         }

@@ -21,6 +21,7 @@ from redis.exceptions import RedisError
 from tests.system.http import Browser
 from tests.system.processes import KEYS
 from waitroom import keys
+from waitroom.cancelling import cancelled
 from waitroom.keyring import parse
 from waitroom.tickets import TicketOffice
 
@@ -248,11 +249,7 @@ async def following(*followers: Follower) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        while not all(task.done() for task in tasks):
-            # Again and again: asyncio.wait_for before Python 3.12 can lose a cancellation.
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks, timeout=0.1)
+        await cancelled(*tasks)
 
 
 async def until(condition: Callable[[], bool], *, seconds: float = 60.0) -> None:

@@ -14,8 +14,10 @@ from tests.web.sites import Site
 @pytest.fixture(scope="session")
 def site() -> Iterator[Site]:
     """One instance for all tests that harm nothing but their own rooms."""
-    with sites.own_redis() as (url, redis), sites.serving(redis, sites.settings_for(url)) as running:
-        yield running
+    with sites.own_redis() as (url, redis):
+        settings = sites.settings_for(url, enqueue_keys=["shop:a-key-that-no-test-signs-with-0123456789"])
+        with sites.serving(redis, settings) as running:
+            yield running
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Final
 
 import httpx
 import pytest
@@ -43,11 +43,14 @@ OTHER_VALUES: dict[str, Any] = {
 }
 
 
+_ENQUEUE_SECRET: Final = "an-enqueue-key-made-up-for-the-tests-0123456789"
+
+
 @pytest.fixture
 def pair() -> Iterator[tuple[Site, Site]]:
     """Two instances of one Redis."""
     with sites.own_redis() as (url, redis):
-        settings = sites.settings_for(url, rooms={"seeded": {}})
+        settings = sites.settings_for(url, rooms={"seeded": {}}, enqueue_keys=[f"shop:{_ENQUEUE_SECRET}"])
         with sites.serving(redis, settings) as one, sites.serving(redis, settings) as other:
             yield one, other
 
@@ -206,6 +209,18 @@ def test_patch_changes_what_is_given(site: Site, new_room: NewRoom, name: str) -
     assert answer.status_code == 200
     assert answer.json()["settings"] == RoomSettings().model_dump() | {name: OTHER_VALUES[name]}
     assert site.admin("GET", f"/{room}").json() == answer.json()
+
+
+@pytest.mark.parametrize("tokens", ["accepted", "required"])
+def test_tokens_that_nobody_could_verify_are_refused(tokens: str) -> None:
+    """As in the file: an instance without a key of the site's would shut everybody out."""
+    with sites.own_redis() as (url, redis), sites.serving(redis, sites.settings_for(url)) as site:
+        room = site.make_room()
+        for method, path in (("PUT", "/new"), ("PATCH", f"/{room}")):
+            problem = assert_problem(site.admin(method, path, json={"enqueue_tokens": tokens}), 400)
+            assert problem["detail"] == f"enqueue_tokens: '{tokens}' needs enqueue_keys; without one no token is good"
+        assert site.admin("GET", "/new").status_code == 404
+        assert site.admin("PATCH", f"/{room}", json={"enqueue_tokens": "off"}).status_code == 200
 
 
 def test_every_setting_is_covered() -> None:

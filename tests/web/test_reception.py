@@ -149,10 +149,12 @@ def test_where_nobody_is_known_nobody_is_limited(site: Site, caplog: pytest.LogC
     assert said == [f"room {room}: places per address and network rest until trusted_proxies is set"]
 
 
-def test_where_nothing_is_limited_nothing_rests(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+def test_where_nothing_is_limited_nothing_rests(
+    behind: Site, guarded: NewRoom, caplog: pytest.LogCaptureFixture
+) -> None:
     """A room that is guarded by something else does not speak of limits that it has not."""
-    room = site.make_room(**HELD, enqueue_tokens="accepted")
-    assert enter(site, room).status_code == 202
+    room = guarded(**HELD, enqueue_tokens="accepted")
+    assert enter(behind, room).status_code == 202
     assert not [record for record in caplog.records if room in record.getMessage()]
 
 
@@ -305,15 +307,24 @@ def test_a_customer_has_one_place(behind: Site, guarded: NewRoom) -> None:
     assert entered(behind, room) == 2
 
 
-@pytest.mark.parametrize("claims", [{"exp": 1}, {"aud": "waitroom:other:enqueue"}, {"sub": ""}])
-def test_without_a_good_token_no_place(behind: Site, guarded: NewRoom, claims: dict[str, Any]) -> None:
-    """Where it is required; the answer says where one is to be had."""
+@pytest.mark.parametrize(
+    ("claims", "reason"),
+    [
+        ({"exp": 1}, "it was over "),
+        ({"aud": "waitroom:other:enqueue"}, "its aud is not "),
+        ({"sub": ""}, "sub is not "),
+    ],
+)
+def test_without_a_good_token_no_place(behind: Site, guarded: NewRoom, claims: dict[str, Any], reason: str) -> None:
+    """Where it is required; the answer says what is wrong with one that was brought, and where another is to be had."""
     room = guarded(**HELD, enqueue_tokens="required", enqueue_url="/login", challenge="limited")
     for headers in ({}, {"X_Waitroom_Enqueue": token(behind, room, "17", **claims)}):
         problem = assert_problem(enter(behind, room, **headers), 403)
         assert problem["type"] == "urn:waitroom:token-required"
         assert problem["enqueue_url"] == "/login"
         assert "challenge" not in problem
+        wrong = f"the token is not good: {reason}" if headers else "no token of the site"
+        assert problem["detail"].startswith(wrong)
     assert entered(behind, room) == 0
 
 

@@ -16,6 +16,7 @@ from typing import Any, Final
 import httpx
 from rich.console import Console
 
+from waitroom.cancelling import cancelled
 from waitroom.demo.board import Board, facts, say
 from waitroom.demo.crowd import Crowd, Tally
 from waitroom.demo.nginx import Site, nginx_binary, nginx_command, write_configuration
@@ -109,9 +110,7 @@ async def _until_one_ends(*beside: Awaitable[None], ended_by: Awaitable[None]) -
         for task in done:
             task.result()
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancelled(*tasks)
 
 
 async def _watch(children: Children, store: EmbeddedServer) -> None:

@@ -39,6 +39,7 @@ class Operators:
         self._clock = instance.clock
         self._key = sha256(instance.settings.admin_key.encode()).digest()
         self._open = bool(instance.settings.admin_key)
+        self._takes_tokens = bool(instance.settings.enqueue_keys)
 
     def endpoint(self, handle: Callable[[Scope, Receive], Awaitable[Answer]]) -> Callable[..., Awaitable[None]]:
         """An ASGI callable that checks the key first."""
@@ -70,6 +71,7 @@ class Operators:
             await self._existing(name)
         with _mapped_errors():
             settings = parse_room(await json_body(scope, receive, limit=OPERATOR_BODY))
+            self._check_tokens(settings.enqueue_tokens)
             version = await self._rooms.create(name, settings, expected=expected)
         status, document, headers = _answer(await self._rooms.adopt(name))
         return (201 if version == 1 else status), document, headers
@@ -136,7 +138,13 @@ class Operators:
 
     async def _patched(self, scope: Scope, changes: dict[str, Any]) -> Answer:
         with _mapped_errors():
+            self._check_tokens(changes.get("enqueue_tokens"))
             return _answer(await self._rooms.change(_name(scope), changes, expected=_expected(scope)))
+
+    def _check_tokens(self, wanted: object) -> None:
+        """Raise SettingsError for tokens that this instance has no key to verify by: they would shut everybody out."""
+        if wanted in ("accepted", "required") and not self._takes_tokens:
+            raise SettingsError(f"enqueue_tokens: {wanted!r} needs enqueue_keys; without one no token is good")
 
     def _check_key(self, scope: Scope) -> None:
         brought = headers_of(scope, b"authorization")

@@ -16,7 +16,7 @@ from starlette.types import Scope
 from waitroom import metrics
 from waitroom.addresses import Disguise, Proxies
 from waitroom.challenge import SECONDS, SEED_CHARACTERS, ChallengeOffice
-from waitroom.enqueue import EnqueueOffice, Grant
+from waitroom.enqueue import EnqueueOffice, Grant, TokenRefused
 from waitroom.instance import Instance
 from waitroom.model import Arrival, Place, Standing, Ticket
 from waitroom.room import Room
@@ -81,11 +81,16 @@ class Reception:
         settings = room.settings
         if not settings.guarded or settings.state == "bypass":
             return await room.enter(new_visitor(), ticket)
-        proved = self._by_token(scope, room) or self._by_solution(scope, room)
+        refused = ""
+        try:
+            proved = self._by_token(scope, room)
+        except TokenRefused as error:
+            proved, refused = None, str(error)
+        proved = proved or self._by_solution(scope, room)
         if proved is not None:
             return await self._proved_place(room, proved, ticket)
         if settings.enqueue_tokens == "required" or settings.challenge == "always":
-            return await self._only_back(room, ticket)
+            return await self._only_back(room, ticket, refused)
         address, network = self._sources(scope)
         if not address and (settings.places_per_address or settings.places_per_network):
             self._warn(room)
@@ -106,8 +111,8 @@ class Reception:
             ticket = None
         return await room.enter_guarded(proved._replace(ticket=ticket))
 
-    async def _only_back(self, room: Room, ticket: Ticket | None) -> Place:
-        """The place that a ticket gives back; raises Demand where there is none."""
+    async def _only_back(self, room: Room, ticket: Ticket | None, refused: str) -> Place:
+        """The place that a ticket gives back; raises Demand where there is none. `refused`: what a token lacked."""
         if ticket is not None:
             place = await room.status(ticket)
             if place.standing not in _OVER:
@@ -116,6 +121,7 @@ class Reception:
             return Place(Standing.CLOSED, self._clock.now_us(), new_visitor())
         if room.settings.enqueue_tokens == "required":
             detail = "no token of the site that is good here and now, as X-Waitroom-Enqueue or its cookie"
+            detail = f"the token is not good: {refused}" if refused else detail
             metrics.DEMANDS.labels(room.name, "token").inc()
             raise Demand(403, "token-required", "A token is needed", detail, enqueue_url=_way(room))
         detail = "solve the challenge, and enter with the solution as X-Waitroom-Challenge"
@@ -139,7 +145,7 @@ class Reception:
         )
 
     def grant(self, room: Room, text: str | None) -> Grant | None:
-        """What a token grants in that room now, if it takes any."""
+        """What a token grants in that room now, or None without one, or if it takes none; raises TokenRefused."""
         if not text or room.settings.enqueue_tokens == "off":
             return None
         return self._tokens.verify(room.name, text, now=self._clock.now())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
@@ -10,6 +11,7 @@ from urllib.parse import unquote
 
 from starlette.types import Receive, Scope, Send
 
+from waitroom.enqueue import TokenRefused
 from waitroom.errors import RoomBroken, RoomUnknown, Unavailable
 from waitroom.eta import poll_after
 from waitroom.model import ROOM_NAME, Place, Standing, Ticket, arrived_us
@@ -132,8 +134,10 @@ class Wait:
         """Put the token into a cookie and have the page come again: it stays in no history, log or Referer, and what
         the page asks by itself brings it too."""
         headers: list[Header] = [(b"location", pages.join_address(room.name, return_to).encode("ascii"))]
-        if self._enter.reception.grant(room, token):
-            headers.append(self._desk.set_cookie(room.name, "enqueue", token, seconds=_TOKEN_SECONDS))
+        # One that is not good would only hide the one that the cookie may hold.
+        with suppress(TokenRefused):
+            if self._enter.reception.grant(room, token):
+                headers.append(self._desk.set_cookie(room.name, "enqueue", token, seconds=_TOKEN_SECONDS))
         await self._send(send, 303, b"", headers=headers)
 
     async def _tell_unplaced(self, send: Send, room: Room, situation: Situation, status: int, return_to: str) -> None:

@@ -1,0 +1,22 @@
+"""Ending tasks for certain."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+#: Seconds in which a cancelled task is expected to end before it is told again.
+_AGAIN_SECONDS: Final = 0.1
+
+
+async def cancelled(*tasks: asyncio.Future[Any]) -> None:
+    """Cancel them and wait for their ends; what they raise is theirs.
+
+    They are told again until they end: in Python 3.11 `asyncio.wait_for`, by which redis-py sends, can lose a
+    cancellation that comes just when it is done.
+    """
+    while lasting := [task for task in tasks if not task.done()]:
+        for task in lasting:
+            task.cancel()
+        await asyncio.wait(lasting, timeout=_AGAIN_SECONDS)
+    await asyncio.gather(*tasks, return_exceptions=True)
