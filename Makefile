@@ -38,7 +38,7 @@ jobs-report: $(READY) ## what it does with 50 to 200 jobs, 10 to 50 at once (ARG
 
 test: $(READY) ## run the tests; installs the servers and the browser they want where it can
 	@sh tests/install.sh
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist loadfile $(ARGS)
 
 fuzz: $(READY) ## hostile input, FUZZ times as much of it as in `make test` (10); WAITROOM_FUZZ_SEED=2: another chance
 	WAITROOM_FUZZ=$(FUZZ) $(BIN)/python -m pytest -n 2 --timeout 1800 tests/fuzz $(ARGS)

@@ -105,7 +105,7 @@ def test_the_end_of_an_offer(held: HeldScripts, over: bool) -> None:
 @at_the_end
 def test_the_end_of_a_session(held: HeldScripts, over: bool) -> None:
     """The same of a session: at its end the turn is used."""
-    for script in ("look", "status", "enter", "extend", "leave", "expire"):
+    for script in ("look", "status", "enter", "extend", "remember", "leave", "expire"):
         held.redis.flushall()
         held.now = START
         configure(held)
@@ -117,6 +117,7 @@ def test_the_end_of_a_session(held: HeldScripts, over: bool) -> None:
             "status": lambda: ask(held, "a"),
             "enter": lambda: come_back(held, "a"),
             "extend": lambda: held.run("extend", "a", FAR, 0)[2],
+            "remember": lambda: held.run("extend", "a", FAR, 2)[2],
             "leave": lambda: held.run("leave", "a", 0)[2],
             "expire": lambda: held.run("expire", 1, 500)[5],
         }
@@ -125,11 +126,23 @@ def test_the_end_of_a_session(held: HeldScripts, over: bool) -> None:
             "status": ("admitted", "used"),
             "enter": ("admitted", "anew"),
             "extend": ("admitted", "used"),
+            "remember": ("admitted", "used"),
             "leave": ("left", "unknown"),
             "expire": (0, 1),
         }
         assert told[script]() == right[script][over], script
         assert count(held, "finished") == (over and script != "look"), script
+
+
+@pytest.mark.parametrize("by", ["enter", "admit"])
+def test_an_admission_is_due_no_fraction_too_early(held: HeldScripts, by: str) -> None:
+    """Three a second are 333,333 1/3 µs apart: rounded down, a thousand of them would be one too many in time."""
+    configure(held, capacity=0, admit_per_second=3.0, state="open" if by == "enter" else "paused")
+    come(held, "a")
+    if by == "admit":
+        configure(held, capacity=0, admit_per_second=3.0)
+        held.run("admit", 1, 500)
+    assert held.redis.hget(keys.room_key(ROOM, "state"), "tat_us") == str(START + 333_334)
 
 
 def test_the_newest_of_several_ends(held: HeldScripts) -> None:

@@ -359,6 +359,32 @@ async def test_later_ticket_outlives_the_marks(room: DrivenRoom) -> None:
     assert (await room.enter(ticket_of(back)))[0].serial == late.serial
 
 
+async def test_a_turn_that_had_not_come_survives_a_loss(room: DrivenRoom) -> None:
+    """Whoever stood behind the last one admitted gets the place back by a ticket that is older than that admission."""
+    await room.configure(capacity=1, claim_seconds=10)
+    _, second, third = await room.arrive(3)
+    await room.fast_forward(11)
+    await room.expire()
+    assert await room.admit() == (second.serial,)
+    marks = (await room.read()).marks
+    assert marks.turn_serial == second.serial < third.serial < marks.turn_us
+    await room.lose()
+    await room.recreate(marks, hold_seconds=20, capacity=1)
+    back, over = await room.enter(ticket_of(third), ticket_of(second))
+    assert (back.visitor, back.serial) == (third.visitor, third.serial)
+    assert over.visitor != second.visitor
+
+
+async def test_the_mark_of_the_last_turn_never_goes_back(room: DrivenRoom) -> None:
+    """An older visitor who is offered a place once more leaves it where it was."""
+    await room.configure(capacity=2, claim_seconds=10)
+    first, second = await room.arrive(2)
+    await room.fast_forward(11)
+    (back,) = await room.enter(aged(ticket_of(first), 11))
+    assert (back.standing, back.serial) == (OFFERED, first.serial)
+    assert (await room.read()).marks.turn_serial == second.serial
+
+
 async def test_raised_ticket_seconds_revives_no_ticket(room: DrivenRoom) -> None:
     """A ticket that had died by the old ticket_seconds stays dead under a longer one."""
     await room.configure(capacity=1, abandon_seconds=10, ticket_seconds=10)
