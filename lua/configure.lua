@@ -32,7 +32,7 @@ for i = 2, 6 do
   if not tonumber(ARGV[i]) then return {'broken', 'argument'} end
 end
 
-local stored = redis.call('HMGET', config_key, 'version', 'ticket_seconds', 'tickets_after_us', 'longest_session_seconds')
+local stored = redis.call('HMGET', config_key, 'version', 'ticket_seconds', 'tickets_after_us', 'longest_session_seconds', 'set_us')
 if stored[1] and not tonumber(stored[1]) then return {'broken', 'version'} end
 local version = tonumber(stored[1]) or 0
 local marks = redis.call('HMGET', state_key, 'last', 'spent_serial', 'spent_us', 'turn_serial', 'turn_us', 'hold_until_us')
@@ -74,9 +74,17 @@ end
 local longest = math.max(tonumber(stored[4]) or 0, tonumber(given.session_seconds or 0), tonumber(given.claim_seconds or 0))
 for field, value in pairs(given) do redis.call('HSET', config_key, field, value) end
 if version == 0 then redis.call('HSET', config_key, 'made_us', int(now)) end
--- What settings were made from: who knew a later version than that gives its own back.
-if version == 0 or tonumber(ARGV[6]) > 0 then redis.call('HSET', config_key, 'made_from', int(tonumber(ARGV[5]))) end
-version = math.max(version, tonumber(ARGV[5]))
-redis.call('HSET', config_key, 'version', version + 1, 'schema', '1', 'tickets_after_us', int(tickets_after),
+local again = tonumber(ARGV[6]) > 0
+local next_version = math.max(version, tonumber(ARGV[5])) + 1
+-- Whoever makes a lost room again may have missed some changes: no version of the lost room fits the new one.
+if version == 0 and again then next_version = next_version + 1000 end
+-- When settings were last decided, so that of several who give them back the one who knows the latest wins; and which
+-- version was given back, for what was decided since stands.
+if again then
+  redis.call('HSET', config_key, 'made_version', next_version)
+elseif not given.sown then
+  redis.call('HSET', config_key, 'set_us', int(math.max(now, (tonumber(stored[5]) or 0) + 1)))
+end
+redis.call('HSET', config_key, 'version', next_version, 'schema', '1', 'tickets_after_us', int(tickets_after),
   'longest_session_seconds', string.format('%.6f', longest))
-return {'ok', version + 1}
+return {'ok', next_version}

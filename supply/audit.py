@@ -68,7 +68,7 @@ def judged(found: list[dict[str, Any]]) -> list[str]:
         more = ", ..." if len(skipped) > _SHOWN else ""
         faults.append(
             f"pip-audit could not look at {len(skipped)} of {len(found)} packages "
-            f"({', '.join(skipped[:_SHOWN])}{more}): is the advisory database within reach?"
+            f"({', '.join(skipped[:_SHOWN])}{more}), for the advisory database did not answer: nothing is known of them"
         )
     return faults
 

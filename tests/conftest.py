@@ -8,6 +8,7 @@ import pytest
 from redis.asyncio import Redis
 
 from tests import servers
+from tests.instances import LateStore
 from waitroom import store as stores
 from waitroom.clock import Clock
 from waitroom.connections import connect
@@ -41,5 +42,13 @@ async def redis(engine: str) -> AsyncIterator[Redis]:
 async def store(engine: str, redis: Redis) -> AsyncIterator[stores.Store]:
     """A store on the emptied server. Its time-out is long: a busy machine must not fail a test."""
     opened = stores.Store(connect(engine, timeout_seconds=10), Clock(), timeout_seconds=10)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def late(engine: str, redis: Redis) -> AsyncIterator[LateStore]:
+    """A late store on the emptied server."""
+    opened = LateStore(connect(engine, timeout_seconds=10), Clock(), timeout_seconds=10)
     yield opened
     await opened.close()

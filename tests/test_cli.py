@@ -436,6 +436,9 @@ def test_list_and_show(served: Served) -> None:
 def test_set_changes_a_room_live(served: Served) -> None:
     """set changes what is given and keeps the rest; the running server follows."""
     made = served.room("set", "changing", "capacity=5", "message=Hi.")
+    assert "enqueue_keys" not in made.stderr
+    assert "sees no enqueue_keys" in served.room("set", "changing", "enqueue_tokens=accepted").stderr
+    assert served.room("set", "changing", "enqueue_tokens=off").stderr == ""
     assert made.returncode == 0, made.stderr
     assert served.room("set", "changing", "admit_per_second=2.5", "sliding=true").returncode == 0
 

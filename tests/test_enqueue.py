@@ -159,19 +159,24 @@ def test_without_keys_no_token_is_good() -> None:
     ("text", "reason"),
     [
         (token(exp=NOW - 60), "it was over 60 s ago"),
-        (token(nbf=NOW + 60), "it begins in 60 s"),
+        (token(nbf=NOW + 60), "its nbf is 60 s ahead"),
+        (token(iat=NOW + 60), "its iat is 60 s ahead"),
+        (token(exp=NOW * 1000), "it is in seconds, not in milliseconds"),
         (token(exp="soon"), "exp, iat or nbf is no number"),
-        (token(exp=None), "exp, sub or aud is missing"),
+        (token(exp=None), "its exp is missing"),
+        (token(sub=None), "its sub is missing"),
         (token(aud="waitroom:shop:enqueue"), "its aud is not waitroom:sale:enqueue"),
         (token(sub="x" * 500), "sub is not 1 to 256 characters"),
+        (token(sub=4711), "sub is not 1 to 256 characters"),
         (token(priority="yes"), "priority is neither"),
         (token(b"another-secret-of-the-right-length!!"), "it is signed by no key of enqueue_keys"),
-        (token(headers={"kid": "nobody"}), "it is signed by no key of enqueue_keys"),
+        (token(headers={"kid": "nobody"}), "its kid is the id of no key"),
         (jwt.encode(CLAIMS, SECRET * 2, "HS512"), "its alg is not HS256"),
         ("abc", "it is no JSON Web Token"),
+        (token()[:-4], "it is signed by no key of enqueue_keys|it is no JSON Web Token"),
         (token(pad="x" * 3000), "it is longer than 2048 characters"),
     ],
-    ids=str.split("over early time missing aud sub priority signature kid alg junk long"),
+    ids=str.split("over early fast millis time no-exp no-sub aud sub number priority signature kid alg junk cut long"),
 )
 def test_whose_token_is_refused_learns_why(text: str, reason: str) -> None:
     """The site's developer has made a mistake, and wants to know which."""

@@ -369,3 +369,53 @@ async def test_a_connection_that_is_over_leaves_nothing(reset: bool) -> None:
     finally:
         gc.enable()
     assert len(made) == 3
+
+
+async def test_what_was_answered_is_forgotten() -> None:
+    """A connection holds no more of its requests than wait for an answer, however many it has had."""
+    connections: list[WholeAnswers] = []
+
+    class Watched(WholeAnswers):
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            connections.append(self)
+
+    async with _serving(Watched) as port, asyncio.timeout(DEADLINE_SECONDS):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for _ in range(30):
+            writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 20)
+            for _ in range(20):
+                await reader.readuntil(b"0\r\n\r\n")
+            assert len(connections[0]._earlier) <= 20
+        writer.close()
+        await writer.wait_closed()
+
+
+async def _pour(writer: asyncio.StreamWriter, requests: bytes) -> None:
+    """Send them for ever."""
+    while True:
+        writer.write(requests)
+        await writer.drain()
+        await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("body", [False, True])
+async def test_who_sends_and_never_reads_is_broken_off(body: bool) -> None:
+    """Requests that wait for others on one connection are few: more of them, and it ends."""
+    queued: list[int] = []
+
+    class Watched(WholeAnswers):
+        def on_headers_complete(self) -> None:
+            super().on_headers_complete()
+            queued.append(len(self.pipeline))
+
+    request = b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n"
+    if body:
+        request = b"POST /large HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
+    async with _serving(Watched) as port, asyncio.timeout(DEADLINE_SECONDS):
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        with pytest.raises(ConnectionError):
+            await _pour(writer, request * 500)
+        assert max(queued) == protocol._MOST_QUEUED
+        writer.transport.abort()

@@ -239,7 +239,11 @@ def set_room(
     data_dir: DataDir = None,
 ) -> None:
     """Change settings of a room, or create it with them."""
-    _change(name, _parsed(changes), config, redis_url, data_dir, create=True)
+    parsed = _parsed(changes)
+    if parsed.get("enqueue_tokens", "off") != "off" and not settings_module.load(config).enqueue_keys:
+        console = Console(stderr=True, highlight=False)
+        console.print("enqueue_tokens: this command sees no enqueue_keys; servers without them will take no token")
+    _change(name, parsed, config, redis_url, data_dir, create=True)
 
 
 @room_app.command("pause")

@@ -26,6 +26,9 @@ from waitroom.model import Visitor
 #: Seconds by which the clocks of two machines may differ.
 LEEWAY_SECONDS: Final = 5
 
+#: Seconds for which a token is good at most; beyond, somebody has counted milliseconds.
+LONGEST_SECONDS: Final = 10 * 365 * 86_400
+
 #: Characters that a token has at most, and those of its `sub`.
 LONGEST: Final = 2048
 LONGEST_SUBJECT: Final = 256
@@ -36,11 +39,14 @@ _PURPOSE: Final = b"waitroom enqueue v1"
 #: What PyJWT raises for what it cannot read or verify.
 _FAULTS: Final = (jwt.PyJWTError, ValueError, TypeError, RecursionError)
 
+_MALFORMED: Final = "it is no JSON Web Token, or not all of one"
+_NO_SUBJECT: Final = f"sub is not 1 to {LONGEST_SUBJECT} characters of text"
+
 #: What the site's developer is told of each; nothing that its holder could not find out.
 _REASONS: Final = {
     jwt.InvalidAudienceError: "its aud is not waitroom:{room}:enqueue",
     jwt.InvalidAlgorithmError: "its alg is not HS256",
-    jwt.MissingRequiredClaimError: "exp, sub or aud is missing",
+    jwt.MissingRequiredClaimError: "its {claim} is missing",
 }
 
 
@@ -61,6 +67,11 @@ class EnqueueOffice:
     def __init__(self, keyring: Keyring | None) -> None:
         self._secrets = dict(keyring.secrets) if keyring is not None else {}
 
+    @property
+    def ready(self) -> bool:
+        """Whether there is a key that may have signed a token."""
+        return bool(self._secrets)
+
     def verify(self, room: str, text: str, *, now: float) -> Grant:
         """What the token grants in that room at that time (seconds since the epoch); raises TokenRefused."""
         if len(text) > LONGEST or not text.isascii():
@@ -76,10 +87,12 @@ class EnqueueOffice:
         try:
             kid = jwt.get_unverified_header(text).get("kid")
         except _FAULTS:
-            raise TokenRefused("it is no JSON Web Token") from None
+            raise TokenRefused(_MALFORMED) from None
         if kid is None:
             return list(self._secrets.values())
-        return [self._secrets[kid]] if isinstance(kid, str) and kid in self._secrets else []
+        if not isinstance(kid, str) or kid not in self._secrets:
+            raise TokenRefused("its kid is the id of no key in enqueue_keys")
+        return [self._secrets[kid]]
 
 
 def issue(keyring: Keyring, room: str, subject: str, *, expires: float, priority: bool = False) -> str:
@@ -113,16 +126,21 @@ def _claims(text: str, secret: bytes, room: str) -> dict[str, Any] | None:
             secret,
             algorithms=["HS256"],
             audience=f"waitroom:{room}:enqueue",
-            # Times are judged on Redis time instead of this machine's.
-            options={"require": ["exp", "sub", "aud"], "verify_exp": False, "verify_iat": False, "verify_nbf": False},
+            # Times are judged on Redis time instead of this machine's, and what is no subject in our own words.
+            options={
+                "require": ["exp", "sub", "aud"],
+                "verify_exp": False,
+                "verify_iat": False,
+                "verify_nbf": False,
+                "verify_sub": False,
+            },
         )
     except jwt.InvalidSignatureError:
         return None
     except _FAULTS as error:
-        for kind, reason in _REASONS.items():
-            if isinstance(error, kind):
-                raise TokenRefused(reason.format(room=room)) from None
-        raise TokenRefused("it is no JSON Web Token with the claims that docs/farming.md lists") from None
+        reasons = [reason for kind, reason in _REASONS.items() if isinstance(error, kind)]
+        claim = getattr(error, "claim", "")
+        raise TokenRefused((reasons or [_MALFORMED])[0].format(room=room, claim=claim)) from None
 
 
 def _judged(claims: dict[str, Any], room: str, now: float) -> Grant:
@@ -133,11 +151,14 @@ def _judged(claims: dict[str, Any], room: str, now: float) -> Grant:
     expires, issued, begins = times
     subject, priority = claims["sub"], claims.get("priority", False)
     if not _is_subject(subject):
-        raise TokenRefused(f"sub is not 1 to {LONGEST_SUBJECT} characters of text")
+        raise TokenRefused(_NO_SUBJECT)
     if type(priority) is not bool:
         raise TokenRefused("priority is neither true nor false")
     if expires <= now - LEEWAY_SECONDS:
         raise TokenRefused(f"it was over {now - expires:.0f} s ago")
-    if max(issued, begins) > now + LEEWAY_SECONDS:
-        raise TokenRefused(f"it begins in {max(issued, begins) - now:.0f} s")
+    if expires > now + LONGEST_SECONDS:
+        raise TokenRefused("its exp is more than ten years ahead: it is in seconds, not in milliseconds")
+    for name, time in (("nbf", begins), ("iat", issued)):
+        if time > now + LEEWAY_SECONDS:
+            raise TokenRefused(f"its {name} is {time - now:.0f} s ahead")
     return Grant(customer(room, subject), priority)

@@ -167,11 +167,12 @@ class Reading:
     """A room at one instant. Times are Redis time in µs since the epoch.
 
     `settings` are the raw texts that Redis holds. `made_us`: when the room's data began, `sown`: whether from an
-    instance's file, `made_from`: or from settings of which version after a loss. `lost_us`: when data were last found
-    lost. `releases_us` are up to 17 evenly spaced expiries of the active set, first to last. In `pace_us` µs of demand
-    `pace_admitted` visitors were admitted; in `pace_stay_us` µs spent inside, added up over visitors, `pace_ended`
-    places became free, `pace_early` of them before their end and `pace_no_show` unclaimed; in `pace_wait_us` µs spent
-    waiting, added up alike, `pace_gone` visitors went without a turn; all of these fade.
+    instance's file, `made_version`: which version was given back after a loss. `set_us`: when the settings were last
+    decided. `lost_us`: when data were last found lost. `releases_us` are up to 17 evenly spaced expiries of the active
+    set, first to last. In `pace_us` µs of demand `pace_admitted` visitors were admitted; in `pace_stay_us` µs spent
+    inside, added up over visitors, `pace_ended` places became free, `pace_early` of them before their end and
+    `pace_no_show` unclaimed; in `pace_wait_us` µs spent waiting, added up alike, `pace_gone` visitors went without a
+    turn; all of these fade.
     `ladder`: up to 32 ranks of the wait queue with the serials that stand there, first and last among them.
     """
 
@@ -197,7 +198,8 @@ class Reading:
     passes_after_us: int = 0
     lost_us: int = 0
     made_us: int = 0
-    made_from: int = 0
+    set_us: int = 0
+    made_version: int = 0
     sown: bool = False
     releases_us: tuple[int, ...] = ()
     ladder: tuple[tuple[int, int], ...] = ()

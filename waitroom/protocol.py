@@ -11,6 +11,7 @@ import asyncio
 import fcntl
 import sys
 import termios
+from collections import deque
 from collections.abc import Awaitable, Sequence
 from contextlib import suppress
 from typing import Any, Final
@@ -25,6 +26,10 @@ LONGEST_LINGER_SECONDS: Final = 60.0
 #: Pieces of an answer that are joined at most: beyond, the client's pace is what counts.
 _PIECES: Final = 16
 
+#: Requests that may wait on a connection for the answers to those before them. Each costs 2.4 KB, and clients that mean
+#: well send a few at most.
+_MOST_QUEUED: Final = 100
+
 #: What may stand in no header (RFC 9110, 5.5), but as the end of its line.
 _CONTROLS: Final = bytes([*range(9), *range(10, 32), 127])
 
@@ -35,15 +40,26 @@ class WholeAnswers(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Talk to the client through a transport that joins what is written."""
         super().connection_made(_Joining(transport, self.loop))
-        self._earlier: list[RequestResponseCycle] = []
+        self._earlier: deque[RequestResponseCycle] = deque()
         self.app = _Sending(self.app)
 
     def on_headers_complete(self) -> None:
         """Note the requests that are not answered yet when the next comes: uvicorn knows the newest only."""
+        if len(self.pipeline) >= _MOST_QUEUED:
+            self.transport.abort()
+            return
         before = self.cycle
         super().on_headers_complete()
+        while self._earlier and self._earlier[0].response_complete:
+            self._earlier.popleft()
         if before is not None and before is not self.cycle and not before.response_complete:
             self._earlier.append(before)
+
+    def on_response_complete(self) -> None:
+        """Read no more than uvicorn holds already, for a client that sends requests and reads no answers."""
+        super().on_response_complete()
+        if self.pipeline:
+            self.flow.pause_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell all who answer: a stream behind which another request waits would go on for nobody."""

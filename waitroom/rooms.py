@@ -52,7 +52,7 @@ _TRIES: Final = 30
 
 
 class Rooms:
-    """The rooms by name. `faults` says which rooms cannot be served right now, and why."""
+    """The rooms, in the order of their names. `faults` says which rooms cannot be served right now, and why."""
 
     def __init__(self, store: Store, seeds: Mapping[str, RoomSettings], *, most_waiting: int = 20_000) -> None:
         self.faults: dict[str, str] = {}
@@ -68,7 +68,7 @@ class Rooms:
         self._seeded = False
 
     def __iter__(self) -> Iterator[Room]:
-        return iter(list(self._rooms.values()))
+        return iter([self._rooms[name] for name in sorted(self._rooms)])
 
     def get(self, name: str) -> Room:
         """The room of that name; raises RoomUnknown, or Unavailable before Redis could be asked at all."""
@@ -333,7 +333,10 @@ class Rooms:
             await self._add_what_is_known(room)
             return
         # The file of an instance that knew nothing says less than we know. What an operator decided since says more.
-        untouched, hold = less or (reading.sown and reading.version == 1), _hold_seconds(room)
+        untouched = less or (reading.sown and reading.version == 1)
+        # A failover has lost the last moments only.
+        failover = reading.made_us == room.reading.made_us
+        hold = _READINGS_HELD * READING_SECONDS if failover else _hold_seconds(room)
         try:
             await self._store.configure(
                 *(room.name, _known(room) if untouched else {}),
@@ -347,7 +350,8 @@ class Rooms:
             metrics.RECOVERED.labels(room.name).inc()
             await room.put_back()
         except VersionConflict:
-            await self._add_what_is_known(room)
+            # Somebody was faster: an operator, or one who knows less than we do.
+            await self._complete(room, await room.read())
 
     async def _add_what_is_known(self, room: Room) -> None:
         """Another instance re-created the room, or a failover lost its last moments: add what this one knows."""
@@ -377,7 +381,9 @@ def _is_made_anew(reading: Reading, before: Reading) -> bool:
 
     That one has a new date before which no pass counts. One that was lost has none, or the same again.
     """
-    return reading.passes_after_us not in (0, before.passes_after_us)
+    date, known = reading.passes_after_us, before.passes_after_us
+    # Also where the clock was set back; but one that was made again after a loss may be older than what is known here.
+    return date not in (0, known) and (not reading.made_version or date > known)
 
 
 def _is_made_by_a_stranger(reading: Reading, before: Reading) -> bool:
@@ -386,16 +392,17 @@ def _is_made_by_a_stranger(reading: Reading, before: Reading) -> bool:
 
 
 def _is_made_from_less(reading: Reading, before: Reading) -> bool:
-    """Whether the room was made again after a loss by one who had missed a change of its settings; untouched since."""
-    made_again = reading.made_us != before.made_us and not _is_made_anew(reading, before)
-    return made_again and 0 < reading.made_from < before.version and reading.version == reading.made_from + 1
+    """Whether a change of the settings was lost, by a failover or by who made the room again, and none came since."""
+    if reading.set_us >= before.set_us or _is_made_anew(reading, before):
+        return False
+    return reading.made_us == before.made_us or reading.version == reading.made_version
 
 
 def _known(room: Room) -> dict[str, str]:
     """The room's settings as last known, with the date before which no proof counts, if it has one."""
     after = str(room.reading.passes_after_us)
     dates = {"tickets_after_us": after, "passes_after_us": after} if room.reading.passes_after_us else {}
-    return fields_of(room.settings) | dates
+    return fields_of(room.settings) | dates | {"set_us": str(room.reading.set_us)}
 
 
 def _hold_seconds(room: Room) -> float:

@@ -55,7 +55,8 @@ class PaperPlaces:
     spent: Marks = field(default_factory=Marks)
     version: int = 0
     made_at: int = 0
-    made_from: int = 0
+    made_version: int = 0
+    set_at: int = 0
     hold_until: int = 0
     lost_at: int = 0
     tickets_after: int = 0

@@ -105,15 +105,17 @@ class PaperRoom(PaperPlaces):
             self.hold_until, self.lost_at = max(self.hold_until, now + hold), now
         if changes:
             self._change(now, changes, made=made)
-            self.version = max(self.version, marks.version) + 1
-            if made or hold:
-                self.made_from = marks.version
+            self.version = max(self.version, marks.version) + 1 + (1000 if made and hold else 0)
+            if hold:
+                self.made_version = self.version
+            else:
+                self.set_at = max(now, self.set_at + 1)
         return ["ok", self.version]
 
     def _change(self, now: int, changes: dict[str, Any], *, made: bool) -> None:
         new = self.settings | changes
         if made:
-            self.tickets_after, self.longest, self.made_at = 0, 0, now
+            self.tickets_after, self.longest, self.made_at, self.made_version, self.set_at = 0, 0, now, 0, 0
         self.tickets_after = max(self.tickets_after, changes.get("tickets_after_us", 0))
         if not made and new["ticket_seconds"] > self.settings["ticket_seconds"]:
             self.tickets_after = max(self.tickets_after, now - self.us("ticket_seconds"))
@@ -131,7 +133,8 @@ class PaperRoom(PaperPlaces):
             "version": str(self.version),
             "schema": "1",
             "made_us": str(self.made_at),
-            "made_from": str(self.made_from),
+            **({"made_version": str(self.made_version)} if self.made_version else {}),
+            **({"set_us": str(self.set_at)} if self.set_at else {}),
             "tickets_after_us": str(self.tickets_after),
             "longest_session_seconds": f"{self.longest:.6f}",
         }

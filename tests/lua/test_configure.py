@@ -182,8 +182,23 @@ async def test_longest_session_only_grows(room: DrivenRoom) -> None:
 
 
 async def test_versions_go_on_after_a_loss(room: DrivenRoom) -> None:
-    """A room that is made again goes on from the version that is remembered, so that no old version fits it."""
+    """A room that is made again goes on far above the version that is remembered, so that no version of the lost one
+    fits it, also where whoever makes it has missed some."""
     await room.recreate(Marks(version=7), hold_seconds=20)
-    assert (await room.read()).version == 8
+    assert (await room.read()).version == 1008
     await room.store.configure(room.name, {}, expected=None, marks=Marks(version=70))
-    assert (await room.read()).version == 8
+    assert (await room.read()).version == 1008
+
+
+async def test_what_was_decided_last_has_the_later_date(room: DrivenRoom) -> None:
+    """Each decision is dated after the one before, also where the clock was set back; what is given back keeps its."""
+    await room.configure(capacity=1)
+    decided = (await room.read()).set_us
+    await room.redis.hset(keys.room_key(room.name, "config"), "set_us", str(decided + 3_600_000_000))
+    await room.configure(capacity=2)
+    reading = await room.read()
+    assert (reading.set_us, reading.made_version) == (decided + 3_600_000_001, 0)
+    fields = fields_of(RoomSettings(capacity=3)) | {"set_us": str(decided)}
+    await room.store.configure(room.name, fields, expected=reading.version, marks=Marks(version=9), hold_seconds=1)
+    reading = await room.read()
+    assert (reading.set_us, reading.version, reading.made_version) == (decided, 10, 10)

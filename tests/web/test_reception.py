@@ -13,7 +13,8 @@ import jwt
 import pytest
 
 from tests.web import sites
-from tests.web.sites import Site, assert_problem, bearer, set_cookies
+from tests.web.sites import Site, assert_problem, bearer, set_cookies, until
+from waitroom import keys
 from waitroom.client.entering import solve
 
 SECRET: Final = "an-enqueue-key-made-up-for-the-tests-0123456789"
@@ -326,6 +327,19 @@ def test_without_a_good_token_no_place(behind: Site, guarded: NewRoom, claims: d
         wrong = f"the token is not good: {reason}" if headers else "no token of the site"
         assert problem["detail"].startswith(wrong)
     assert entered(behind, room) == 0
+
+
+def test_a_server_without_keys_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    """A room may need tokens, by another server's word, where this one has no key to verify them: loud, and once."""
+    with sites.own_redis() as (url, redis), sites.serving(redis, sites.settings_for(url)) as site:
+        room = site.make_room(**HELD)
+        redis.hset(keys.room_key(room, "config"), "enqueue_tokens", "required")
+        until(lambda: enter(site, room).status_code == 403, what="the setting")
+        assert "no enqueue_keys" in assert_problem(enter(site, room, X_Waitroom_Enqueue="x.y.z"), 403)["detail"]
+        said = [record.getMessage() for record in caplog.records if room in record.getMessage()]
+    assert said == [
+        f"room {room}: enqueue_tokens is 'required', and this server has no enqueue_keys, so that no token is good"
+    ]
 
 
 def test_a_ticket_is_no_way_around_the_token(behind: Site, guarded: NewRoom) -> None:

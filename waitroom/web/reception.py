@@ -74,7 +74,7 @@ class Reception:
         self._disguise: Disguise = instance.disguise
         self._tokens: EnqueueOffice = instance.enqueue_tokens
         self._challenges: ChallengeOffice = instance.challenges
-        self._warned: set[str] = set()
+        self._warned: set[tuple[str, str]] = set()
 
     async def place(self, scope: Scope, room: Room, ticket: Ticket | None) -> Place:
         """The place that the ticket gives back, or a new one; raises Demand."""
@@ -93,7 +93,7 @@ class Reception:
             return await self._only_back(room, ticket, refused)
         address, network = self._sources(scope)
         if not address and (settings.places_per_address or settings.places_per_network):
-            self._warn(room)
+            self._warn_of_limits(room)
         place = await room.enter_guarded(Arrival(new_visitor(), ticket, address=address, network=network))
         if place.standing is Standing.LIMITED:
             raise self._too_many(room, place)
@@ -122,6 +122,9 @@ class Reception:
         if room.settings.enqueue_tokens == "required":
             detail = "no token of the site that is good here and now, as X-Waitroom-Enqueue or its cookie"
             detail = f"the token is not good: {refused}" if refused else detail
+            if not self._tokens.ready:
+                detail = "this server has no enqueue_keys, so that no token is good"
+                self._warn(room, f"enqueue_tokens is 'required', and {detail}")
             metrics.DEMANDS.labels(room.name, "token").inc()
             raise Demand(403, "token-required", "A token is needed", detail, enqueue_url=_way(room))
         detail = "solve the challenge, and enter with the solution as X-Waitroom-Challenge"
@@ -169,18 +172,19 @@ class Reception:
         )
         return Arrival(visitor, keyed=True) if visitor is not None else None
 
-    def _warn(self, room: Room) -> None:
-        """Say once that a limit is without effect: nobody would notice before it is needed."""
-        if room.name in self._warned:
-            return
-        self._warned.add(room.name)
+    def _warn_of_limits(self, room: Room) -> None:
         if not self._proxies.known:
-            logger.warning("room %s: places per address and network rest until trusted_proxies is set", room.name)
+            self._warn(room, "places per address and network rest until trusted_proxies is set")
         else:
-            logger.warning(
-                "room %s: a visitor came whose address no trusted proxy tells (none, or one of theirs); not limited",
-                room.name,
+            self._warn(
+                room, "a visitor came whose address no trusted proxy tells (none, or one of theirs); not limited"
             )
+
+    def _warn(self, room: Room, fault: str) -> None:
+        """Say once what is without effect, or shuts everybody out: nobody would notice before it is needed."""
+        if (room.name, fault) not in self._warned:
+            self._warned.add((room.name, fault))
+            logger.warning("room %s: %s", room.name, fault)
 
     def _sources(self, scope: Scope) -> tuple[str, str]:
         """Whose places are counted, disguised; nobody's where it is not known who comes."""
