@@ -158,3 +158,40 @@ def test_an_empty_queue_teaches_and_forgets_nothing(held: HeldScripts) -> None:
         held.now += 4 * SECOND
         held.run("admit", 1, 500)
         assert (pace(held, "wait_us"), pace(held, "gone")) == (4 * SECOND, 1)
+
+
+def test_sessions_that_last_are_told_from_those_that_end_early(held: HeldScripts) -> None:
+    """Round by round, whichever came before: who stayed to the end is no early leaver."""
+    configure(held, capacity=1, session_seconds=5)
+    for number in range(1, 4):
+        held.run("enter", "queue", f"v{number}", "", 0, 0)
+        held.run("extend", f"v{number}", held.now + 1000 * SECOND, 1)
+        held.run("admit", 1, 500)
+        held.now += 5 * SECOND
+        assert held.run("expire", 1, 500)[5] == 1
+        held.run("admit", 1, 500)
+        # Nobody was inside when the round came, so nothing has faded.
+        assert (pace(held, "ended"), pace(held, "early")) == (number, 0)
+
+
+def test_who_comes_and_goes_between_two_rounds_has_ended(held: HeldScripts) -> None:
+    """No round saw them inside, and their place was taken and became free all the same."""
+    configure(held, capacity=5, session_seconds=100)
+    held.run("admit", 1, 500)
+    for number in range(1, 3):
+        held.run("enter", "queue", f"v{number}", "", 0, 0)
+        held.run("leave", f"v{number}", 0)
+        held.run("admit", 1, 500)
+        assert (pace(held, "ended"), pace(held, "early")) == (number, number)
+
+
+@pytest.mark.parametrize("early", [0, 1])
+def test_demand_begins_with_the_end_of_the_hold(held: HeldScripts, early: int) -> None:
+    """At that very µs, when the first may be admitted again."""
+    configure(held, capacity=1)
+    held.run("enter", "queue", "a", "", 0, 0, "b", "", 0, 0)
+    held.run("admit", 1, 500)
+    held.now += SECOND
+    held.redis.hset(keys.room_key(ROOM, "state"), "hold_until_us", held.now + early)
+    held.run("admit", 1, 500)
+    assert pace(held, "us") == (0 if early else SECOND)
