@@ -81,6 +81,19 @@ def test_who_has_taken_the_places(held: HeldScripts) -> None:
     assert held.redis.hget(keys.room_key(ROOM, "state"), "refused_limited") == "1"
 
 
+def test_the_next_place_is_told_no_fraction_too_early(held: HeldScripts) -> None:
+    """Seven places in a minute are no whole number of µs apart: who comes when told gets one, a µs before not."""
+    configure(held, places_per_address=7)
+    for number in range(7):
+        guarded(held, f"v{number}", address="home")
+    word, _, again = guarded(held, "late", address="home")
+    assert word == "limited"
+    held.now = again - 1
+    assert guarded(held, "late", address="home")[0] == "limited"
+    held.now = again
+    assert guarded(held, "late", address="home")[0] == "waiting"
+
+
 def test_who_is_restored_while_there_is_room(held: HeldScripts) -> None:
     """Three come back by one call to a queue of one that takes three."""
     configure(held, max_waiting=3, state="paused")
