@@ -34,6 +34,15 @@ async def changed(rooms: Rooms, capacities: Iterable[int]) -> None:
         await rooms.change("shop", {"capacity": capacity})
 
 
+async def five(store: Store) -> list[Rooms]:
+    """Instances of which each knows one change more than the one before: 100 to 104."""
+    known = [await instance(store, shop=RoomSettings(capacity=100))]
+    for number in range(1, 5):
+        known.append(await instance(store))
+        await changed(known[-1], [100 + number])
+    return known
+
+
 @pytest.mark.parametrize("changes", [1, 2])
 @pytest.mark.parametrize("touched", [False, True])
 async def test_the_latest_settings_come_back_whoever_makes_the_room_again(
@@ -86,10 +95,7 @@ async def test_all_at_once(store: Store, redis: Redis) -> None:
     for seed in range(10):
         chance = random.Random(seed)
         await redis.flushall()
-        known = [await instance(store, shop=RoomSettings(capacity=100))]
-        for number in range(1, 5):
-            known.append(await instance(store))
-            await changed(known[-1], [100 + number])
+        known = await five(store)
         await redis.flushall()
 
         async def comes(rooms: Rooms, chance: random.Random = chance) -> None:
@@ -106,10 +112,7 @@ async def test_nobody_overrules_for_ever(store: Store, redis: Redis) -> None:
     for seed in range(5):
         chance = random.Random(seed)
         await redis.flushall()
-        known = [await instance(store, shop=RoomSettings(capacity=100))]
-        for number in range(1, 5):
-            known.append(await instance(store))
-            await changed(known[-1], [100 + number])
+        known = await five(store)
         for _ in range(3):
             await redis.flushall()
             if chance.random() < 0.4:

@@ -13,7 +13,8 @@ async def cancelled(*tasks: asyncio.Future[Any]) -> None:
     """Cancel them and wait for their ends; what they raise is theirs.
 
     They are told again until they end: in Python 3.11 `asyncio.wait_for`, by which redis-py sends, can lose a
-    cancellation that comes just when it is done.
+    cancellation that comes just when it is done. So a goodbye of theirs that takes longer than a tenth of a second is
+    cut short.
     """
     while lasting := [task for task in tasks if not task.done()]:
         for task in lasting:

@@ -1,14 +1,15 @@
-"""The room that the tests of the scripts drive."""
+"""What the tests of the scripts drive: a room, or the scripts with their clock in the test's hands."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from tests.lua.driven import DrivenRoom
+from tests.lua.held import HeldScripts
 from waitroom.errors import RoomBroken, RoomUnknown
 from waitroom.store import Store
 
@@ -23,3 +24,11 @@ async def room(store: Store, redis: Redis) -> AsyncIterator[DrivenRoom]:
     except (RoomUnknown, RoomBroken, ResponseError):
         # The test has taken the room away or broken it on purpose.
         return
+
+
+@pytest.fixture
+def held(engine: str) -> Iterator[HeldScripts]:
+    """The scripts on the emptied server."""
+    opened = HeldScripts(engine)
+    yield opened
+    opened.close()

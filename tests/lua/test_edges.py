@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, cast
 
 import pytest
@@ -14,14 +13,6 @@ from waitroom.settings import RoomSettings, fields_of
 START = BEGINNING
 CLAIM, SESSION, ABANDON, TICKETS = 10 * SECOND, 30 * SECOND, 20 * SECOND, 60 * SECOND
 FAR = START + 1000 * SECOND
-
-
-@pytest.fixture
-def held(engine: str) -> Iterator[HeldScripts]:
-    """The scripts on the emptied server."""
-    opened = HeldScripts(engine)
-    yield opened
-    opened.close()
 
 
 def configure(held: HeldScripts, *marks: int, hold: int = 0, **settings: Any) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,14 +13,6 @@ from waitroom.settings import RoomSettings, fields_of
 
 #: Seconds that one round counts for at most, and the time constant of what is learned under demand.
 LONGEST, DEMAND = 5, 60
-
-
-@pytest.fixture
-def held(engine: str) -> Iterator[HeldScripts]:
-    """The scripts on the emptied server."""
-    opened = HeldScripts(engine)
-    yield opened
-    opened.close()
 
 
 def configure(held: HeldScripts, **settings: Any) -> None:

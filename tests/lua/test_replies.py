@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,14 +11,6 @@ from waitroom import keys
 from waitroom.settings import RoomSettings, fields_of
 
 CLAIM, SESSION, TICKETS = 10 * SECOND, 30 * SECOND, 60 * SECOND
-
-
-@pytest.fixture
-def held(engine: str) -> Iterator[HeldScripts]:
-    """The scripts on the emptied server."""
-    opened = HeldScripts(engine)
-    yield opened
-    opened.close()
 
 
 def configure(held: HeldScripts, **settings: Any) -> None:
@@ -79,6 +70,16 @@ def test_who_has_taken_the_places(held: HeldScripts) -> None:
     assert guarded(held, "b", address="home")[::3] == ["waiting"]
     assert guarded(held, "c", address="home") == ["limited", 0, BEGINNING + TICKETS // 2]
     assert held.redis.hget(keys.room_key(ROOM, "state"), "refused_limited") == "1"
+
+
+def test_a_room_that_knows_no_limits_limits_nobody(held: HeldScripts) -> None:
+    """An older waitroom has made it."""
+    configure(held, state="paused")
+    held.redis.hdel(keys.room_key(ROOM, "config"), "places_per_address", "places_per_network")
+    for number in range(3):
+        arrival = (f"v{number}", "", 0, 0, 0, 0, "home", "street")
+        assert held.run("enter", "guarded", *arrival)[2:] == ["waiting", BEGINNING + number, number + 1]
+    assert not held.redis.exists(keys.room_key(ROOM, "sources"))
 
 
 def test_the_next_place_is_told_no_fraction_too_early(held: HeldScripts) -> None:
