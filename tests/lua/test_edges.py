@@ -169,6 +169,18 @@ def test_the_end_of_patience(held: HeldScripts, late: int) -> None:
     assert count(held, "abandoned") == late
 
 
+def test_patience_ends_for_each_alone(held: HeldScripts) -> None:
+    """Of two, of whom the first went silent a µs earlier, the second may just be offered a place."""
+    configure(held, capacity=5, state="paused")
+    come(held, "a")
+    held.now = START + 1
+    come(held, "b")
+    configure(held, capacity=5)
+    held.now = START + 1 + ABANDON
+    assert held.run("admit", 1, 500)[5:] == [START + 1]
+    assert members(held, "active") == ["b"]
+
+
 @pytest.mark.parametrize("late", [0, 1])
 def test_the_end_of_a_ticket(held: HeldScripts, late: int) -> None:
     """A ticket holds for ticket_seconds, that µs included, for who waits and for who comes back."""

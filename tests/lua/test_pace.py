@@ -186,3 +186,15 @@ def test_demand_begins_with_the_end_of_the_hold(held: HeldScripts, early: int) -
     held.redis.hset(keys.room_key(ROOM, "state"), "hold_until_us", held.now + early)
     held.run("admit", 1, 500)
     assert pace(held, "us") == (0 if early else SECOND)
+
+
+def test_who_comes_after_an_empty_queue_has_not_waited_for_all_of_the_step(held: HeldScripts) -> None:
+    """The last round has left nobody in the queue: demand may have begun at any time since, and counts for a moment."""
+    configure(held, capacity=1, state="paused")
+    held.run("enter", "queue", "a", "", 0, 0)
+    configure(held, capacity=1)
+    held.run("admit", 1, 500)
+    held.run("enter", "queue", "b", "", 0, 0)
+    held.now += 4 * SECOND
+    held.run("admit", 1, 500)
+    assert pace(held, "us") == SECOND // 5
