@@ -181,6 +181,24 @@ def test_patience_ends_for_each_alone(held: HeldScripts) -> None:
     assert members(held, "active") == ["b"]
 
 
+def test_who_was_never_heard_is_silent(held: HeldScripts) -> None:
+    """Places whose record of who was heard is gone, the others' too, are given to nobody and block nobody."""
+    configure(held, state="paused")
+    come(held, "a", "b")
+    held.redis.delete(keys.room_key(ROOM, "seen"))
+    configure(held)
+    assert held.run("admit", 1, 500)[5:] == []
+    assert (members(held, "wait"), count(held, "abandoned")) == (["b"], 1)
+
+
+def test_nothing_more_is_promised_than_the_rate_allows(held: HeldScripts) -> None:
+    """The leader comes again at once where a call says so: not where this call has used up the rate."""
+    configure(held, capacity=0, admit_per_second=1.0, state="paused")
+    come(held, "a", "b")
+    configure(held, capacity=0, admit_per_second=1.0)
+    assert held.run("admit", 1, 1)[2:5] == [1, 1, 0]
+
+
 @pytest.mark.parametrize("late", [0, 1])
 def test_the_end_of_a_ticket(held: HeldScripts, late: int) -> None:
     """A ticket holds for ticket_seconds, that µs included, for who waits and for who comes back."""
