@@ -190,6 +190,17 @@ async def test_versions_go_on_after_a_loss(room: DrivenRoom) -> None:
     assert (await room.read()).version == 1008
 
 
+@pytest.mark.parametrize(("settings", "by_version"), [(True, True), (True, False), (False, True)])
+async def test_settings_that_are_given_back_hold_the_room(room: DrivenRoom, settings: bool, by_version: bool) -> None:
+    """Also where no mark rises: whoever made it for the version that is replaced knew nothing of its visitors."""
+    version = await room.configure(capacity=1)
+    fields = fields_of(RoomSettings(capacity=3)) if settings else {}
+    await room.store.configure(room.name, fields, expected=version if by_version else None, hold_seconds=5)
+    reading = await room.read()
+    assert (reading.lost_us > 0) is (settings and by_version)
+    assert (reading.hold_until_us > reading.now_us) is (settings and by_version)
+
+
 async def test_what_was_decided_last_has_the_later_date(room: DrivenRoom) -> None:
     """Each decision is dated after the one before, also where the clock was set back; what is given back keeps its."""
     await room.configure(capacity=1)
