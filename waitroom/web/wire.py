@@ -99,7 +99,7 @@ async def respond(
         lines.append((b"content-type", content_type))
         if sized:
             lines.append((b"content-length", b"%d" % len(body)))
-    # `waitroom serve` takes it in one piece, which saves a sixth of an answer; other servers as ASGI says.
+    # `waitroom serve` takes it in one piece, which spares two messages and their checks; other servers as ASGI says.
     whole = getattr(send, "whole", None) if sized else None
     if whole is None or not whole(status, lines, body):
         await send({"type": "http.response.start", "status": status, "headers": lines})
