@@ -169,6 +169,7 @@ class Follower:
     on_its_clock: list[tuple[float, int]] = field(default_factory=list)
     _head: dict[str, int] = field(default_factory=dict)
     _turn: int = 0
+    _restored: int = 0
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -214,13 +215,18 @@ class Follower:
             self.faults.append(f"room {self.room}: {came} came, {waiting} wait, {len(inside)} inside, {gone} gone")
 
     def _hold_order(self, head: dict[str, int], state: dict[str, str]) -> None:
-        """Nobody who waited at the last look and waits now was passed by a later serial in between."""
+        """Nobody who waited at the last look and waits now was passed by a later serial in between.
+
+        They may have been away between the two, and come back: not without being counted as restored.
+        """
         turn, spent = int(state.get("turn_serial", 0)), int(state.get("spent_serial", 0))
+        restored = int(state.get("restored", 0))
         for visitor, serial in head.items():
             # Up to `spent_serial` lie those whose admission a failover forgot: they come in again, first of all.
-            if visitor in self._head and max(spent, self._turn) < serial <= turn:
+            passed = visitor in self._head and max(spent, self._turn) < serial <= turn
+            if passed and restored == self._restored:
                 self.faults.append(f"room {self.room}: {visitor} at {serial} still waits, but {turn} was admitted")
-        self._head, self._turn = head, turn
+        self._head, self._turn, self._restored = head, turn, restored
 
     def resumed_after(self, at: float) -> float:
         """Seconds from `at` until the next admission that a look saw; infinite when there was none."""
