@@ -34,7 +34,7 @@ if not set then return fault end
 local fields = {'term', 'tat_us', 'hold_until_us', 'turn_serial', 'entered', 'admitted', 'finished', 'no_show',
   'pace_at_us', 'pace_admitted', 'pace_us', 'pace_stay_us', 'pace_ended', 'pace_early', 'pace_no_show',
   'pace_wait_us', 'pace_gone', 'pace_last_admitted', 'pace_last_inside', 'pace_last_finished', 'pace_last_no_show',
-  'pace_last_waiting', 'pace_last_gone'}
+  'pace_last_waiting', 'resumed_us', 'pace_last_gone'}
 local marks, found = {}, redis.call('HMGET', state_key, unpack(fields))
 for i, field in ipairs(fields) do marks[field] = tonumber(found[i]) or 0 end
 local tat, hold_until, turn_serial = marks.tat_us, marks.hold_until_us, marks.turn_serial
@@ -44,6 +44,18 @@ local waiting = redis.call('ZCARD', wait_key)
 local occupancy = redis.call('ZCOUNT', active_key, '(' .. int(now), '+inf')
 local heard_first = redis.call('ZRANGE', seen_key, 0, 0, 'WITHSCORES')
 redis.call('ZCARD', offered_key)
+
+-- shared: silence
+-- Who was last heard before this is silent. While no leader came by, in an outage, nobody could be heard: afterwards
+-- everybody who waits has a while to be heard again before anybody is taken for silent.
+local while_us = math.max(set.abandon_seconds * 250000, 5000000)
+local function unattended() return marks.pace_at_us > 0 and now - marks.pace_at_us > while_us end
+local function quiet_since()
+  local attended_us = now - marks.resumed_us
+  if unattended() or (attended_us >= 0 and attended_us < while_us) then return 0 end
+  return now - set.abandon_seconds * 1000000
+end
+-- end
 
 -- shared: allowance
 -- How many may be admitted now. The rate is a generic cell rate (ITU-T I.371): tat_us is when the next admission is
@@ -120,14 +132,14 @@ local offers, serials, ids, silent = {}, {}, {}, 0
 if places > 0 then
   local head, heard = redis.call('ZRANGE', wait_key, 0, places - 1, 'WITHSCORES'), {}
   for i = 1, #head, 2 do ids[#ids + 1] = head[i] end
-  local deadline, quiet_since = int(now + set.claim_seconds * 1000000), now - set.abandon_seconds * 1000000
+  local deadline, quiet = int(now + set.claim_seconds * 1000000), quiet_since()
   -- Mostly the longest silence of all is short, and the others' need not be looked up.
-  if not heard_first[2] or tonumber(heard_first[2]) < quiet_since then
+  if not heard_first[2] or tonumber(heard_first[2]) < quiet then
     heard = redis.call('ZMSCORE', seen_key, unpack(ids))
   end
   for i, visitor in ipairs(ids) do
     -- Nobody who has gone silent is offered a place that another could use; their ticket brings them back.
-    if #heard > 0 and tonumber(heard[i] or 0) < quiet_since then
+    if #heard > 0 and tonumber(heard[i] or 0) < quiet then
       silent = silent + 1
     else
       offers[#offers + 1], offers[#offers + 2] = deadline, visitor
@@ -136,6 +148,7 @@ if places > 0 then
   end
 end
 local measured = pace(#serials, waiting - #ids)
+if unattended() then measured[#measured + 1], measured[#measured + 2] = 'resumed_us', int(now) end
 if #serials > 0 then
   -- Into the new sets first, then out of the old: a visitor is never in neither.
   redis.call('ZADD', active_key, unpack(offers))

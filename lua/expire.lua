@@ -31,13 +31,27 @@ end
 
 local set, fault = settings({'abandon_seconds', 'ticket_seconds', 'longest_session_seconds'})
 if not set then return fault end
-local seen_term = tonumber(redis.call('HGET', state_key, 'term') or 0)
+local fields = {'term', 'pace_at_us', 'resumed_us'}
+local marks, found = {}, redis.call('HMGET', state_key, unpack(fields))
+for i, field in ipairs(fields) do marks[field] = tonumber(found[i]) or 0 end
 local term, budget = tonumber(ARGV[1]), math.min(tonumber(ARGV[2]), 500)
-if term < seen_term then return {'stale', seen_term} end
+if term < marks.term then return {'stale', marks.term} end
 -- Reading every set once makes a key of the wrong type stop the call before it writes.
 redis.call('ZCARD', wait_key) redis.call('ZCARD', seen_key) redis.call('ZCARD', active_key)
 redis.call('ZCARD', offered_key) redis.call('ZCARD', used_key) redis.call('ZCARD', revoked_key)
 redis.call('ZCARD', sources_key)
+
+-- shared: silence
+-- Who was last heard before this is silent. While no leader came by, in an outage, nobody could be heard: afterwards
+-- everybody who waits has a while to be heard again before anybody is taken for silent.
+local while_us = math.max(set.abandon_seconds * 250000, 5000000)
+local function unattended() return marks.pace_at_us > 0 and now - marks.pace_at_us > while_us end
+local function quiet_since()
+  local attended_us = now - marks.resumed_us
+  if unattended() or (attended_us >= 0 and attended_us < while_us) then return 0 end
+  return now - set.abandon_seconds * 1000000
+end
+-- end
 
 -- Members of `key` scored below `before`, oldest first, within what is left of the budget. They are the first by rank,
 -- so they can be taken out without being named.
@@ -68,7 +82,7 @@ if #ended > 0 then
   redis.call('HINCRBY', state_key, 'finished', #turns / 2)
 end
 
-local abandoned = due(seen_key, now - set.abandon_seconds * 1000000)
+local abandoned = due(seen_key, quiet_since())
 if #abandoned > 0 then
   redis.call('ZREM', wait_key, unpack(abandoned))
   redis.call('ZREMRANGEBYRANK', seen_key, 0, #abandoned - 1)

@@ -54,7 +54,7 @@ async def jump(stage: Stage, seconds: int) -> None:
 
 
 async def test_a_jumping_redis_clock_lets_nobody_in_too_early(tmp_path: Path) -> None:
-    """F17: who fell silent by the jump is back by the ticket; nobody is admitted twice or past a limit.
+    """F17: whose offer ended by the jump is back by the ticket; nobody is admitted twice or past a limit.
 
     Set back, Redis has passes come from the future, which are refused: so nobody is inside then (docs/failures.md).
     """

@@ -35,7 +35,7 @@ async def not_ready(served: Served, reason: str) -> None:
 @asynccontextmanager
 async def takes_no_writes(stage: Stage) -> AsyncIterator[None]:
     """It is a replica, then one that has lost its master and says nothing, then it misses replicas of its own."""
-    node, seconds = stage.node, lasting(1.5, 10)
+    node, seconds = stage.node, lasting(3.5, 10)
     node.ask("REPLICAOF", "127.0.0.1", "1")
     await not_ready(stage.instances[0], "not a master")
     await until(lambda: stage.logged("redis is not fit: Redis is a slave, not a master"))
@@ -51,9 +51,14 @@ async def takes_no_writes(stage: Stage) -> AsyncIterator[None]:
 
 
 async def test_a_redis_without_writes_is_waited_out(tmp_path: Path) -> None:
-    """F6: READONLY, MASTERDOWN, NOREPLICAS: 503, not ready, and afterwards as before."""
-    async with staged(tmp_path) as stage:
+    """F6: READONLY, MASTERDOWN, NOREPLICAS: 503, not ready, and afterwards as before.
+
+    It lasts longer than abandon_seconds, and yet nobody was taken for silent and had to be put back.
+    """
+    async with staged(tmp_path, room={"abandon_seconds": 9}) as stage:
         run = await live_through(stage, takes_no_writes, seconds=0)
+        assert run.lifted - run.began > 9
+        assert int(stage.node.ask("HGET", keys.room_key("shop", "state"), "restored") or 0) == 0
     alerts = ["WaitroomRedisFails", "WaitroomNoLeader", "WaitroomRedisUnfit"]
     judged(run, "F6", "READONLY, MASTERDOWN, NOREPLICAS", alerts=alerts)
     assert run.told_to_wait > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import Any, Final
 
@@ -24,9 +25,11 @@ SECONDS: Final = st.sampled_from([0.05, 0.6, 1.0, 1.6, 3.0, 5.0, 11.0])
 LONG_SECONDS: Final = st.sampled_from([8.0, 16.0, 21.0, 31.0, 41.0, 61.0])
 INSTANCES: Final = st.sampled_from(["a", "b", "c"])
 TTL: Final = 9 * SECOND
+#: Between two rounds of a leader at which nobody is taken for unheard.
+_ROUNDS: Final = 5 * SECOND
 #: What may end, and which µs beside its end.
 STAYS: Final = ["inside", "inside", "pass", "silent"]
-MARKS: Final = ["lease", "hold", "rate", "used", "revoked", "ticket"]
+MARKS: Final = ["lease", "hold", "rate", "used", "revoked", "ticket", "resumed"]
 OFF: Final = st.sampled_from([-1, 0, 0, 1])
 
 
@@ -195,10 +198,20 @@ class HouseMachine(VisitorMachine):
         self.repeatable = None
         self.held.now += round(seconds * SECOND)
 
-    @rule(seconds=LONG_SECONDS)
-    def rest(self, seconds: float) -> None:
-        """Nothing happens for a while."""
-        self.let_time_pass(seconds)
+    def attend(self, until: int) -> None:
+        """The clock goes on, and the leader comes by often enough for all to be heard; it admits nobody."""
+        term = max(self.terms.values(), default=self.paper.term)
+        while until - self.held.now > _ROUNDS and self.paper.version:
+            self.held.now += _ROUNDS
+            self.admit(term, 0)
+        self.held.now = until
+
+    @rule(seconds=LONG_SECONDS, attended=st.booleans())
+    def rest(self, seconds: float, attended: bool) -> None:
+        """Nothing happens for a while, with a leader or without one."""
+        if attended:
+            self.attend(self.held.now + round(seconds * SECOND))
+        self.let_time_pass(0 if attended else seconds)
 
     @rule(kind=st.sampled_from(STAYS), which=st.integers(0, 3), off=OFF, how=st.integers(0, 4))
     def come_to_the_end_of_a_stay(self, kind: str, which: int, off: int, how: int) -> None:
@@ -233,15 +246,18 @@ class HouseMachine(VisitorMachine):
         elif kind in ("rate", "hold") and how == 0:
             self.arrive(2, direct=False)
         else:
-            self.sweep_or_admit(admit=kind in ("rate", "hold"))
+            self.sweep_or_admit(admit=kind in ("rate", "hold") or (kind == "resumed" and how == 0))
 
     def come_to_an_edge(self, kind: str, which: int, off: int) -> bool:
         """Set the clock to the end of something of that kind, or beside it; False where there is none to come."""
         edges = sorted({edge + off for edge in self.edges()[kind] if edge + off > self.held.now})
-        if edges:
-            self.repeatable = None
-            self.held.now = edges[which % len(edges)]
-        return bool(edges)
+        if not edges:
+            return False
+        if kind == "silent":
+            self.attend(edges[which % len(edges)])
+        self.repeatable = None
+        self.held.now = edges[which % len(edges)]
+        return True
 
     def sweep_or_admit(self, *, admit: bool) -> None:
         """One call under the newest term."""
@@ -265,6 +281,9 @@ class HouseMachine(VisitorMachine):
             newest = [ticket.issued_us for held in self.tickets.values() for ticket in held[-2:]]
             found["rate"] = [at + round(SECOND / rate) for at in paper.admissions[-1:] if rate]
             found["silent"] = [at + paper.us("abandon_seconds") for at in paper.sets["seen"].values()]
+            found["resumed"] = [
+                math.ceil(at) for at in (paper.attended_until(), paper.believed_until()) if at < math.inf
+            ]
             found["used"] = [at + paper.us("ticket_seconds") for at in paper.sets["used"].values()]
             found["revoked"] = [at + round(paper.longest * SECOND) for at in paper.sets["revoked"].values()]
             found["ticket"] = [at + paper.us("ticket_seconds") for at in newest]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,13 +42,17 @@ class PaperRoom(PaperPlaces):
         if term < self.term:
             return ["stale", self.term]
         self.term = term
+        silent_before = self.silent_before(now)
+        if self.unattended(now):
+            self.resumed_at = now
+        self.round_at = now
         must, may = self.allowance(now)
         asked = max(min(most, MOST, len(self.sets["wait"])), 0)
         assert min(must, asked) <= moved <= min(may, asked), "I3, I4, I17: admissions"
         self._note_refusal(now, wanting=asked, may=may, admitted=moved)
         serials = []
         for visitor, serial in self.order("wait")[:moved]:
-            silent = self.sets["seen"][visitor] < now - self.us("abandon_seconds")
+            silent = self.sets["seen"][visitor] < silent_before
             self._unqueue(visitor)
             if silent:
                 self.counts["abandoned"] += 1
@@ -55,6 +60,27 @@ class PaperRoom(PaperPlaces):
                 self._offer(visitor, serial, now)
                 serials.append(serial)
         return ["ok", now, len(self.sets["wait"]), self.occupancy(now), ANY, *serials]
+
+    def a_while(self) -> float:
+        """How long a leader may stay away so that all were heard, and how long all have to be heard again; µs."""
+        return max(5 * SECOND, self.us("abandon_seconds") / 4)
+
+    def attended_until(self) -> float:
+        """Until when a leader has to come by again."""
+        return self.round_at + self.a_while() if self.round_at else math.inf
+
+    def unattended(self, now: int) -> bool:
+        """Whether nobody could be heard just before: no leader came by."""
+        return now > self.attended_until()
+
+    def believed_until(self) -> float:
+        """Until when nobody is taken for silent who could not be heard."""
+        return self.resumed_at + self.a_while()
+
+    def silent_before(self, now: int) -> int:
+        """Who was last heard before then is silent."""
+        resuming = self.resumed_at <= now < self.believed_until()
+        return 0 if resuming or self.unattended(now) else now - self.us("abandon_seconds")
 
     def more(self, now: int, *, silent: bool, full_call: bool) -> int | None:
         """Whether another call of the leader could admit at once; None where the rate leaves that open."""
@@ -77,7 +103,7 @@ class PaperRoom(PaperPlaces):
             return found
 
         ways = Counter(self._retire(visitor, now) for visitor in due("active", now + 1))
-        silent = due("seen", now - self.us("abandon_seconds"))
+        silent = due("seen", self.silent_before(now))
         for visitor in silent:
             self._unqueue(visitor)
         self.counts["abandoned"] += len(silent)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import pytest
 
@@ -179,6 +179,92 @@ def test_patience_ends_for_each_alone(held: HeldScripts) -> None:
     held.now = START + 1 + ABANDON
     assert held.run("admit", 1, 500)[5:] == [START + 1]
     assert members(held, "active") == ["b"]
+
+
+def wait_through_outage(held: HeldScripts, seconds: float, *, patience: float) -> None:
+    """Two come and the leader comes by, and after so many seconds it is to come by again."""
+    configure(held, state="paused", abandon_seconds=patience, ticket_seconds=3600.0)
+    come(held, "a", "b")
+    held.run("admit", 1, 500)
+    held.now += round(seconds * SECOND)
+
+
+def silent(held: HeldScripts, by: str, *, patience: float) -> int:
+    """For how many of those two the silence was too long, as the sweep says, or an admission; 0 for neither."""
+    if by == "expire":
+        return int(held.run("expire", 1, 500)[3])
+    configure(held, capacity=0, abandon_seconds=patience, ticket_seconds=3600.0)
+    return 2 - len(held.run("admit", 1, 500)[5:])
+
+
+#: abandon_seconds, and for how long at least no leader comes by in an outage.
+_A_WHILE: Final = [(2.0, 5.0), (4.0, 5.0), (30.0, 7.5), (40.0, 10.0)]
+by_each = pytest.mark.parametrize("by", ["expire", "admit"])
+
+
+@by_each
+@pytest.mark.parametrize(("patience", "least"), _A_WHILE)
+def test_an_outage_is_not_silence(held: HeldScripts, by: str, patience: float, least: float) -> None:
+    """Without a leader for a quarter of abandon_seconds, or 5 s, nobody could be heard."""
+    for late, right in ((0, 2 if patience < least else 0), (1, 0)):
+        held.redis.flushall()
+        held.now = START
+        wait_through_outage(held, least, patience=patience)
+        held.now += late
+        assert silent(held, by, patience=patience) == right
+
+
+@by_each
+@pytest.mark.parametrize(("patience", "least"), _A_WHILE)
+@pytest.mark.parametrize("heard", [1, None])
+def test_after_an_outage_all_have_time_to_be_heard(
+    held: HeldScripts, by: str, patience: float, least: float, heard: int | None
+) -> None:
+    """For as long again; then silence is what it was. It does not matter when they were heard last."""
+    end = round(least * SECOND)
+    for after, right in ((0, 0), (1, 0), (end - 1, 0), (end, 2)):
+        held.redis.flushall()
+        held.now = START
+        wait_through_outage(held, 100.0, patience=patience)
+        held.run("admit", 1, 500)
+        if heard:
+            held.redis.zadd(keys.room_key(ROOM, "seen"), {"a": heard, "b": heard})
+        elif by == "admit":
+            held.redis.delete(keys.room_key(ROOM, "seen"))
+        for step in (after // 2, after):
+            held.now = START + 100 * SECOND + step
+            if step < after:
+                held.run("admit", 1, 0)
+        assert silent(held, by, patience=patience) == right, after
+
+
+def test_after_an_outage_the_head_comes_in_first(held: HeldScripts) -> None:
+    """However long the outage was, admissions go on in order, also before everybody has asked again."""
+    wait_through_outage(held, 3000.0, patience=20.0)
+    ask(held, "b", serial=START + 1)
+    configure(held, capacity=2, abandon_seconds=20.0, ticket_seconds=3600.0)
+    assert held.run("admit", 1, 1)[5:] == [START]
+    assert held.run("admit", 1, 1)[5:] == [START + 1]
+    assert count(held, "abandoned") == count(held, "restored") == 0
+
+
+def test_a_room_that_was_never_led_is_no_outage(held: HeldScripts) -> None:
+    """Without a round before there is nothing to compare with: who went silent in it goes."""
+    configure(held, state="paused")
+    come(held, "a")
+    held.now += ABANDON + 1
+    assert held.run("expire", 1, 500)[3] == 1
+    assert held.redis.hget(keys.room_key(ROOM, "state"), "resumed_us") is None
+
+
+def test_a_clock_that_was_set_back_keeps_nobody(held: HeldScripts) -> None:
+    """An outage that ended in what is the future now says nothing of who is silent."""
+    wait_through_outage(held, 10.0, patience=20.0)
+    held.run("admit", 1, 500)
+    held.now = START - 30 * SECOND
+    held.run("admit", 1, 500)
+    held.redis.zadd(keys.room_key(ROOM, "seen"), {"a": held.now - ABANDON - 1, "b": held.now - ABANDON})
+    assert held.run("expire", 1, 500)[3] == 1
 
 
 def test_who_was_never_heard_is_silent(held: HeldScripts) -> None:
