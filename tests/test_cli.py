@@ -413,10 +413,14 @@ def test_a_kill_leaves_nothing(tmp_path: Path, workers: str) -> None:
 
 
 def test_settings_on_the_command_line_win(tmp_path: Path) -> None:
-    """Command line over environment over file."""
+    """Command line over environment over file; a variable that is no setting is named in the log, not its value."""
     (tmp_path / "waitroom.toml").write_text("workers = 0\nport = 1\n")
-    with serving(tmp_path, "--config", "waitroom.toml", "--workers", "1", WAITROOM_PORT="2") as running:
+    wrong = {"WAITROOM_ADMIN_KEYS": "misplaced-secret"}
+    with serving(tmp_path, "--config", "waitroom.toml", "--workers", "1", WAITROOM_PORT="2", **wrong) as running:
         assert running.get("/livez").status_code == 200
+        log = running.log.read_text()
+    assert "environment: WAITROOM_ADMIN_KEYS: no such setting; WAITROOM_ADMIN_KEY may be meant" in log
+    assert "misplaced-secret" not in log
 
 
 # room.

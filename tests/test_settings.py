@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from waitroom.errors import SettingsError
-from waitroom.settings import RoomSettings, ServerSettings, fields_of, load, parse_room, settings_of
+from waitroom.loading import load, strangers
+from waitroom.settings import RoomSettings, ServerSettings, fields_of, parse_room, settings_of
 
 SECRET = "Zq3-pB7xT0vKd9sLw2RfYh6mNc4JgU8a"
 ADMIN = "9aKfP2-mXr7LtVq0WcZs5BnHy3EjGd6u"
@@ -553,3 +554,12 @@ def test_a_wrong_redis_url_is_one_fault(tmp_path: Path) -> None:
 def test_settings_do_not_show_the_redis_password() -> None:
     """Not in their repr, which may end up in a log."""
     assert "hunter2" not in repr(load(environment={}, redis_url="redis://:hunter2@h"))
+
+
+def test_a_misspelt_variable_is_named_with_the_one_that_may_be_meant() -> None:
+    """It is no fault, for Kubernetes sets such variables itself; but nobody looks for it in vain."""
+    given = {"WAITROOM_REDIS_URI": "redis://h", "WAITROOM_PORT": "1", "WAITROOM_SERVICE_HOST": "10.0.0.1", "HOME": "/"}
+    assert strangers(given) == [
+        "WAITROOM_REDIS_URI: no such setting; WAITROOM_REDIS_URL may be meant",
+        "WAITROOM_SERVICE_HOST: no such setting",
+    ]

@@ -26,8 +26,7 @@ from rich.table import Table
 from rich.text import Text
 from uvicorn.supervisors import Multiprocess
 
-from waitroom import __version__, enqueue, gatecheck, keyfile, keyring, server
-from waitroom import settings as settings_module
+from waitroom import __version__, enqueue, gatecheck, keyfile, keyring, loading, server
 from waitroom.check import Finding, examine, unfit
 from waitroom.clock import Clock
 from waitroom.connections import connect
@@ -38,7 +37,7 @@ from waitroom.protocol import WholeAnswers
 from waitroom.redis_url import has_password, masked
 from waitroom.room import Room
 from waitroom.rooms import READING_SECONDS, Rooms
-from waitroom.settings import RoomSettings, ServerSettings
+from waitroom.settings import RoomSettings, ServerSettings, parse_room, room_value
 from waitroom.store import Store
 
 logger = logging.getLogger("waitroom")
@@ -114,10 +113,10 @@ def serve(
     data_dir: DataDir = None,
 ) -> None:
     """Run an instance: HTTP, gate and scheduler."""
-    settings = settings_module.load(
-        config, host=host, port=port, workers=workers, redis_url=redis_url, data_dir=data_dir
-    )
+    settings = loading.load(config, host=host, port=port, workers=workers, redis_url=redis_url, data_dir=data_dir)
     server.set_up_logging(settings)
+    for line in loading.strangers():
+        logger.warning("environment: %s", line)
     given, settings = settings, keyfile.completed(_with_a_room(settings, config))
     if not given.admin_key:
         logger.info("admin key: kept in %s", keyfile.admin_key_file(settings))
@@ -174,7 +173,7 @@ def invite(
     config: Config = None,
 ) -> None:
     """Make an enqueue token by hand, as the address of the waiting page."""
-    settings = settings_module.load(config)
+    settings = loading.load(config)
     if not settings.enqueue_keys:
         raise SettingsError("enqueue_keys: missing; a token is signed with the first of them")
     ring = keyring.parse(settings.enqueue_keys, name="enqueue_keys")
@@ -240,7 +239,7 @@ def set_room(
 ) -> None:
     """Change settings of a room, or create it with them."""
     parsed = _parsed(changes)
-    if parsed.get("enqueue_tokens", "off") != "off" and not settings_module.load(config).enqueue_keys:
+    if parsed.get("enqueue_tokens", "off") != "off" and not loading.load(config).enqueue_keys:
         console = Console(stderr=True, highlight=False)
         console.print("enqueue_tokens: this command sees no enqueue_keys; servers without them will take no token")
     _change(name, parsed, config, redis_url, data_dir, create=True)
@@ -396,7 +395,7 @@ class _Supervisor(Multiprocess):
 
 
 def _redis_url(config: Path | None, redis_url: str | None, data_dir: str | None) -> str:
-    settings = settings_module.load(config, redis_url=redis_url, data_dir=data_dir)
+    settings = loading.load(config, redis_url=redis_url, data_dir=data_dir)
     url = settings.redis_url or running_url(Path(settings.data_dir))
     if url is None:
         raise SettingsError(
@@ -434,7 +433,7 @@ def _change(
     async def changed(rooms: Rooms) -> Room:
         await rooms.refresh()
         if create and name not in {room.name for room in rooms}:
-            await rooms.create(_checked(name), settings_module.parse_room(changes), expected=0)
+            await rooms.create(_checked(name), parse_room(changes), expected=0)
             # What comes next in a script may be a visitor: by then every instance knows the room.
             await asyncio.sleep(READING_SECONDS)
             return rooms.get(name)
@@ -454,7 +453,7 @@ def _parsed(changes: list[str]) -> dict[str, Any]:
     if faults:
         raise SettingsError("\n".join(faults))
     pairs = (change.partition("=") for change in changes)
-    return {name: settings_module.room_value(name, text) for name, _, text in pairs}
+    return {name: room_value(name, text) for name, _, text in pairs}
 
 
 def _state(state: str, message: str | None) -> dict[str, Any]:

@@ -317,7 +317,7 @@ verify_settings() {
 import sys
 from pathlib import Path
 
-from waitroom import settings
+from waitroom import loading
 from waitroom.errors import SettingsError
 
 folder = Path(sys.argv[1])
@@ -328,8 +328,10 @@ for line in (folder / "secrets.env").read_text().splitlines():
         environment[name.strip()] = value.strip().strip("'\"")
 if (folder / "redis-password").exists():
     environment["WAITROOM_REDIS_PASSWORD_FILE"] = str(folder / "redis-password")
+for stranger in loading.strangers(environment):
+    print(f"waitroom: {stranger}")
 try:
-    settings.load(folder / "waitroom.toml", environment=environment)
+    loading.load(folder / "waitroom.toml", environment=environment)
 except SettingsError as error:
     sys.exit("\n".join(f"waitroom: {line}" for line in str(error).splitlines()))
 PYTHON

@@ -11,7 +11,7 @@ import pytest
 
 from tests.deploy import project
 from tests.deploy.dockerfile import parsed
-from waitroom import __version__, cli, redis_url, settings
+from waitroom import __version__, cli, loading, redis_url
 from waitroom.errors import SettingsError
 from waitroom.settings import ServerSettings
 
@@ -167,7 +167,7 @@ def test_every_variable_is_a_setting_and_every_key_is_in_the_secret() -> None:
 def test_the_settings_are_sound_and_lead_to_the_redis_beside_them() -> None:
     """The file with the pod's environment is accepted for production."""
     given = {name: value for name, value in environment().items() if name != "WAITROOM_REDIS_PASSWORD_FILE"}
-    loaded = settings.load(FOLDER / "waitroom.toml", environment={**given, **KEYS})
+    loaded = loading.load(FOLDER / "waitroom.toml", environment={**given, **KEYS})
     assert loaded.production
     assert loaded.secure
     (port,) = the("Service", "redis")["spec"]["ports"]
@@ -177,7 +177,7 @@ def test_the_settings_are_sound_and_lead_to_the_redis_beside_them() -> None:
 def test_a_services_variables_would_break_the_settings() -> None:
     """Why service links are off: Kubernetes would set WAITROOM_PORT for a Service of that name."""
     with pytest.raises(SettingsError, match="port"):
-        settings.load(environment={"WAITROOM_PORT": "tcp://10.96.0.10:8000"})
+        loading.load(environment={"WAITROOM_PORT": "tcp://10.96.0.10:8000"})
     assert the("Service", "waitroom")
     assert pod("Deployment", "waitroom")["enableServiceLinks"] is False
 
@@ -190,7 +190,7 @@ def test_probes_ask_what_is_answered() -> None:
     assert found["livenessProbe"]["httpGet"]["path"] == found["startupProbe"]["httpGet"]["path"] == "/livez"
     ready = found["readinessProbe"]
     assert ready["httpGet"]["path"] == "/readyz"
-    rooms = settings.load(FOLDER / "waitroom.toml", environment={}).rooms
+    rooms = loading.load(FOLDER / "waitroom.toml", environment={}).rooms
     longest = max(room.session_seconds for room in rooms.values())
     assert ready["periodSeconds"] * ready["failureThreshold"] >= longest
 

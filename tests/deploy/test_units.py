@@ -17,7 +17,7 @@ import pytest
 
 from tests.deploy import project, units
 from tests.servers import missing
-from waitroom import cli, settings
+from waitroom import cli, loading
 from waitroom.settings import ServerSettings
 
 SYSTEMD: Final = project.DEPLOY / "systemd"
@@ -123,7 +123,7 @@ def test_the_settings_file_is_sound() -> None:
     unit = units.read(SYSTEMD / "waitroom.service")
     keys = {"WAITROOM_ADMIN_KEY": "a" * 20 + "0123456789-ABCDEF", "WAITROOM_SIGNING_KEYS": "k1:" + "0123456789ab" * 4}
     given = {name: value for name, value in unit.environment().items() if name != "WAITROOM_REDIS_PASSWORD_FILE"}
-    loaded = settings.load(SYSTEMD / "waitroom.toml", environment={**given, **keys})
+    loaded = loading.load(SYSTEMD / "waitroom.toml", environment={**given, **keys})
     assert loaded.production
     assert loaded.port == ServerSettings().port
     assert loaded.secure

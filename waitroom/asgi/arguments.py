@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Final, TypedDict
 from urllib.parse import urlsplit
 
-from waitroom import settings as settings_module
+from waitroom import loading
 from waitroom.asgi.instance import own_instance
 from waitroom.asgi.keeper import Opening
 from waitroom.asgi.paths import is_plain
@@ -129,7 +129,7 @@ def _settings(room: str, redis_url: object, given: Mapping[str, Any]) -> ServerS
     try:
         # Nobody can use the key: the admin API is not served. Arguments only, so that the environment of an
         # application does not change what its code says.
-        settings = settings_module.load(
+        settings = loading.load(
             environment={}, redis_url=redis_url, admin_key=secrets.token_urlsafe(32), max_streams=0, **known
         )
     except SettingsError as error:
