@@ -458,12 +458,54 @@ def test_set_changes_a_room_live(served: Served) -> None:
 def test_pause_resume_close(served: Served) -> None:
     """Each command brings the room into its state, with the message that goes with it; the server follows."""
     served.room("set", "states", "capacity=1")
+    until(lambda: served.get("/v1/rooms/states").status_code == 200, what="the room")
+    before = "open"
     for command, state in (("pause", "paused"), ("resume", "open"), ("close", "closed")):
-        done = served.room(command, "states", "--message", f"It is {state}.")
-        assert done.returncode == 0, done.stderr
-        assert re.search(rf"state\s.*{state}", done.stdout)
-        assert f"It is {state}." in done.stdout
-    until(lambda: served.get("/v1/rooms/states").json().get("state") == "closed", what="the change")
+        bring(served, command, before=before, state=state)
+        before = state
+
+
+def bring(served: Served, command: str, *, before: str, state: str) -> None:
+    """Change the state of the room "states", and see it change, whoever looks."""
+    done = served.room(command, "states", "--message", f"It is {state}.")
+    assert done.returncode == 0, done.stderr
+    assert re.search(rf"state\s.*{state}", done.stdout)
+    assert f"It is {state}." in done.stdout
+    until(lambda: served.get("/v1/rooms/states").json().get("state") == state, what="the change")
+    # Whoever changes a room, and by what way, the instance says so in a line of its log; texts by name only.
+    said = f"room states was changed: state {before} to {state}, message\n"
+    until(lambda: said in served.log.read_text(), what="the word of it")
+
+
+def test_delete(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says who would lose a place, and asks: only a yes changes anything; then the server knows no such room."""
+    served.room("set", "doomed", "capacity=1")
+    until(lambda: served.get("/v1/rooms/doomed").status_code == 200, what="the room")
+    for _ in range(3):
+        httpx.post(f"{served.url}/v1/rooms/doomed/enter")
+    for answer in ("n\n", "", "what\nno\n"):
+        monkeypatch.setattr(sys, "stdin", io.StringIO(answer))
+        done = served.room("delete", "doomed")
+        assert done.returncode == 1
+        assert "in room doomed 2 wait and 1 are inside. Delete it?" in done.stdout
+    assert served.room("show", "doomed").returncode == 0
+    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
+    assert served.room("delete", "doomed").returncode == 0
+    until(lambda: served.get("/v1/rooms/doomed").status_code == 404, what="its end")
+    until(lambda: "room doomed was deleted" in served.log.read_text(), what="the word of it")
+
+
+def test_delete_what_cannot_be_read(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A room whose keys are corrupt can be deleted and made anew, as docs/failures.md tells operators to."""
+    served.room("set", "corrupt", "capacity=1")
+    with Redis.from_url(str(embedded.running_url(served.data))) as client:
+        client.delete("waitroom:{corrupt}:config")
+        client.set("waitroom:{corrupt}:config", "x")
+    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
+    done = served.room("delete", "corrupt")
+    assert (done.returncode, "room corrupt cannot be read (" in done.stdout) == (0, True)
+    assert served.room("delete", "corrupt", "--yes").returncode == 1
+    assert served.room("set", "corrupt", "capacity=2").returncode == 0
 
 
 @pytest.mark.parametrize(
@@ -472,6 +514,9 @@ def test_pause_resume_close(served: Served) -> None:
         (("show", "nowhere"), 1, "nowhere"),
         (("pause", "nowhere"), 1, "nowhere"),
         (("close", "Nowhere!"), 2, "not a room name"),
+        (("delete", "nowhere"), 1, "no room 'nowhere'"),
+        (("delete", "nowhere", "--yes"), 1, "no room 'nowhere'"),
+        (("delete", "Nowhere!", "--yes"), 2, "not a room name"),
         (("show", "Nowhere!"), 2, "not a room name"),
         (("set", "Nowhere!", "capacity=1"), 2, "not a room name"),
         (("set", "shop", "capacity=many"), 2, "capacity: "),

@@ -31,7 +31,7 @@ from waitroom.check import Finding, examine, unfit
 from waitroom.clock import Clock
 from waitroom.connections import connect
 from waitroom.embedded import EmbeddedServer, running_url
-from waitroom.errors import SettingsError, WaitroomError
+from waitroom.errors import RoomBroken, RoomUnknown, SettingsError, WaitroomError
 from waitroom.model import ROOM_NAME
 from waitroom.protocol import WholeAnswers
 from waitroom.redis_url import has_password, masked
@@ -267,6 +267,31 @@ def close_room(
 ) -> None:
     """Let nobody enter any more."""
     _change(name, _state("closed", message), config, redis_url, data_dir)
+
+
+@room_app.command("delete")
+def delete_room(
+    name: Name,
+    yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
+    config: Config = None,
+    redis_url: RedisUrl = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Remove a room with everybody in it; also one that cannot be read."""
+    if not yes:
+        lost = _with_rooms(lambda rooms: _peopled(rooms, _checked(name)), config, redis_url, data_dir)
+        typer.confirm(f"{lost}. Delete it?", abort=True)
+    if not _with_rooms(lambda rooms: rooms.delete(_checked(name)), config, redis_url, data_dir):
+        raise RoomUnknown(f"no room {name!r}")
+
+
+async def _peopled(rooms: Rooms, name: str) -> str:
+    """What would be lost with a room."""
+    try:
+        reading = (await rooms.adopt(name)).reading
+    except RoomBroken as error:
+        return f"room {name} cannot be read ({error})"
+    return f"in room {name} {reading.waiting:,} wait and {reading.occupancy:,} are inside"
 
 
 # serve

@@ -124,7 +124,9 @@ class Room:
     # What the instance learns.
 
     def renew(self, reading: Reading, settings: RoomSettings) -> None:
-        """Take over a newer reading."""
+        """Take over a newer reading; whoever changed the settings, and by what way, the log says so."""
+        if settings != self.settings:
+            logger.info("room %s was changed: %s", self.name, _differences(self.settings, settings))
         self.reading, self.settings = reading, settings
         self.read_at = time.monotonic()
         self.marks = self.marks.merged(reading.marks)
@@ -280,3 +282,13 @@ def _in_calls(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
     """The items, as many at a time as a script call takes."""
     for start in range(0, len(items), MOST_PER_CALL):
         yield items[start : start + MOST_PER_CALL]
+
+
+def _differences(old: RoomSettings, new: RoomSettings) -> str:
+    """What differs, in one line: numbers and the state by value, texts by name, for no free text goes into the log."""
+    before, after = old.model_dump(), new.model_dump()
+    return ", ".join(
+        f"{name} {before[name]} to {after[name]}" if name == "state" or isinstance(after[name], int | float) else name
+        for name in after
+        if before[name] != after[name]
+    )

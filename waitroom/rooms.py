@@ -370,7 +370,8 @@ class Rooms:
             self.faults[name] = str(error)
 
     def _forget(self, name: str) -> None:
-        self._rooms.pop(name, None)
+        if self._rooms.pop(name, None) is not None:
+            logger.info("room %s was deleted", name)
         self._unread.discard(name)
         self.faults.pop(name, None)
         metrics.forget(name)
