@@ -29,7 +29,8 @@ local function settings(names)
 end
 -- end
 
-local set, fault = settings({'capacity', 'admit_per_second', 'claim_seconds', 'abandon_seconds', 'session_seconds'})
+local set, fault = settings({'capacity', 'admit_per_second', 'claim_seconds', 'abandon_seconds', 'ticket_seconds',
+  'session_seconds'})
 if not set then return fault end
 local fields = {'term', 'tat_us', 'hold_until_us', 'turn_serial', 'entered', 'admitted', 'finished', 'no_show',
   'pace_at_us', 'pace_admitted', 'pace_us', 'pace_stay_us', 'pace_ended', 'pace_early', 'pace_no_show',
@@ -47,13 +48,13 @@ redis.call('ZCARD', offered_key)
 
 -- shared: silence
 -- Who was last heard before this is silent. While no leader came by, in an outage, nobody could be heard: afterwards
--- everybody who waits has a while to be heard again before anybody is taken for silent.
+-- everybody who waits, and whose ticket is still good, has a while to be heard again.
 local while_us = math.max(set.abandon_seconds * 250000, 5000000)
 local function unattended() return marks.pace_at_us > 0 and now - marks.pace_at_us > while_us end
 local function quiet_since()
   local attended_us = now - marks.resumed_us
-  if unattended() or (attended_us >= 0 and attended_us < while_us) then return 0 end
-  return now - set.abandon_seconds * 1000000
+  local believing = unattended() or (attended_us >= 0 and attended_us < while_us)
+  return now - (believing and set.ticket_seconds or set.abandon_seconds) * 1000000
 end
 -- end
 
@@ -148,7 +149,6 @@ if places > 0 then
   end
 end
 local measured = pace(#serials, waiting - #ids)
-if unattended() then measured[#measured + 1], measured[#measured + 2] = 'resumed_us', int(now) end
 if #serials > 0 then
   -- Into the new sets first, then out of the old: a visitor is never in neither.
   redis.call('ZADD', active_key, unpack(offers))
@@ -165,6 +165,7 @@ if #serials > 0 then
 end
 if silent > 0 then redis.call('HINCRBY', state_key, 'abandoned', silent) end
 redis.call('HSET', state_key, 'term', int(term), unpack(measured))
+if unattended() then redis.call('HSET', state_key, 'resumed_us', int(now)) end
 
 occupancy, waiting = occupancy + #serials, waiting - #ids
 tat = tat_after(#serials)

@@ -43,13 +43,13 @@ redis.call('ZCARD', sources_key)
 
 -- shared: silence
 -- Who was last heard before this is silent. While no leader came by, in an outage, nobody could be heard: afterwards
--- everybody who waits has a while to be heard again before anybody is taken for silent.
+-- everybody who waits, and whose ticket is still good, has a while to be heard again.
 local while_us = math.max(set.abandon_seconds * 250000, 5000000)
 local function unattended() return marks.pace_at_us > 0 and now - marks.pace_at_us > while_us end
 local function quiet_since()
   local attended_us = now - marks.resumed_us
-  if unattended() or (attended_us >= 0 and attended_us < while_us) then return 0 end
-  return now - set.abandon_seconds * 1000000
+  local believing = unattended() or (attended_us >= 0 and attended_us < while_us)
+  return now - (believing and set.ticket_seconds or set.abandon_seconds) * 1000000
 end
 -- end
 

@@ -68,6 +68,8 @@ class VisitorMachine(RuleBasedStateMachine):
         self.put_bystander()
         #: What instances know that have seen everything.
         self.known = Marks()
+        #: Up to when serials were given out of which nothing but the clock keeps later ones apart.
+        self.forgotten_until = 0
         #: Every call so far, ready to be carried out again word for word.
         self.calls: list[Callable[[], Any]] = []
         #: The last call, if to carry it out again at the same instant must change nothing.
@@ -139,7 +141,8 @@ class VisitorMachine(RuleBasedStateMachine):
         """The clock goes on until every serial and every ticket is of the past."""
         tickets = [ticket for held in self.tickets.values() for ticket in held]
         newest = max((max(ticket.serial, ticket.issued_us) for ticket in tickets), default=0)
-        self.held.now = max(self.held.now, newest + 1)
+        self.forgotten_until = max(self.forgotten_until, newest + 1)
+        self.held.now = max(self.held.now, self.forgotten_until)
 
     def issue(self, visitor: str, serial: int) -> None:
         """The visitor gets a ticket; older ones are kept, too."""

@@ -79,8 +79,8 @@ class PaperRoom(PaperPlaces):
 
     def silent_before(self, now: int) -> int:
         """Who was last heard before then is silent."""
-        resuming = self.resumed_at <= now < self.believed_until()
-        return 0 if resuming or self.unattended(now) else now - self.us("abandon_seconds")
+        believing = self.unattended(now) or self.resumed_at <= now < self.believed_until()
+        return now - self.us("ticket_seconds" if believing else "abandon_seconds")
 
     def more(self, now: int, *, silent: bool, full_call: bool) -> int | None:
         """Whether another call of the leader could admit at once; None where the rate leaves that open."""

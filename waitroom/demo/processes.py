@@ -51,10 +51,6 @@ class DemoError(WaitroomError):
     """The demo cannot start, or one of its processes stopped; the message says which, why and what to do."""
 
 
-#: One for each port that was given out here, so that other processes give it to nobody else.
-_given_out: Final[list[socket.socket]] = []
-
-
 def free_port() -> int:
     """A loopback port that nobody listens on right now, and that no outgoing connection is given meanwhile.
 
@@ -68,7 +64,10 @@ def free_port() -> int:
 
 
 def _give_out(port: int) -> None:
-    """Raises OSError where it has been given to somebody already. Names without a file exist on Linux only."""
+    """Raises OSError where it has been given to somebody already, also by another process that still runs.
+
+    Names without a file exist on Linux only.
+    """
     if not sys.platform.startswith("linux"):
         return
     mark = socket.socket(socket.AF_UNIX)
@@ -77,7 +76,8 @@ def _give_out(port: int) -> None:
     except OSError:
         mark.close()
         raise
-    _given_out.append(mark)
+    # The mark is to stand for as long as this process, and nobody has to close it.
+    mark.detach()
 
 
 def require_port(port: int) -> None:
