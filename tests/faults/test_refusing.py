@@ -53,12 +53,13 @@ async def takes_no_writes(stage: Stage) -> AsyncIterator[None]:
 async def test_a_redis_without_writes_is_waited_out(tmp_path: Path) -> None:
     """F6: READONLY, MASTERDOWN, NOREPLICAS: 503, not ready, and afterwards as before.
 
-    It lasts longer than abandon_seconds, and yet nobody was taken for silent and had to be put back.
+    It lasts longer than abandon_seconds, and yet nobody was taken for silent: only missed offers had to be put back.
     """
     async with staged(tmp_path, room={"abandon_seconds": 9}) as stage:
         run = await live_through(stage, takes_no_writes, seconds=0)
         assert run.lifted - run.began > 9
-        assert int(stage.node.ask("HGET", keys.room_key("shop", "state"), "restored") or 0) == 0
+        counts = stage.node.ask("HGETALL", keys.room_key("shop", "state"))
+        assert int(counts.get("restored", 0)) <= int(counts.get("no_show", 0))
     alerts = ["WaitroomRedisFails", "WaitroomNoLeader", "WaitroomRedisUnfit"]
     judged(run, "F6", "READONLY, MASTERDOWN, NOREPLICAS", alerts=alerts)
     assert run.told_to_wait > 0
