@@ -35,7 +35,7 @@ if not set then return fault end
 local fields = {'term', 'tat_us', 'hold_until_us', 'turn_serial', 'entered', 'admitted', 'finished', 'no_show',
   'pace_at_us', 'pace_admitted', 'pace_us', 'pace_stay_us', 'pace_ended', 'pace_early', 'pace_no_show',
   'pace_wait_us', 'pace_gone', 'pace_last_admitted', 'pace_last_inside', 'pace_last_finished', 'pace_last_no_show',
-  'pace_last_waiting', 'resumed_us', 'pace_last_gone'}
+  'pace_last_waiting', 'led_us', 'resumed_us', 'pace_last_gone'}
 local marks, found = {}, redis.call('HMGET', state_key, unpack(fields))
 for i, field in ipairs(fields) do marks[field] = tonumber(found[i]) or 0 end
 local tat, hold_until, turn_serial = marks.tat_us, marks.hold_until_us, marks.turn_serial
@@ -47,14 +47,17 @@ local heard_first = redis.call('ZRANGE', seen_key, 0, 0, 'WITHSCORES')
 redis.call('ZCARD', offered_key)
 
 -- shared: silence
--- Who was last heard before this is silent. While no leader came by, in an outage, nobody could be heard: afterwards
--- everybody who waits, and whose ticket is still good, has a while to be heard again.
-local while_us = math.max(set.abandon_seconds * 250000, 5000000)
-local function unattended() return marks.pace_at_us > 0 and now - marks.pace_at_us > while_us end
-local function quiet_since()
-  local attended_us = now - marks.resumed_us
-  local believing = unattended() or (attended_us >= 0 and attended_us < while_us)
-  return now - (believing and set.ticket_seconds or set.abandon_seconds) * 1000000
+-- Who was last heard before `quiet_since` is silent. While no leader came by, in an outage, nobody could be heard: after
+-- it everybody whose ticket is still good has abandon_seconds to be heard again, and 75 s at least, for clients back off
+-- and hidden tabs wake once a minute. A clock that is set back in that time begins it anew.
+local gap_us = math.min(math.max(set.abandon_seconds / 12, 2), 5) * 1000000
+local while_us = math.max(set.abandon_seconds, 75) * 1000000
+local unattended = marks.led_us > 0 and now - marks.led_us > gap_us
+local believing = unattended or math.max(now, marks.led_us) - marks.resumed_us < while_us
+local quiet_since = now - (believing and set.ticket_seconds or set.abandon_seconds) * 1000000
+local function note_round()
+  if unattended or now < marks.led_us then marks.resumed_us = believing and now or 0 end
+  redis.call('HSET', state_key, 'term', int(term), 'led_us', int(now), 'resumed_us', int(marks.resumed_us))
 end
 -- end
 
@@ -133,14 +136,14 @@ local offers, serials, ids, silent = {}, {}, {}, 0
 if places > 0 then
   local head, heard = redis.call('ZRANGE', wait_key, 0, places - 1, 'WITHSCORES'), {}
   for i = 1, #head, 2 do ids[#ids + 1] = head[i] end
-  local deadline, quiet = int(now + set.claim_seconds * 1000000), quiet_since()
+  local deadline = int(now + set.claim_seconds * 1000000)
   -- Mostly the longest silence of all is short, and the others' need not be looked up.
-  if not heard_first[2] or tonumber(heard_first[2]) < quiet then
+  if not heard_first[2] or tonumber(heard_first[2]) < quiet_since then
     heard = redis.call('ZMSCORE', seen_key, unpack(ids))
   end
   for i, visitor in ipairs(ids) do
     -- Nobody who has gone silent is offered a place that another could use; their ticket brings them back.
-    if #heard > 0 and tonumber(heard[i] or 0) < quiet then
+    if #heard > 0 and tonumber(heard[i] or 0) < quiet_since then
       silent = silent + 1
     else
       offers[#offers + 1], offers[#offers + 2] = deadline, visitor
@@ -164,8 +167,8 @@ if #serials > 0 then
   redis.call('HINCRBY', state_key, 'admitted', #serials)
 end
 if silent > 0 then redis.call('HINCRBY', state_key, 'abandoned', silent) end
-redis.call('HSET', state_key, 'term', int(term), unpack(measured))
-if unattended() then redis.call('HSET', state_key, 'resumed_us', int(now)) end
+redis.call('HSET', state_key, unpack(measured))
+note_round()
 
 occupancy, waiting = occupancy + #serials, waiting - #ids
 tat = tat_after(#serials)

@@ -31,7 +31,7 @@ end
 
 local set, fault = settings({'abandon_seconds', 'ticket_seconds', 'longest_session_seconds'})
 if not set then return fault end
-local fields = {'term', 'pace_at_us', 'resumed_us'}
+local fields = {'term', 'led_us', 'resumed_us'}
 local marks, found = {}, redis.call('HMGET', state_key, unpack(fields))
 for i, field in ipairs(fields) do marks[field] = tonumber(found[i]) or 0 end
 local term, budget = tonumber(ARGV[1]), math.min(tonumber(ARGV[2]), 500)
@@ -42,14 +42,17 @@ redis.call('ZCARD', offered_key) redis.call('ZCARD', used_key) redis.call('ZCARD
 redis.call('ZCARD', sources_key)
 
 -- shared: silence
--- Who was last heard before this is silent. While no leader came by, in an outage, nobody could be heard: afterwards
--- everybody who waits, and whose ticket is still good, has a while to be heard again.
-local while_us = math.max(set.abandon_seconds * 250000, 5000000)
-local function unattended() return marks.pace_at_us > 0 and now - marks.pace_at_us > while_us end
-local function quiet_since()
-  local attended_us = now - marks.resumed_us
-  local believing = unattended() or (attended_us >= 0 and attended_us < while_us)
-  return now - (believing and set.ticket_seconds or set.abandon_seconds) * 1000000
+-- Who was last heard before `quiet_since` is silent. While no leader came by, in an outage, nobody could be heard: after
+-- it everybody whose ticket is still good has abandon_seconds to be heard again, and 75 s at least, for clients back off
+-- and hidden tabs wake once a minute. A clock that is set back in that time begins it anew.
+local gap_us = math.min(math.max(set.abandon_seconds / 12, 2), 5) * 1000000
+local while_us = math.max(set.abandon_seconds, 75) * 1000000
+local unattended = marks.led_us > 0 and now - marks.led_us > gap_us
+local believing = unattended or math.max(now, marks.led_us) - marks.resumed_us < while_us
+local quiet_since = now - (believing and set.ticket_seconds or set.abandon_seconds) * 1000000
+local function note_round()
+  if unattended or now < marks.led_us then marks.resumed_us = believing and now or 0 end
+  redis.call('HSET', state_key, 'term', int(term), 'led_us', int(now), 'resumed_us', int(marks.resumed_us))
 end
 -- end
 
@@ -82,7 +85,7 @@ if #ended > 0 then
   redis.call('HINCRBY', state_key, 'finished', #turns / 2)
 end
 
-local abandoned = due(seen_key, quiet_since())
+local abandoned = due(seen_key, quiet_since)
 if #abandoned > 0 then
   redis.call('ZREM', wait_key, unpack(abandoned))
   redis.call('ZREMRANGEBYRANK', seen_key, 0, #abandoned - 1)
@@ -96,5 +99,5 @@ if #harmless > 0 then redis.call('ZREMRANGEBYRANK', revoked_key, 0, #harmless - 
 local level = due(sources_key, now)
 if #level > 0 then redis.call('ZREMRANGEBYRANK', sources_key, 0, #level - 1) end
 
-redis.call('HSET', state_key, 'term', int(term))
+note_round()
 return {'ok', now, budget <= 0 and 1 or 0, #abandoned, #missed, #turns / 2, #spent + #harmless + #level}

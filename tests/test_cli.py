@@ -504,7 +504,14 @@ def test_delete_what_cannot_be_read(served: Served, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
     done = served.room("delete", "corrupt")
     assert (done.returncode, "room corrupt cannot be read (" in done.stdout) == (0, True)
+    until(lambda: served.get("/readyz").status_code == 200, what="the end of the fault")
     assert served.room("delete", "corrupt", "--yes").returncode == 1
+    # Of another nothing is left but that it is listed.
+    with Redis.from_url(str(embedded.running_url(served.data))) as client:
+        client.hset("waitroom:rooms", "ghost", "live")
+    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
+    done = served.room("delete", "ghost")
+    assert (done.returncode, "room ghost cannot be read (it is listed, but" in done.stdout) == (0, True)
     assert served.room("set", "corrupt", "capacity=2").returncode == 0
 
 

@@ -18,7 +18,7 @@ from waitroom.clock import Clock
 from waitroom.connections import connect
 from waitroom.errors import RoomUnknown, SettingsError, Unavailable, VersionConflict
 from waitroom.eta import poll_after
-from waitroom.model import Admission, Place, Standing, Ticket
+from waitroom.model import Admission, Place, Reading, Standing, Ticket
 from waitroom.rooms import Rooms
 from waitroom.settings import RoomSettings
 from waitroom.store import SCHEMA, Store
@@ -511,6 +511,83 @@ async def test_a_start_beside_a_broken_room_succeeds(
     rooms = await instance(store, sick=ONE, fair=ONE)
     assert set(rooms.faults) == {"sick"}
     assert rooms.get("fair").settings == ONE
+
+
+@pytest.mark.parametrize("breakage", BREAKAGES)
+async def test_a_broken_room_that_is_deleted_is_no_fault_any_more(
+    store: Store, redis: Redis, breakage: Callable[[Redis], object], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither at an instance that knew it whole nor at one that never did; both say that it was deleted."""
+    known = await instance(store, sick=ONE)
+    await breakage(redis)  # type: ignore[misc]
+    new = await instance(store)
+    await known.refresh()
+    assert set(known.faults) == set(new.faults) == {"sick"}
+    await store.delete("sick")
+    caplog.set_level("INFO", "waitroom.rooms")
+    for rooms in (known, new):
+        await rooms.refresh()
+        assert rooms.faults == {}
+        with pytest.raises(RoomUnknown):
+            rooms.get("sick")
+    assert caplog.messages.count("room sick was deleted") == 2
+
+
+async def test_a_room_that_is_deleted_before_it_could_be_read_is_unknown(store: Store) -> None:
+    """It was listed and out of reach, and then it is gone: visitors are not put off for ever."""
+    await instance(store, shop=ONE)
+    rooms, read = Rooms(store, {}), store.read
+
+    async def away(_room: str, *, since_us: int = 0) -> Reading:
+        raise Unavailable(f"nothing since {since_us}")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "read", away)
+        await rooms.refresh()
+        with pytest.raises(Unavailable):
+            rooms.get("shop")
+    assert store.read == read
+    await store.delete("shop")
+    await rooms.refresh()
+    with pytest.raises(RoomUnknown):
+        rooms.get("shop")
+
+
+async def test_a_reading_that_a_change_overtook_is_not_taken(
+    late: LateStore, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Redis answered before a change, and the answer comes after it: the change stays, and is told once."""
+    rooms = await instance(late, shop=ONE)
+    caplog.set_level("INFO", "waitroom.room")
+
+    async def change() -> None:
+        await rooms.change("shop", {"capacity": 7})
+
+    late.meanwhile = change
+    await rooms.refresh()
+    assert rooms.get("shop").settings.capacity == 7
+    await rooms.refresh()
+    assert rooms.get("shop").settings.capacity == 7
+    assert caplog.messages == ["room shop was changed: capacity 1 to 7"]
+
+
+async def test_what_was_changed_is_told_by_every_instance(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    """Numbers and the state by value, texts by name; also that a room was deleted and made anew between two looks."""
+    first, second = await instance(store, shop=ONE), await instance(store)
+    await first.change("shop", {"admit_per_second": 0.1, "state": "paused", "message": "Soon."})
+    await second.refresh()
+    caplog.set_level("INFO", "waitroom.room")
+    await first.change("shop", {"admit_per_second": 2.5, "state": "open", "message": "", "sliding": True})
+    caplog.clear()
+    await second.refresh()
+    await second.refresh()
+    told = "room shop was changed: admit_per_second 0.1 to 2.5, sliding False to True, state paused to open, message"
+    assert caplog.messages == [told]
+    await first.delete("shop")
+    await first.create("shop", second.get("shop").settings)
+    caplog.clear()
+    await second.refresh()
+    assert caplog.messages == ["room shop was deleted and made anew"]
 
 
 async def test_a_healed_room_has_no_fault(store: Store, redis: Redis) -> None:

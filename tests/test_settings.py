@@ -563,3 +563,16 @@ def test_a_misspelt_variable_is_named_with_the_one_that_may_be_meant() -> None:
         "WAITROOM_REDIS_URI: no such setting; WAITROOM_REDIS_URL may be meant",
         "WAITROOM_SERVICE_HOST: no such setting",
     ]
+    assert strangers({"WAITROOM_X\ny": ""}) == ["WAITROOM_X\\ny: no such setting"]
+
+
+def test_what_is_missing_is_named_with_what_may_be_it() -> None:
+    """Where settings are wrong the strangers stand beside the faults."""
+    with pytest.raises(SettingsError) as raised:
+        load(environment={"WAITROOM_PRODUCTION": "true", "WAITROOM_ADMIN_KEYS": "x", "WAITROOM_SIGNING_KEY": "y"})
+    lines = str(raised.value).splitlines()
+    assert lines[-2:] == [
+        "WAITROOM_ADMIN_KEYS: no such setting; WAITROOM_ADMIN_KEY may be meant",
+        "WAITROOM_SIGNING_KEY: no such setting; WAITROOM_SIGNING_KEYS may be meant",
+    ]
+    assert lines[0].startswith("signing_keys: missing")

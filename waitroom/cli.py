@@ -286,11 +286,15 @@ def delete_room(
 
 
 async def _peopled(rooms: Rooms, name: str) -> str:
-    """What would be lost with a room."""
+    """What would be lost with a room; raises RoomUnknown."""
     try:
         reading = (await rooms.adopt(name)).reading
-    except RoomBroken as error:
-        return f"room {name} cannot be read ({error})"
+    except (RoomBroken, RoomUnknown):
+        # It may be listed and its data be gone.
+        await rooms.refresh()
+        if name not in rooms.faults:
+            raise
+        return f"room {name} cannot be read ({rooms.faults[name]})"
     return f"in room {name} {reading.waiting:,} wait and {reading.occupancy:,} are inside"
 
 
@@ -423,10 +427,11 @@ def _redis_url(config: Path | None, redis_url: str | None, data_dir: str | None)
     settings = loading.load(config, redis_url=redis_url, data_dir=data_dir)
     url = settings.redis_url or running_url(Path(settings.data_dir))
     if url is None:
-        raise SettingsError(
+        fault = (
             f"redis_url: none given, and no embedded server runs on {settings.data_dir!r}; "
             "name one with --redis-url, or the server's folder with --data-dir"
         )
+        raise SettingsError("\n".join([fault, *loading.strangers()]))
     return url
 
 

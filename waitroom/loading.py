@@ -47,7 +47,8 @@ def load(
     ]
     settings = _with_redis_password(settings, faults)
     if faults:
-        raise SettingsError("\n".join(faults))
+        # What is missing may be there under a misspelt name.
+        raise SettingsError("\n".join(faults + strangers(environment)))
     return settings
 
 
@@ -111,7 +112,8 @@ def strangers(environment: Mapping[str, str] = os.environ) -> list[str]:
     for name in sorted(environment):
         if name.startswith(ENVIRONMENT_PREFIX) and name not in known:
             meant = get_close_matches(name, known, n=1, cutoff=0.8)
-            lines.append(f"{name}: no such setting" + (f"; {meant[0]} may be meant" if meant else ""))
+            # A name may hold anything: its line breaks must not look like another line.
+            lines.append(f"{repr(name)[1:-1]}: no such setting" + (f"; {meant[0]} may be meant" if meant else ""))
     return lines
 
 

@@ -124,7 +124,12 @@ class Room:
     # What the instance learns.
 
     def renew(self, reading: Reading, settings: RoomSettings) -> None:
-        """Take over a newer reading; whoever changed the settings, and by what way, the log says so."""
+        """Take over a newer reading; whoever changed the settings, and by what way, the log says so.
+
+        One that was asked for before a change and answered after it is not newer.
+        """
+        if reading.version < self.reading.version and reading.now_us < self.reading.now_us:
+            return
         if settings != self.settings:
             logger.info("room %s was changed: %s", self.name, _differences(self.settings, settings))
         self.reading, self.settings = reading, settings
@@ -138,6 +143,7 @@ class Room:
 
     def begin_anew(self, reading: Reading) -> None:
         """It was deleted and made anew: nothing that is known of the old one counts."""
+        logger.info("room %s was deleted and made anew", self.name)
         self.marks = reading.marks
         self.revoked = OrderedDict(reading.revoked)
         self._sessions.clear()

@@ -106,8 +106,9 @@ class Rooms:
         # What is listed is not unknown, and is asked for while it is being read.
         self._unread.update(new)
         self._seeded = True
-        for name in [name for name in self._rooms if listed.get(name) is False]:
-            self._forget(name)
+        for name in {*self._rooms, *self._unread, *self.faults}:
+            if listed.get(name) is False:
+                self._forget(name)
         await self._each(new, self._adopt_listed)
 
     async def _renew_all(self, *, said: bool) -> None:
@@ -370,7 +371,7 @@ class Rooms:
             self.faults[name] = str(error)
 
     def _forget(self, name: str) -> None:
-        if self._rooms.pop(name, None) is not None:
+        if self._rooms.pop(name, None) is not None or name in self.faults:
             logger.info("room %s was deleted", name)
         self._unread.discard(name)
         self.faults.pop(name, None)

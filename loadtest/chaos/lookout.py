@@ -209,18 +209,17 @@ def _too_fast(looks: Sequence[Look], losses: Collection[tuple[float, float]]) ->
 def _passed(pairs: Sequence[tuple[Look, Look]]) -> Iterator[str]:
     """Nobody who waits at two looks was passed by a later serial in between.
 
-    They may have been away between the two, and come back: not without being counted as restored. While a room is held
+    Somebody may have been away between the two, and come back: each is counted as restored. While a room is held
     instances add what they know of turns before the loss; those are no admissions.
     """
     for one, other in pairs:
         turn = other.counts["turn_serial"]
-        returned = other.counts["restored"] != one.counts["restored"]
-        if turn <= one.counts["turn_serial"] or returned or other.at < other.hold_until:
+        returned = other.counts["restored"] - one.counts["restored"]
+        if turn <= one.counts["turn_serial"] or other.at < other.hold_until:
             continue
-        for visitor, serial in other.head.items():
-            if visitor in one.head and serial < turn:
-                yield f"{visitor} at {serial} still waits at {other.at:.3f}, but {turn} was admitted"
-                break
+        passed = [one_of for one_of in other.head.items() if one_of[0] in one.head and one_of[1] < turn]
+        if len(passed) > max(returned, 0):
+            yield f"{passed} still wait at {other.at:.3f}, but {turn} was admitted and {returned} came back"
 
 
 def _while_shut(pairs: Sequence[tuple[Look, Look]]) -> Iterator[str]:

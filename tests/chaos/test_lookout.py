@@ -108,6 +108,17 @@ def test_doctored_looks_fail(name: str) -> None:
     assert failing(looks) == broken
 
 
+def test_as_many_may_be_passed_as_came_back() -> None:
+    """Who came back between two looks may have been away when the turn went past; everybody else may not be passed."""
+    before = look(2, admitted=2, waiting=3, inside=2)
+    for passed, returned, broken in ((1, 1, set()), (2, 1, {ORDER}), (2, 2, set()), (1, 0, {ORDER})):
+        after = look(4, admitted=3, waiting=2, inside=2, gone=1)
+        head = {f"v{number}": number for number in range(3, 3 + passed)}
+        last = counted(replace(after, head=head), turn_serial=5, restored=returned)
+        gone = counted(last, abandoned=returned)
+        assert failing([before, gone]) & {ORDER} == broken
+
+
 def test_a_lower_capacity_evicts_nobody() -> None:
     """Two may stay in a room of one, but no third may come, nor a second once there was one."""
     lowered = [replace(each, capacity=1, version=2) for each in good()]

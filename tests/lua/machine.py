@@ -100,10 +100,10 @@ class VisitorMachine(RuleBasedStateMachine):
             assert list(state.sets[key].items()) == paper.order(key), key
         assert state.counts == {one: paper.counts[one] for one in Counts.__dataclass_fields__}
         assert state.marks == paper.marks
-        marks = ("spent_serial", "spent_us", "hold_until_us", "lost_us", "term", "pace_at_us", "resumed_us")
+        marks = ("spent_serial", "spent_us", "hold_until_us", "lost_us", "term", "led_us", "resumed_us")
         noted = (
             *(paper.spent.turn_serial, paper.spent.turn_us, paper.hold_until, paper.lost_at, paper.term),
-            *(paper.round_at, paper.resumed_at),
+            *(paper.led_at, paper.resumed_at),
         )
         assert dict(zip(marks, map(state.number, marks), strict=True)) == dict(zip(marks, noted, strict=True))
         assert state.config == paper.config()

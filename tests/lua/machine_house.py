@@ -22,14 +22,18 @@ NAMES: Final = [
 ]
 #: Between two rounds of the scheduler, and between two rounds of anybody's attention.
 SECONDS: Final = st.sampled_from([0.05, 0.6, 1.0, 1.6, 3.0, 5.0, 11.0])
-LONG_SECONDS: Final = st.sampled_from([8.0, 16.0, 21.0, 31.0, 41.0, 61.0])
+LONG_SECONDS: Final = st.sampled_from([8.0, 16.0, 21.0, 31.0, 41.0, 61.0, 76.0])
 INSTANCES: Final = st.sampled_from(["a", "b", "c"])
 TTL: Final = 9 * SECOND
 #: Between two rounds of a leader at which nobody is taken for unheard.
-_ROUNDS: Final = 5 * SECOND
+_ROUNDS: Final = 2 * SECOND
+#: For how long a leader is there at most.
+_LED_FOR: Final = 150 * SECOND
 #: What may end, and which µs beside its end.
 STAYS: Final = ["inside", "inside", "pass", "silent"]
 MARKS: Final = ["lease", "hold", "rate", "used", "revoked", "ticket", "resumed"]
+#: Whether a leader is there meanwhile: else nobody is taken for silent for a long time afterwards.
+LED: Final = st.sampled_from([True, True, True, True, False])
 OFF: Final = st.sampled_from([-1, 0, 0, 1])
 
 
@@ -84,7 +88,7 @@ class HouseMachine(VisitorMachine):
     @rule(seconds=SECONDS, silent=st.integers(0, 2), most=st.sampled_from([500, 500, 2]))
     def tick(self, seconds: float, silent: int, most: int) -> None:
         """Some time later those who wait ask, but for the first few, and the leader sweeps and admits."""
-        self.let_time_pass(seconds)
+        self.attend(self.held.now + round(seconds * SECOND))
         self.keep_waiting(silent)
         term = max(self.terms.values(), default=self.paper.term)
         self.expire(term, most)
@@ -93,7 +97,7 @@ class HouseMachine(VisitorMachine):
     @rule(seconds=SECONDS, who=INSTANCES)
     def tick_without_sweep(self, seconds: float, who: str) -> None:
         """Some time later a leader admits, with all who should have been swept still there."""
-        self.let_time_pass(seconds)
+        self.attend(self.held.now + round(seconds * SECOND))
         self.admit_by(who, 500)
 
     @rule(who=INSTANCES, most=st.sampled_from([500, 600, 1, 2, 0, -1]))
@@ -201,22 +205,24 @@ class HouseMachine(VisitorMachine):
     def attend(self, until: int) -> None:
         """The clock goes on, and the leader comes by often enough for all to be heard; it admits nobody."""
         term = max(self.terms.values(), default=self.paper.term)
+        self.held.now = max(self.held.now, until - _LED_FOR)
         while until - self.held.now > _ROUNDS and self.paper.version:
             self.held.now += _ROUNDS
             self.admit(term, 0)
-        self.held.now = until
+        self.let_time_pass((until - self.held.now) / SECOND)
 
-    @rule(seconds=LONG_SECONDS, attended=st.booleans())
-    def rest(self, seconds: float, attended: bool) -> None:
+    @rule(seconds=LONG_SECONDS, led=LED)
+    def rest(self, seconds: float, led: bool) -> None:
         """Nothing happens for a while, with a leader or without one."""
-        if attended:
+        if led:
             self.attend(self.held.now + round(seconds * SECOND))
-        self.let_time_pass(0 if attended else seconds)
+        else:
+            self.let_time_pass(seconds)
 
-    @rule(kind=st.sampled_from(STAYS), which=st.integers(0, 3), off=OFF, how=st.integers(0, 4))
-    def come_to_the_end_of_a_stay(self, kind: str, which: int, off: int, how: int) -> None:
+    @rule(kind=st.sampled_from(STAYS), which=st.integers(0, 3), off=OFF, how=st.integers(0, 4), led=LED)
+    def come_to_the_end_of_a_stay(self, kind: str, which: int, off: int, how: int, led: bool) -> None:
         """The clock goes on to the µs at which somebody's place ends, or one before or after, and somebody asks."""
-        if not self.come_to_an_edge(kind, which, off):
+        if not self.come_to_an_edge(kind, which, off, led=led):
             return
         visitors = list(self.tickets)[-6:]
         passes = list(self.passes.items())[-5:]
@@ -230,10 +236,10 @@ class HouseMachine(VisitorMachine):
         else:
             self.extend([Use(visitor, expires, number % 3) for number, (visitor, expires) in enumerate(passes)])
 
-    @rule(kind=st.sampled_from(MARKS), which=st.integers(0, 3), off=OFF, how=st.integers(0, 2))
-    def come_to_the_end_of_a_mark(self, kind: str, which: int, off: int, how: int) -> None:
+    @rule(kind=st.sampled_from(MARKS), which=st.integers(0, 3), off=OFF, how=st.integers(0, 2), led=LED)
+    def come_to_the_end_of_a_mark(self, kind: str, which: int, off: int, how: int, led: bool) -> None:
         """The same for the lease, a hold, a pause between admissions, a ticket, and what is kept for so long."""
-        if not self.come_to_an_edge(kind, which, off):
+        if not self.come_to_an_edge(kind, which, off, led=led):
             return
         tickets = [held[-1] for held in self.tickets.values()][-6:]
         if kind == "lease":
@@ -248,15 +254,18 @@ class HouseMachine(VisitorMachine):
         else:
             self.sweep_or_admit(admit=kind in ("rate", "hold") or (kind == "resumed" and how == 0))
 
-    def come_to_an_edge(self, kind: str, which: int, off: int) -> bool:
-        """Set the clock to the end of something of that kind, or beside it; False where there is none to come."""
+    def come_to_an_edge(self, kind: str, which: int, off: int, *, led: bool) -> bool:
+        """Set the clock to the end of something of that kind, or beside it; False where there is none to come.
+
+        `led`: with a leader all the way there.
+        """
         edges = sorted({edge + off for edge in self.edges()[kind] if edge + off > self.held.now})
         if not edges:
             return False
-        if kind == "silent":
-            self.attend(edges[which % len(edges)])
-        self.repeatable = None
-        self.held.now = edges[which % len(edges)]
+        edge = edges[which % len(edges)]
+        if led:
+            self.attend(edge)
+        self.repeatable, self.held.now = None, edge
         return True
 
     def sweep_or_admit(self, *, admit: bool) -> None:
@@ -281,9 +290,7 @@ class HouseMachine(VisitorMachine):
             newest = [ticket.issued_us for held in self.tickets.values() for ticket in held[-2:]]
             found["rate"] = [at + round(SECOND / rate) for at in paper.admissions[-1:] if rate]
             found["silent"] = [at + paper.us("abandon_seconds") for at in paper.sets["seen"].values()]
-            found["resumed"] = [
-                math.ceil(at) for at in (paper.attended_until(), paper.believed_until()) if at < math.inf
-            ]
+            found["resumed"] = [math.ceil(paper.led_until()), paper.resumed_at + paper.believed_for()]
             found["used"] = [at + paper.us("ticket_seconds") for at in paper.sets["used"].values()]
             found["revoked"] = [at + round(paper.longest * SECOND) for at in paper.sets["revoked"].values()]
             found["ticket"] = [at + paper.us("ticket_seconds") for at in newest]

@@ -60,7 +60,7 @@ class PaperPlaces:
     hold_until: int = 0
     lost_at: int = 0
     #: When the leader came by last, and when it did so again after nobody had been heard for a while.
-    round_at: int = 0
+    led_at: int = 0
     resumed_at: int = 0
     tickets_after: int = 0
     longest: float = 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,11 +40,7 @@ class PaperRoom(PaperPlaces):
         """The leader's admissions, for which so many went out of the queue."""
         if term < self.term:
             return ["stale", self.term]
-        self.term = term
-        silent_before = self.silent_before(now)
-        if self.unattended(now):
-            self.resumed_at = now
-        self.round_at = now
+        silent_before = self.lead(now, by=term)
         must, may = self.allowance(now)
         asked = max(min(most, MOST, len(self.sets["wait"])), 0)
         assert min(must, asked) <= moved <= min(may, asked), "I3, I4, I17: admissions"
@@ -61,26 +56,27 @@ class PaperRoom(PaperPlaces):
                 serials.append(serial)
         return ["ok", now, len(self.sets["wait"]), self.occupancy(now), ANY, *serials]
 
-    def a_while(self) -> float:
-        """How long a leader may stay away so that all were heard, and how long all have to be heard again; µs."""
-        return max(5 * SECOND, self.us("abandon_seconds") / 4)
+    def led_until(self) -> float:
+        """Until when a leader has to come by again so that all are heard; µs."""
+        return self.led_at + min(max(self.us("abandon_seconds") / 12, 2 * SECOND), 5 * SECOND)
 
-    def attended_until(self) -> float:
-        """Until when a leader has to come by again."""
-        return self.round_at + self.a_while() if self.round_at else math.inf
+    def believed_for(self) -> int:
+        """How long nobody is taken for silent who may not have been heard; µs."""
+        return max(self.us("abandon_seconds"), 75 * SECOND)
 
-    def unattended(self, now: int) -> bool:
-        """Whether nobody could be heard just before: no leader came by."""
-        return now > self.attended_until()
+    def lead(self, now: int, *, by: int) -> int:
+        """A leader comes by. Before when somebody must have been heard last to be silent.
 
-    def believed_until(self) -> float:
-        """Until when nobody is taken for silent who could not be heard."""
-        return self.resumed_at + self.a_while()
-
-    def silent_before(self, now: int) -> int:
-        """Who was last heard before then is silent."""
-        believing = self.unattended(now) or self.resumed_at <= now < self.believed_until()
-        return now - self.us("ticket_seconds" if believing else "abandon_seconds")
+        `by` is the term. What is left of the time in which all are believed does not depend on how the clock goes.
+        """
+        self.term = by
+        left = self.resumed_at + self.believed_for() - max(now, self.led_at)
+        if self.led_at and now > self.led_until():
+            self.resumed_at, left = now, self.believed_for()
+        elif now < self.led_at:
+            self.resumed_at = now if left > 0 else 0
+        self.led_at = now
+        return now - self.us("ticket_seconds" if left > 0 else "abandon_seconds")
 
     def more(self, now: int, *, silent: bool, full_call: bool) -> int | None:
         """Whether another call of the leader could admit at once; None where the rate leaves that open."""
@@ -93,7 +89,7 @@ class PaperRoom(PaperPlaces):
         """The leader's sweep."""
         if term < self.term:
             return ["stale", self.term]
-        self.term = term
+        silent_before = self.lead(now, by=term)
         budget = min(most, MOST)
 
         def due(name: str, before: int) -> list[str]:
@@ -103,7 +99,7 @@ class PaperRoom(PaperPlaces):
             return found
 
         ways = Counter(self._retire(visitor, now) for visitor in due("active", now + 1))
-        silent = due("seen", self.silent_before(now))
+        silent = due("seen", silent_before)
         for visitor in silent:
             self._unqueue(visitor)
         self.counts["abandoned"] += len(silent)

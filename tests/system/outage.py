@@ -217,15 +217,16 @@ class Follower:
     def _hold_order(self, head: dict[str, int], state: dict[str, str]) -> None:
         """Nobody who waited at the last look and waits now was passed by a later serial in between.
 
-        They may have been away between the two, and come back: not without being counted as restored.
+        Somebody may have been away between the two, and come back: each is counted as restored.
         """
         turn, spent = int(state.get("turn_serial", 0)), int(state.get("spent_serial", 0))
         restored = int(state.get("restored", 0))
-        for visitor, serial in head.items():
-            # Up to `spent_serial` lie those whose admission a failover forgot: they come in again, first of all.
-            passed = visitor in self._head and max(spent, self._turn) < serial <= turn
-            if passed and restored == self._restored:
-                self.faults.append(f"room {self.room}: {visitor} at {serial} still waits, but {turn} was admitted")
+        # Up to `spent_serial` lie those whose admission a failover forgot: they come in again, first of all.
+        from_serial = max(spent, self._turn)
+        passed = [one for one in head.items() if one[0] in self._head and from_serial < one[1] <= turn]
+        if len(passed) > max(restored - self._restored, 0):
+            told = f"{turn} was admitted, {restored - self._restored} came back"
+            self.faults.append(f"room {self.room}: {passed} still wait, but {told}")
         self._head, self._turn, self._restored = head, turn, restored
 
     def resumed_after(self, at: float) -> float:
