@@ -488,11 +488,68 @@ def test_delete(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
         done = served.room("delete", "doomed")
         assert done.returncode == 1
         assert "in room doomed 2 wait and 1 are inside. Delete it?" in done.stdout
+        assert "nothing was deleted; --yes deletes without asking" in done.stderr
     assert served.room("show", "doomed").returncode == 0
     monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
     assert served.room("delete", "doomed").returncode == 0
     until(lambda: served.get("/v1/rooms/doomed").status_code == 404, what="its end")
     until(lambda: "room doomed was deleted" in served.log.read_text(), what="the word of it")
+
+
+def test_a_misspelt_variable_is_named_before_another_server_is_asked(served: Served) -> None:
+    """A command that would act on the embedded server says that something else may have been meant."""
+    options = ("--data-dir", str(served.data))
+    for command in (("room", "list"), ("check",)):
+        done = run(*command, *options, folder=served.data.parent, WAITROOM_REDIS_URI="redis://elsewhere")
+        assert done.stderr.startswith("waitroom: WAITROOM_REDIS_URI: no such setting; WAITROOM_REDIS_URL may be meant")
+        assert "elsewhere" not in done.stderr
+
+
+def test_a_list_by_comma_or_as_json(served: Served) -> None:
+    """Both ways in which a list can be written give the same."""
+    for text in ("https://a.example, https://b.example", '["https://a.example", "https://b.example"]'):
+        assert served.room("set", "lists", f"return_origins={text}").returncode == 0
+        shown = served.room("show", "lists").stdout
+        assert re.search(r"return_origins\s.*https://a.example.*https://b.example", shown)
+        assert served.room("set", "lists", "return_origins=").returncode == 0
+        assert "example" not in served.room("show", "lists").stdout
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ("places_per_address=5", "this command sees no trusted_proxies; servers without them limit nobody"),
+        ("enqueue_tokens=accepted", "this command sees no enqueue_keys; servers without them will take no token"),
+        ("places_per_network=0", ""),
+        ("enqueue_tokens=off", ""),
+    ],
+)
+def test_what_rests_for_want_of_another_setting_is_said(served: Served, change: str, word: str) -> None:
+    """The change is made: the servers may have what this command does not see."""
+    done = served.room("set", "resting", change)
+    assert done.returncode == 0
+    assert (word in done.stderr) if word else (done.stderr == "")
+
+
+def test_a_broken_room_is_not_changed(served: Served) -> None:
+    """The fault is named, and not taken for a room that is to be made."""
+    served.room("set", "odd", "capacity=1")
+    with Redis.from_url(str(embedded.running_url(served.data))) as client:
+        client.hset("waitroom:{odd}:config", "capacity", "rubbish")
+        for command in (("set", "odd", "capacity=7"), ("pause", "odd")):
+            done = served.room(*command)
+            assert (done.returncode, "rubbish" in done.stderr, "capacity" in done.stderr) == (1, True, True)
+        client.hset("waitroom:{odd}:config", "capacity", "1")
+
+
+@pytest.mark.parametrize(
+    "options", [("--visitors", "-5"), ("--capacity", "0"), ("--seconds", "0"), ("--seconds", "-1")]
+)
+def test_a_demo_of_nothing_is_refused(options: tuple[str, str], tmp_path: Path) -> None:
+    """The option is named."""
+    done = run("demo", *options, folder=tmp_path)
+    assert done.returncode == 2
+    assert options[0] in done.stderr
 
 
 def test_delete_what_cannot_be_read(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -571,6 +571,32 @@ async def test_a_reading_that_a_change_overtook_is_not_taken(
     assert caplog.messages == ["room shop was changed: capacity 1 to 7"]
 
 
+async def test_what_the_file_wants_otherwise_is_told(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    """An edited file changes no room that is there, and the log says what it would have changed."""
+    caplog.set_level("INFO", "waitroom.rooms")
+    await instance(store, shop=ONE)
+    assert caplog.messages == ["room shop created"]
+    caplog.clear()
+    await instance(store, shop=ONE)
+    assert caplog.messages == []
+    rooms = await instance(store, shop=RoomSettings(capacity=600, message="New"))
+    told = "room shop is there, and what Redis holds counts, not the file: capacity 600 to 1, message"
+    assert caplog.messages == [told]
+    assert rooms.get("shop").settings == ONE
+
+
+async def test_a_room_that_is_made_is_told_by_the_others(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    """Once, and not of the rooms that were there when an instance started."""
+    first, second = await instance(store, shop=ONE), await instance(store)
+    caplog.set_level("INFO", "waitroom.rooms")
+    await second.refresh()
+    assert caplog.messages == []
+    await first.create("other", ONE)
+    for _ in range(2):
+        await second.refresh()
+    assert caplog.messages == ["room other was made"]
+
+
 async def test_what_was_changed_is_told_by_every_instance(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     """Numbers and the state by value, texts by name; also that a room was deleted and made anew between two looks."""
     first, second = await instance(store, shop=ONE), await instance(store)

@@ -69,6 +69,9 @@ DataDir = Annotated[str | None, typer.Option(help="folder of the embedded server
 Name = Annotated[str, typer.Argument(help="the room's name")]
 Message = Annotated[str | None, typer.Option(help="what to tell those who wait")]
 
+#: Settings that need to know where visitors come from.
+_PER_SOURCE = ("places_per_address", "places_per_network")
+
 #: Seconds that requests in flight get when a server stops.
 _GRACE_SECONDS = 10
 
@@ -142,10 +145,10 @@ def serve(
 @app.command()
 def demo(
     port: Annotated[int, typer.Option(help="port of the demo site")] = 8080,
-    visitors: Annotated[int, typer.Option(help="size of the simulated crowd")] = 300,
-    capacity: Annotated[int, typer.Option(help="visitors that the shop takes at once")] = 50,
+    visitors: Annotated[int, typer.Option(min=0, help="size of the simulated crowd")] = 300,
+    capacity: Annotated[int, typer.Option(min=1, help="visitors that the shop takes at once")] = 50,
     data_dir: Annotated[Path | None, typer.Option(help="folder for data and logs; default: a temporary one")] = None,
-    seconds: Annotated[float | None, typer.Option(help="stop after so long")] = None,
+    seconds: Annotated[float | None, typer.Option(min=1, help="stop after so long")] = None,
 ) -> None:
     """Run the whole thing: two instances, nginx, a shop, and a crowd before it."""
     # Imported here: the demo needs packages that a server does not.
@@ -174,6 +177,8 @@ def invite(
 ) -> None:
     """Make an enqueue token by hand, as the address of the waiting page."""
     settings = loading.load(config)
+    for line in loading.strangers():
+        _warn(line)
     if not settings.enqueue_keys:
         raise SettingsError("enqueue_keys: missing; a token is signed with the first of them")
     ring = keyring.parse(settings.enqueue_keys, name="enqueue_keys")
@@ -238,10 +243,11 @@ def set_room(
     data_dir: DataDir = None,
 ) -> None:
     """Change settings of a room, or create it with them."""
-    parsed = _parsed(changes)
-    if parsed.get("enqueue_tokens", "off") != "off" and not loading.load(config).enqueue_keys:
-        console = Console(stderr=True, highlight=False)
-        console.print("enqueue_tokens: this command sees no enqueue_keys; servers without them will take no token")
+    parsed, settings = _parsed(changes), loading.load(config)
+    if parsed.get("enqueue_tokens", "off") != "off" and not settings.enqueue_keys:
+        _warn("enqueue_tokens: this command sees no enqueue_keys; servers without them will take no token")
+    if any(parsed.get(name) for name in _PER_SOURCE) and not settings.trusted_proxies:
+        _warn(f"{', '.join(_PER_SOURCE)}: this command sees no trusted_proxies; servers without them limit nobody")
     _change(name, parsed, config, redis_url, data_dir, create=True)
 
 
@@ -280,7 +286,10 @@ def delete_room(
     """Remove a room with everybody in it; also one that cannot be read."""
     if not yes:
         lost = _with_rooms(lambda rooms: _peopled(rooms, _checked(name)), config, redis_url, data_dir)
-        typer.confirm(f"{lost}. Delete it?", abort=True)
+        try:
+            typer.confirm(f"{lost}. Delete it?", abort=True)
+        except typer.Abort:
+            raise WaitroomError("nothing was deleted; --yes deletes without asking") from None
     if not _with_rooms(lambda rooms: rooms.delete(_checked(name)), config, redis_url, data_dir):
         raise RoomUnknown(f"no room {name!r}")
 
@@ -307,7 +316,7 @@ def _with_a_room(settings: ServerSettings, config: Path | None) -> ServerSetting
         return settings
     room = RoomSettings()
     logger.info(
-        "no config file and no rooms set: the room 'default' is open (capacity %d, sessions of %g s)",
+        "no config file and no rooms set: a room 'default' is made, if it is not there (capacity %d, sessions of %g s)",
         room.capacity,
         room.session_seconds,
     )
@@ -425,13 +434,15 @@ class _Supervisor(Multiprocess):
 
 def _redis_url(config: Path | None, redis_url: str | None, data_dir: str | None) -> str:
     settings = loading.load(config, redis_url=redis_url, data_dir=data_dir)
+    # Else a command would act on the embedded server where another one is meant.
+    for line in loading.strangers():
+        _warn(line)
     url = settings.redis_url or running_url(Path(settings.data_dir))
     if url is None:
-        fault = (
-            f"redis_url: none given, and no embedded server runs on {settings.data_dir!r}; "
+        raise SettingsError(
+            f"redis_url: none given, and no embedded server runs on {str(Path(settings.data_dir).absolute())!r}; "
             "name one with --redis-url, or the server's folder with --data-dir"
         )
-        raise SettingsError("\n".join([fault, *loading.strangers()]))
     return url
 
 
@@ -462,6 +473,8 @@ def _change(
 ) -> None:
     async def changed(rooms: Rooms) -> Room:
         await rooms.refresh()
+        if name in rooms.faults:
+            raise RoomBroken(rooms.faults[name])
         if create and name not in {room.name for room in rooms}:
             await rooms.create(_checked(name), parse_room(changes), expected=0)
             # What comes next in a script may be a visitor: by then every instance knows the room.
@@ -470,6 +483,11 @@ def _change(
         return await rooms.change(_checked(name), changes)
 
     _print_room(_with_rooms(changed, config, redis_url, data_dir))
+
+
+def _warn(line: str) -> None:
+    """Say something beside what the command was asked for."""
+    sys.stderr.write(f"waitroom: {line}\n")
 
 
 def _checked(name: str) -> str:
@@ -483,7 +501,14 @@ def _parsed(changes: list[str]) -> dict[str, Any]:
     if faults:
         raise SettingsError("\n".join(faults))
     pairs = (change.partition("=") for change in changes)
-    return {name: room_value(name, text) for name, _, text in pairs}
+    return {name: _list_or_value(name, text) for name, _, text in pairs}
+
+
+def _list_or_value(name: str, text: str) -> object:
+    """A setting's value; a list by comma, as in the environment, or as JSON."""
+    if name == "return_origins" and not text.startswith("["):
+        return [part.strip() for part in text.split(",") if part.strip()]
+    return room_value(name, text)
 
 
 def _state(state: str, message: str | None) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from waitroom.batching import MOST_PER_CALL, Batcher
 from waitroom.errors import RoomUnknown, WaitroomError
 from waitroom.eta import Eta, Pace, pace_of
 from waitroom.model import Admission, Arrival, Marks, Pass, Place, Reading, Standing, Ticket, Visitor, arrived_us
-from waitroom.settings import RoomSettings
+from waitroom.settings import RoomSettings, differences
 from waitroom.store import Store
 
 logger = logging.getLogger(__name__)
@@ -131,7 +131,7 @@ class Room:
         if reading.version < self.reading.version and reading.now_us < self.reading.now_us:
             return
         if settings != self.settings:
-            logger.info("room %s was changed: %s", self.name, _differences(self.settings, settings))
+            logger.info("room %s was changed: %s", self.name, differences(self.settings, settings))
         self.reading, self.settings = reading, settings
         self.read_at = time.monotonic()
         self.marks = self.marks.merged(reading.marks)
@@ -288,13 +288,3 @@ def _in_calls(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
     """The items, as many at a time as a script call takes."""
     for start in range(0, len(items), MOST_PER_CALL):
         yield items[start : start + MOST_PER_CALL]
-
-
-def _differences(old: RoomSettings, new: RoomSettings) -> str:
-    """What differs, in one line: numbers and the state by value, texts by name, for no free text goes into the log."""
-    before, after = old.model_dump(), new.model_dump()
-    return ", ".join(
-        f"{name} {before[name]} to {after[name]}" if name == "state" or isinstance(after[name], int | float) else name
-        for name in after
-        if before[name] != after[name]
-    )

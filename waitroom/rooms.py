@@ -19,7 +19,7 @@ from waitroom import metrics
 from waitroom.errors import RoomBroken, RoomUnknown, SettingsError, Unavailable, VersionConflict
 from waitroom.model import Marks, Reading
 from waitroom.room import Room
-from waitroom.settings import YOUNGER, RoomSettings, fields_of, parse_room, settings_of
+from waitroom.settings import YOUNGER, RoomSettings, differences, fields_of, parse_room, settings_of
 from waitroom.store import SCHEMA, Store
 
 logger = logging.getLogger(__name__)
@@ -103,6 +103,9 @@ class Rooms:
             await self._seed(listed)
             listed = await self._store.registered()
         new = [name for name, live in listed.items() if live and name not in self._rooms]
+        for name in new if self._seeded else ():
+            if name not in self._unread and name not in self.faults:
+                logger.info("room %s was made", name)
         # What is listed is not unknown, and is asked for while it is being read.
         self._unread.update(new)
         self._seeded = True
@@ -303,7 +306,10 @@ class Rooms:
             await self._store.configure(name, fields_of(settings) | {"sown": "1"}, expected=0)
             logger.info("room %s created", name)
         except VersionConflict:
-            logger.info("room %s exists: what Redis holds counts, not the file", name)
+            held = _settings_in(name, await self._store.read(name))
+            if held != settings:
+                told = differences(settings, held)
+                logger.warning("room %s is there, and what Redis holds counts, not the file: %s", name, told)
 
     async def _renew(self, room: Room) -> None:
         # Compared with what was known before asking: what is learned meanwhile is no sign of a loss.

@@ -364,6 +364,16 @@ def settings_of(fields: Mapping[str, str]) -> RoomSettings:
     return parse_room({name: room_value(name, fields[name]) for name in known})
 
 
+def differences(old: RoomSettings, new: RoomSettings) -> str:
+    """What differs, in one line: numbers and the state by value, texts by name, for no free text goes into a log."""
+    before, after = old.model_dump(), new.model_dump()
+    return ", ".join(
+        f"{name} {before[name]} to {after[name]}" if name == "state" or isinstance(after[name], int | float) else name
+        for name in after
+        if before[name] != after[name]
+    )
+
+
 def number_or_text(text: str, kind: object) -> object:
     """The text as a value of that kind, or itself where it is none."""
     try:
