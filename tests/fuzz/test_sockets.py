@@ -59,7 +59,8 @@ def _port(site: Site) -> int:
 def _held() -> Counter[str]:
     """What this process holds for connections, by kind; tasks count while they run."""
     gc.collect()
-    found = [thing for thing in gc.get_objects() if isinstance(thing, _PER_CONNECTION)]
+    # Not isinstance: a lazy object of somebody else's would be asked for its class, and made.
+    found = [thing for thing in gc.get_objects() if issubclass(type(thing), _PER_CONNECTION)]
     return Counter(type(thing).__name__ for thing in found if not (isinstance(thing, asyncio.Task) and thing.done()))
 
 

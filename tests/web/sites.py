@@ -38,7 +38,7 @@ ADMIN: Final = {"Authorization": f"Bearer {ADMIN_KEY}"}
 PATIENCE_SECONDS: Final = 10.0
 
 #: Beginnings of the fields of a room's state that the leader's ticks rewrite whatever visitors do.
-TICKING: Final = ("term", "pace_")
+TICKING: Final = ("term", "led_us", "resumed_us", "pace_")
 
 _numbers = itertools.count(1)
 

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -232,7 +233,13 @@ def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 def worker_pids(site: Site) -> set[int]:
     """The workers that live, which are the children of `serve` that uvicorn has spawned."""
     children = Path(f"/proc/{site.pid}/task/{site.pid}/children").read_text().split()
-    return {int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()}
+    found = set()
+    for pid in children:
+        # It may have ended since.
+        with suppress(OSError):
+            if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.add(int(pid))
+    return found
 
 
 def test_workers_are_added_up(two_workers: Site) -> None:
