@@ -48,10 +48,10 @@ redis.call('ZCARD', offered_key)
 
 -- shared: silence
 -- Who was last heard before `quiet_since` is silent. While no leader came by, in an outage, nobody could be heard: after
--- it everybody whose ticket is still good has abandon_seconds to be heard again, and 75 s at least, for clients back off
--- and hidden tabs wake once a minute. A clock that is set back in that time begins it anew.
+-- it everybody whose ticket is still good has abandon_seconds to be heard again, but no more than 75 s: by then clients
+-- that backed off and hidden tabs, which wake once a minute, have asked. A clock that is set back meanwhile begins anew.
 local gap_us = math.min(math.max(set.abandon_seconds / 12, 2), 5) * 1000000
-local while_us = math.max(set.abandon_seconds, 75) * 1000000
+local while_us = math.min(set.abandon_seconds, 75) * 1000000
 local unattended = marks.led_us > 0 and now - marks.led_us > gap_us
 local believing = unattended or math.max(now, marks.led_us) - marks.resumed_us < while_us
 local quiet_since = now - (believing and set.ticket_seconds or set.abandon_seconds) * 1000000

@@ -62,7 +62,7 @@ class PaperRoom(PaperPlaces):
 
     def believed_for(self) -> int:
         """How long nobody is taken for silent who may not have been heard; µs."""
-        return max(self.us("abandon_seconds"), 75 * SECOND)
+        return min(self.us("abandon_seconds"), 75 * SECOND)
 
     def lead(self, now: int, *, by: int) -> int:
         """A leader comes by. Before when somebody must have been heard last to be silent.

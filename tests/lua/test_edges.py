@@ -206,12 +206,12 @@ def silent(held: HeldScripts, by: str, *, after: int, patience: float) -> int:
 
 #: abandon_seconds; how long a leader may stay away so that nobody is believed; how long they are believed. In seconds.
 _BELIEFS: Final = [
-    (6.0, 2.0, 75),
-    (24.0, 2.0, 75),
-    (30.0, 2.5, 75),
-    (40.0, 40 / 12, 75),
-    (60.0, 5.0, 75),
-    (90.0, 5.0, 90),
+    (6.0, 2.0, 6),
+    (24.0, 2.0, 24),
+    (30.0, 2.5, 30),
+    (40.0, 40 / 12, 40),
+    (60.0, 5.0, 60),
+    (90.0, 5.0, 75),
 ]
 by_each = pytest.mark.parametrize("by", ["expire", "admit"])
 by_each_belief = pytest.mark.parametrize(("patience", "gap", "believed"), _BELIEFS)
@@ -227,7 +227,7 @@ def test_an_outage_is_not_silence(held: HeldScripts, by: str, patience: float, g
         wait_with_a_leader(held, patience)
         held.now += int(gap * SECOND) + late
         assert silent(held, by, after=round(patience * SECOND), patience=patience) == right
-    assert believed >= patience
+    assert gap < believed
 
 
 @by_each
@@ -235,7 +235,7 @@ def test_an_outage_is_not_silence(held: HeldScripts, by: str, patience: float, g
 def test_after_an_outage_all_have_time_to_be_heard(
     held: HeldScripts, by: str, patience: float, gap: float, believed: int
 ) -> None:
-    """For abandon_seconds, and 75 s at least; then silence is what it was."""
+    """For abandon_seconds, but no more than 75 s; then silence is what it was."""
     for passed, right in ((0, 0), (1, 0), (believed * SECOND - 1, 0), (believed * SECOND, 1)):
         held.redis.flushall()
         held.now = START
@@ -259,7 +259,7 @@ def test_whose_ticket_is_dead_is_not_believed(held: HeldScripts, by: str) -> Non
 @pytest.mark.parametrize("back", [1, SECOND, 3000 * SECOND])
 def test_a_clock_set_back_after_an_outage(held: HeldScripts, by: str, back: int) -> None:
     """Within the time in which all are believed it begins that anew; after it, it believes nobody."""
-    for passed, since, right in ((74, 0, 0), (74, 74, 0), (74, 75, 1), (75, 0, 1)):
+    for passed, since, right in ((19, 0, 0), (19, 19, 0), (19, 20, 1), (20, 0, 1)):
         held.redis.flushall()
         held.now = START
         wait_with_a_leader(held, 20.0)
