@@ -224,7 +224,7 @@ def list_rooms(config: Config = None, redis_url: RedisUrl = None, data_dir: Data
         table.add_row(*map(Text, _row(room)))
     Console().print(table)
     for name, fault in faults.items():
-        sys.stderr.write(f"waitroom: room {name} cannot be served: {fault}\n")
+        _warn(f"room {name} cannot be served: {fault}")
     raise typer.Exit(1 if faults else 0)
 
 

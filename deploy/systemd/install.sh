@@ -328,12 +328,12 @@ for line in (folder / "secrets.env").read_text().splitlines():
         environment[name.strip()] = value.strip().strip("'\"")
 if (folder / "redis-password").exists():
     environment["WAITROOM_REDIS_PASSWORD_FILE"] = str(folder / "redis-password")
-for stranger in loading.strangers(environment):
-    print(f"waitroom: {stranger}")
 try:
     loading.load(folder / "waitroom.toml", environment=environment)
 except SettingsError as error:
     sys.exit("\n".join(f"waitroom: {line}" for line in str(error).splitlines()))
+for stranger in loading.strangers(environment):
+    print(f"waitroom: {stranger}")
 PYTHON
 }
 

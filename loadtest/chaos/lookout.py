@@ -217,7 +217,7 @@ def _passed(pairs: Sequence[tuple[Look, Look]]) -> Iterator[str]:
         returned = other.counts["restored"] - one.counts["restored"]
         if turn <= one.counts["turn_serial"] or other.at < other.hold_until:
             continue
-        passed = [one_of for one_of in other.head.items() if one_of[0] in one.head and one_of[1] < turn]
+        passed = {visitor: serial for visitor, serial in other.head.items() if visitor in one.head and serial < turn}
         if len(passed) > max(returned, 0):
             yield f"{passed} still wait at {other.at:.3f}, but {turn} was admitted and {returned} came back"
 

@@ -32,7 +32,7 @@ _LED_FOR: Final = 150 * SECOND
 #: What may end, and which µs beside its end.
 STAYS: Final = ["inside", "inside", "pass", "silent"]
 MARKS: Final = ["lease", "hold", "rate", "used", "revoked", "ticket", "resumed"]
-#: Whether a leader is there meanwhile: else nobody is taken for silent for a long time afterwards.
+#: Whether a leader is there meanwhile: else nobody is taken for silent for a while afterwards.
 LED: Final = st.sampled_from([True, True, True, True, False])
 OFF: Final = st.sampled_from([-1, 0, 0, 1])
 

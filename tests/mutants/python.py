@@ -47,6 +47,8 @@ GROUPS: Final = {
         ("room", "web/gate", "web/proofs"),
         ("waitroom.web.gate.*", "waitroom.web.proofs.*", "waitroom.room.*is_revoked*", "waitroom.room.*renew*"),
         (
+            "tests/test_broken_rooms.py",
+            "tests/test_lost_rooms.py",
             "tests/test_rooms.py",
             "tests/web/test_gate.py",
             "tests/web/test_gate_decision.py",

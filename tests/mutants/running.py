@@ -36,10 +36,10 @@ _ARGUMENTS: Final = (
 
 def rounds(script: str) -> tuple[list[str], list[str]]:
     """Files of tests: the script's own and the quick ones, then all others. What only reads the texts is not asked."""
-    first = [f"test_{script}", "test_edges", "test_faults", "test_repetition", "test_machine"]
+    first = [f"test_{script}", "test_edges", "test_silence", "test_faults", "test_repetition", "test_machine"]
     others = sorted(path.stem for path in _TESTS.glob("test_*.py") if path.stem not in (*first, "test_headers"))
     files = [str(_TESTS / f"{name}.py") for name in (*first, *others)]
-    return files[:2], files[2:]
+    return files[:3], files[3:]
 
 
 def is_noticed(script: str, text: str) -> bool:

@@ -222,8 +222,8 @@ class Follower:
         turn, spent = int(state.get("turn_serial", 0)), int(state.get("spent_serial", 0))
         restored = int(state.get("restored", 0))
         # Up to `spent_serial` lie those whose admission a failover forgot: they come in again, first of all.
-        from_serial = max(spent, self._turn)
-        passed = [one for one in head.items() if one[0] in self._head and from_serial < one[1] <= turn]
+        known = max(spent, self._turn)
+        passed = {name: serial for name, serial in head.items() if name in self._head and known < serial <= turn}
         if len(passed) > max(restored - self._restored, 0):
             told = f"{turn} was admitted, {restored - self._restored} came back"
             self.faults.append(f"room {self.room}: {passed} still wait, but {told}")
