@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 
 from benchmarks.figures import significant
 from benchmarks.report import Row
-from waitroom.batching import MOST_PER_CALL
+from waitroom.rooms.batching import MOST_PER_CALL
 
 Reports = Mapping[str, Mapping[str, Any]]
 

@@ -30,18 +30,18 @@ from redis.asyncio import Redis
 from benchmarks import report
 from benchmarks.report import Options, Row, say
 from tests.clockwork import fast_forward
-from waitroom.clock import Clock
-from waitroom.connections import connect
-from waitroom.embedded import EmbeddedServer
-from waitroom.eta import Eta, poll_after
-from waitroom.leadership import Leadership
+from waitroom.leader.leadership import Leadership
+from waitroom.leader.scheduler import Scheduler
 from waitroom.model import Admission, Place, Standing, Ticket, Visitor
-from waitroom.room import Room
-from waitroom.rooms import READING_SECONDS, Rooms
-from waitroom.scheduler import Scheduler
-from waitroom.settings import RoomSettings
-from waitroom.store import MOST_PER_CALL, Store
-from waitroom.tickets import new_visitor
+from waitroom.proofs.tickets import new_visitor
+from waitroom.rooms.eta.estimate import Eta, poll_after
+from waitroom.rooms.registry import READING_SECONDS, Rooms
+from waitroom.rooms.room import Room
+from waitroom.settings.room import RoomSettings
+from waitroom.store.clients import connect
+from waitroom.store.clock import Clock
+from waitroom.store.embedded.server import EmbeddedServer
+from waitroom.store.store import MOST_PER_CALL, Store
 
 #: A room that has never been used has seen by then how long its first visitors stay.
 SETTLED_SECONDS: Final = 30.0

@@ -11,13 +11,13 @@ from typing import Any, Final, cast
 from redis import Redis
 
 from benchmarks import servers
-from waitroom import keys
-from waitroom.clock import Clock
-from waitroom.connections import connect
 from waitroom.model import Pass, Place, Standing, Ticket, Visitor
-from waitroom.settings import RoomSettings, fields_of
-from waitroom.store import Store
-from waitroom.tickets import new_visitor
+from waitroom.proofs.tickets import new_visitor
+from waitroom.settings.room import RoomSettings, fields_of
+from waitroom.store import keys
+from waitroom.store.clients import connect
+from waitroom.store.clock import Clock
+from waitroom.store.store import Store
 
 #: Visitors per call, and calls in flight.
 BATCH, IN_FLIGHT = 512, 4

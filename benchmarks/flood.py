@@ -25,9 +25,9 @@ from benchmarks import accounting, filling, report, servers, wrk
 from benchmarks.figures import significant
 from benchmarks.report import Options, Row, say
 from benchmarks.servers import RedisServer, Server
-from waitroom import keys
 from waitroom.model import Ticket
-from waitroom.tickets import TicketOffice
+from waitroom.proofs.tickets import TicketOffice
+from waitroom.store import keys
 
 ROOM: Final = "shop"
 

@@ -17,7 +17,7 @@ from benchmarks.figures import significant
 from benchmarks.report import Options, Row, say
 from benchmarks.scene import INSIDE, ROOM, Scene, scene
 from benchmarks.servers import RedisServer, Server
-from waitroom import keys
+from waitroom.store import keys
 
 LENGTHS = (100_000, 1_000_000)
 

@@ -37,7 +37,7 @@ from waitroom.client.connection import Connection
 from waitroom.client.watching import CLOSE_SECONDS, EARLY_SECONDS, LEAST_WORTH_SECONDS, Watch
 from waitroom.demo.nginx import Site, nginx_binary, nginx_command, write_configuration
 from waitroom.demo.processes import free_port
-from waitroom.settings import REFRESH_AFTER_SECONDS, RoomSettings
+from waitroom.settings.room import REFRESH_AFTER_SECONDS, RoomSettings
 
 #: Those who wait in the model, and seconds until the last of them has been admitted.
 MILLION, DRAIN_SECONDS = 1_000_000, 3600

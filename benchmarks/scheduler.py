@@ -31,9 +31,9 @@ from benchmarks import accounting, filling, report, servers
 from benchmarks.accounting import accounted
 from benchmarks.report import Options, Row
 from benchmarks.servers import BenchmarkError, RedisServer
-from waitroom import keys
 from waitroom.model import Ticket
-from waitroom.store import MOST_PER_CALL, Store
+from waitroom.store import keys
+from waitroom.store.store import MOST_PER_CALL, Store
 
 ROOM: Final = "shop"
 WAIT: Final = keys.room_key(ROOM, "wait")

@@ -24,11 +24,11 @@ from benchmarks import accounting, filling, report, servers
 from benchmarks.figures import significant
 from benchmarks.report import Options, Row, say
 from benchmarks.servers import RedisServer
-from waitroom import keys
 from waitroom.model import Marks, Pass, Ticket
-from waitroom.settings import RoomSettings, fields_of
-from waitroom.store import MOST_PER_CALL, Store
-from waitroom.tickets import new_visitor
+from waitroom.proofs.tickets import new_visitor
+from waitroom.settings.room import RoomSettings, fields_of
+from waitroom.store import keys
+from waitroom.store.store import MOST_PER_CALL, Store
 
 ROOM: Final = "shop"
 LENGTHS: Final = (1_000, 10_000, 100_000, 1_000_000)

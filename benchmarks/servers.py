@@ -21,14 +21,14 @@ from typing import Any, Final, Protocol
 from redis import Redis
 
 from benchmarks import accounting
-from waitroom import keyring
 from waitroom.demo.nginx import Site, nginx_binary, nginx_command, write_configuration
 from waitroom.demo.processes import free_port
-from waitroom.embedded import EmbeddedServer
-from waitroom.passes import PassOffice
-from waitroom.server import SETTINGS_VARIABLE
-from waitroom.settings import ServerSettings
-from waitroom.tickets import TicketOffice
+from waitroom.proofs import keyring
+from waitroom.proofs.passes import PassOffice
+from waitroom.proofs.tickets import TicketOffice
+from waitroom.serve.worker import SETTINGS_VARIABLE
+from waitroom.settings.server import ServerSettings
+from waitroom.store.embedded.server import EmbeddedServer
 
 ROOT: Final = Path(__file__).parent.parent
 

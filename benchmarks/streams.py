@@ -26,8 +26,8 @@ from benchmarks import accounting, filling, report, servers
 from benchmarks.figures import figure, significant
 from benchmarks.report import Options, Row, say
 from benchmarks.servers import BenchmarkError, RedisServer, Server
-from waitroom import keys
 from waitroom.model import Place, Visitor
+from waitroom.store import keys
 
 ROOM: Final = "shop"
 

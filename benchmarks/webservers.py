@@ -24,7 +24,7 @@ from benchmarks.scene import Scene, bare, scene
 from benchmarks.servers import Server
 from benchmarks.wrk import Load
 
-_BARE_APP, _APP = "benchmarks.bare:app", "waitroom.server:create"
+_BARE_APP, _APP = "benchmarks.bare:app", "waitroom.serve.worker:create"
 
 _UVICORN: Final = (
     *(sys.executable, "-m", "uvicorn", "--port", "{port}", "--no-access-log", "--log-level", "warning"),

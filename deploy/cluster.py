@@ -34,8 +34,8 @@ from dnslib import QTYPE, RCODE, RR, A, DNSError, DNSRecord
 
 from waitroom.demo.nginx import configuration_folder, nginx_binary, nginx_command
 from waitroom.demo.processes import Children, free_port, require_port
-from waitroom.embedded import EmbeddedServer
 from waitroom.errors import WaitroomError
+from waitroom.store.embedded.server import EmbeddedServer
 
 HERE: Final = Path(__file__).parent
 

@@ -8,8 +8,8 @@ from typing import Final
 
 from benchmarks.filling import opened
 from loadtest.stage import Stage
-from waitroom.store import Store
-from waitroom.tickets import new_visitor
+from waitroom.proofs.tickets import new_visitor
+from waitroom.store.store import Store
 
 #: Visitors per call, and seconds of calls of each size.
 _SIZES: Final = (1, 4, 16, 64, 256)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from loadtest.outcome import Outcome
-from waitroom.batching import MOST_PER_CALL
+from waitroom.rooms.batching import MOST_PER_CALL
 
 #: How full a core may be for the latencies to stay as they were measured.
 FULLNESS: Final = 0.7

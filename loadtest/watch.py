@@ -11,8 +11,8 @@ from typing import Final
 from redis.asyncio import Redis
 
 from loadtest.rules import LATENESS_SECONDS
-from waitroom import keys
 from waitroom.cancelling import cancelled
+from waitroom.store import keys
 
 #: The ways out of a room, as its state counts them.
 WAYS_OUT: Final = ("left", "finished", "no_show", "abandoned")

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from redis.asyncio import Redis
 
-from waitroom import keys
+from waitroom.store import keys
 
 #: Sets whose scores are times.
 TIMED_SETS: Final = ("seen", "active", "offered", "used", "revoked", "sources")

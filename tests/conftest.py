@@ -9,9 +9,9 @@ from redis.asyncio import Redis
 
 from tests import servers
 from tests.instances import LateStore
-from waitroom import store as stores
-from waitroom.clock import Clock
-from waitroom.connections import connect
+from waitroom.store import store as stores
+from waitroom.store.clients import connect
+from waitroom.store.clock import Clock
 
 
 @pytest.fixture(scope="session", params=servers.engines())

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from waitroom.model import Place, Reading, Ticket
-from waitroom.rooms import Rooms
-from waitroom.settings import RoomSettings
-from waitroom.store import Store
-from waitroom.tickets import new_visitor
+from waitroom.proofs.tickets import new_visitor
+from waitroom.rooms.registry import Rooms
+from waitroom.settings.room import RoomSettings
+from waitroom.store.store import Store
 
 ONE = RoomSettings(capacity=1)
 

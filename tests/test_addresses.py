@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from waitroom.addresses import Disguise, Proxies
-from waitroom.keyring import Keyring
+from waitroom.addresses import Proxies
+from waitroom.proofs.disguise import Disguise
+from waitroom.proofs.keyring import Keyring
 
 RING = Keyring("k1", {"k1": b"Zq3-pB7xT0vKd9sLw2RfYh6mNc4JgU8a"})
 OTHER = Keyring("k1", {"k1": b"9aKfP2-mXr7LtVq0WcZs5BnHy3EjGd6u"})

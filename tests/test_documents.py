@@ -12,9 +12,10 @@ from typer.main import get_command
 
 from waitroom import __version__, metrics
 from waitroom.cli import app
-from waitroom.instance import assemble
-from waitroom.rooms import Rooms
-from waitroom.settings import RoomSettings, ServerSettings
+from waitroom.rooms.registry import Rooms
+from waitroom.serve.assemble import assemble
+from waitroom.settings.room import RoomSettings
+from waitroom.settings.server import ServerSettings
 from waitroom.web.app import routes
 from waitroom.web.probes import RoomCollector
 

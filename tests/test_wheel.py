@@ -22,7 +22,8 @@ from supply.dist import installed_bill
 from tests.servers import missing
 from tests.system.http import browsing
 from tests.system.processes import serving
-from waitroom import __version__, scripts
+from waitroom import __version__
+from waitroom.store import scripts
 
 ROOT = Path(__file__).parent.parent
 
@@ -47,8 +48,9 @@ def test_the_wheel_carries_scripts_pages_and_nginx_files(wheel: Path) -> None:
     """Lua, the waiting page and the nginx configuration ship inside the package."""
     names = set(zipfile.ZipFile(wheel).namelist())
     wanted = {f"waitroom/lua/{name}.lua" for name in scripts.NAMES}
-    wanted |= {f"waitroom/web/{path.parent.name}/{path.name}" for path in (ROOT / "waitroom/web/assets").iterdir()}
-    wanted |= {f"waitroom/web/{path.parent.name}/{path.name}" for path in (ROOT / "waitroom/web/templates").iterdir()}
+    page = ROOT / "waitroom/web/page"
+    files = [path for folder in ("assets", "templates") for path in (page / folder).iterdir()]
+    wanted |= {f"waitroom/web/page/{path.relative_to(page)}" for path in files}
     nginx = ROOT / "deploy/nginx"
     wanted |= {f"waitroom/nginx/{path.relative_to(nginx)}" for path in nginx.rglob("*") if path.is_file()}
     wanted.add("waitroom/py.typed")
@@ -158,6 +160,6 @@ async def test_the_wheel_serves_in_a_fresh_environment(home: Path, tmp_path: Pat
 
 def test_the_installed_scripts_are_the_wheels_own(home: Path, tmp_path: Path) -> None:
     """The Lua that runs lies in the environment, not in this checkout."""
-    program = [str(home / "bin/python"), "-c", "import waitroom.scripts as s; print(s.folder())"]
+    program = [str(home / "bin/python"), "-c", "import waitroom.store.scripts as s; print(s.folder())"]
     found = subprocess.run(program, check=True, capture_output=True, text=True, cwd=tmp_path)
     assert str(home) in found.stdout

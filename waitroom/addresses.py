@@ -1,20 +1,11 @@
-"""Whose request it is: the address behind the proxies in front, and the disguise in which its places are counted.
-
-An address says who somebody is, so Redis never holds one: it gets a keyed hash, from which nobody without the signing
-key can tell the address.
-"""
+"""Whose request it is: the address behind the proxies in front."""
 
 from __future__ import annotations
 
-import hmac
-from base64 import urlsafe_b64encode
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
-
-from waitroom.keyring import Keyring
 
 Address = IPv4Address | IPv6Address
 
@@ -22,16 +13,8 @@ Address = IPv4Address | IPv6Address
 UNIX: Final = "unix"
 NOBODY: Final = "none"
 
-#: Bits of an address that are one place's own: providers hand out a whole /64 of IPv6 to one line at least.
-_OWN_BITS: Final = {4: 32, 6: 64}
-
-#: Bits that are one network's own: what is announced on the internet by itself is not smaller.
-_NETWORK_BITS: Final = {4: 24, 6: 48}
-
 #: The last so many entries of an X-Forwarded-For are looked at: no chain of trusted proxies is longer.
 _LONGEST_CHAIN: Final = 20
-
-_DISGUISE_BYTES: Final = 12
 
 
 @dataclass(frozen=True)
@@ -77,26 +60,6 @@ class Proxies:
         if address is None:
             return self.unix and not peer
         return any(address in network for network in self.networks)
-
-
-class Disguise:
-    """Turns addresses into texts that tell them apart and nothing else, the same on every instance."""
-
-    def __init__(self, keyring: Keyring) -> None:
-        self._key = keyring.derived(b"waitroom source v1")[keyring.signer]
-
-    def address(self, address: Address) -> str:
-        """An address, or the /64 that an IPv6 address is in."""
-        return self._hashed("a", address, _OWN_BITS[address.version])
-
-    def network(self, address: Address) -> str:
-        """The network that an address is in."""
-        return self._hashed("n", address, _NETWORK_BITS[address.version])
-
-    def _hashed(self, kind: str, address: Address, bits: int) -> str:
-        prefix = int(address) >> (address.max_prefixlen - bits)
-        digest = hmac.digest(self._key, f"{kind}{address.version}:{prefix}".encode(), sha256)
-        return urlsafe_b64encode(digest[:_DISGUISE_BYTES]).decode()
 
 
 def _plain(text: str) -> Address | None:

@@ -26,19 +26,24 @@ from rich.table import Table
 from rich.text import Text
 from uvicorn.supervisors import Multiprocess
 
-from waitroom import __version__, enqueue, gatecheck, keyfile, keyring, loading, server
-from waitroom.check import Finding, examine, unfit
-from waitroom.clock import Clock
-from waitroom.connections import connect
-from waitroom.embedded import EmbeddedServer, running_url
+from waitroom import __version__
+from waitroom.checks import gate
+from waitroom.checks.redis import Finding, examine, unfit
 from waitroom.errors import RoomBroken, RoomUnknown, SettingsError, WaitroomError
 from waitroom.model import ROOM_NAME
-from waitroom.protocol import WholeAnswers
-from waitroom.redis_url import has_password, masked
-from waitroom.room import Room
-from waitroom.rooms import READING_SECONDS, Rooms
-from waitroom.settings import RoomSettings, ServerSettings, parse_room, room_value
-from waitroom.store import Store
+from waitroom.proofs import keyring, tokens
+from waitroom.rooms.registry import READING_SECONDS, Rooms
+from waitroom.rooms.room import Room
+from waitroom.serve import worker
+from waitroom.serve.http import WholeAnswers
+from waitroom.settings import generated_keys, sources
+from waitroom.settings.room import RoomSettings, parse_room, room_value
+from waitroom.settings.server import ServerSettings
+from waitroom.store.clients import connect
+from waitroom.store.clock import Clock
+from waitroom.store.embedded.server import EmbeddedServer, running_url
+from waitroom.store.store import Store
+from waitroom.store.url import has_password, masked
 
 logger = logging.getLogger("waitroom")
 
@@ -116,18 +121,18 @@ def serve(
     data_dir: DataDir = None,
 ) -> None:
     """Run an instance: HTTP, gate and scheduler."""
-    settings = loading.load(config, host=host, port=port, workers=workers, redis_url=redis_url, data_dir=data_dir)
-    server.set_up_logging(settings)
-    for line in loading.strangers():
+    settings = sources.load(config, host=host, port=port, workers=workers, redis_url=redis_url, data_dir=data_dir)
+    worker.set_up_logging(settings)
+    for line in sources.strangers():
         logger.warning("environment: %s", line)
-    given, settings = settings, keyfile.completed(_with_a_room(settings, config))
+    given, settings = settings, generated_keys.completed(_with_a_room(settings, config))
     if not given.admin_key:
-        logger.info("admin key: kept in %s", keyfile.admin_key_file(settings))
+        logger.info("admin key: kept in %s", generated_keys.admin_key_file(settings))
     if not given.signing_keys and settings.redis_url:
         logger.warning(
             "signing key: kept in %s; other instances on this Redis need the same one (WAITROOM_SIGNING_KEYS), "
             "else each takes the others' tickets for forged",
-            keyfile.signing_key_file(settings),
+            generated_keys.signing_key_file(settings),
         )
     with ExitStack() as stack:
         listening = stack.enter_context(_listen(settings))
@@ -176,13 +181,13 @@ def invite(
     config: Config = None,
 ) -> None:
     """Make an enqueue token by hand, as the address of the waiting page."""
-    settings = loading.load(config)
-    for line in loading.strangers():
+    settings = sources.load(config)
+    for line in sources.strangers():
         _warn(line)
     if not settings.enqueue_keys:
         raise SettingsError("enqueue_keys: missing; a token is signed with the first of them")
     ring = keyring.parse(settings.enqueue_keys, name="enqueue_keys")
-    token = enqueue.issue(ring, _checked(name), customer, expires=time.time() + seconds, priority=priority)
+    token = tokens.issue(ring, _checked(name), customer, expires=time.time() + seconds, priority=priority)
     typer.echo(f"{settings.public_url}/wait/{name}?enqueue={token}")
 
 
@@ -195,7 +200,7 @@ def check_gate(
 
     Exit code 1 if any request got past the gate, 3 if none did and some were not answered at all.
     """
-    findings = list(gatecheck.examine(urls, safe=safe))
+    findings = list(gate.examine(urls, safe=safe))
     console = Console()
     for finding in findings:
         colour = {"gated": "green", "open": "red", "silent": "yellow"}[finding.verdict]
@@ -243,7 +248,7 @@ def set_room(
     data_dir: DataDir = None,
 ) -> None:
     """Change settings of a room, or create it with them."""
-    parsed, settings = _parsed(changes), loading.load(config)
+    parsed, settings = _parsed(changes), sources.load(config)
     if parsed.get("enqueue_tokens", "off") != "off" and not settings.enqueue_keys:
         _warn("enqueue_tokens: this command sees no enqueue_keys; servers without them will take no token")
     if any(parsed.get(name) for name in _PER_SOURCE) and not settings.trusted_proxies:
@@ -381,9 +386,9 @@ def _kept_alive(embedded: EmbeddedServer) -> Iterator[None]:
 
 
 def _run_workers(settings: ServerSettings, listening: socket.socket, stack: ExitStack) -> None:
-    os.environ[server.SETTINGS_VARIABLE] = settings.model_dump_json()
+    os.environ[worker.SETTINGS_VARIABLE] = settings.model_dump_json()
     config = uvicorn.Config(
-        "waitroom.server:create",
+        "waitroom.serve.worker:create",
         factory=True,
         http=WholeAnswers,
         workers=settings.workers,
@@ -406,7 +411,7 @@ def _run_workers(settings: ServerSettings, listening: socket.socket, stack: Exit
         if not web.started:
             raise WaitroomError("the server could not start; its log says why")
         return
-    os.environ[server.PARENT_VARIABLE] = str(os.getpid())
+    os.environ[worker.PARENT_VARIABLE] = str(os.getpid())
     # Read by prometheus-client when a worker imports it: each writes its numbers there, /metrics adds them up.
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = stack.enter_context(tempfile.TemporaryDirectory(prefix="waitroom-"))
     _Supervisor(config, sockets=[listening]).run()
@@ -433,9 +438,9 @@ class _Supervisor(Multiprocess):
 
 
 def _redis_url(config: Path | None, redis_url: str | None, data_dir: str | None) -> str:
-    settings = loading.load(config, redis_url=redis_url, data_dir=data_dir)
+    settings = sources.load(config, redis_url=redis_url, data_dir=data_dir)
     # Else a command would act on the embedded server where another one is meant.
-    for line in loading.strangers():
+    for line in sources.strangers():
         _warn(line)
     url = settings.redis_url or running_url(Path(settings.data_dir))
     if url is None:

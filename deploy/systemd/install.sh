@@ -317,7 +317,7 @@ verify_settings() {
 import sys
 from pathlib import Path
 
-from waitroom import loading
+from waitroom.settings import sources
 from waitroom.errors import SettingsError
 
 folder = Path(sys.argv[1])
@@ -329,10 +329,10 @@ for line in (folder / "secrets.env").read_text().splitlines():
 if (folder / "redis-password").exists():
     environment["WAITROOM_REDIS_PASSWORD_FILE"] = str(folder / "redis-password")
 try:
-    loading.load(folder / "waitroom.toml", environment=environment)
+    sources.load(folder / "waitroom.toml", environment=environment)
 except SettingsError as error:
     sys.exit("\n".join(f"waitroom: {line}" for line in str(error).splitlines()))
-for stranger in loading.strangers(environment):
+for stranger in sources.strangers(environment):
     print(f"waitroom: {stranger}")
 PYTHON
 }

@@ -18,7 +18,7 @@ import httpx
 
 from examples.jobs.settings import rooms
 from waitroom.demo.processes import Children, DemoError, free_port
-from waitroom.embedded import EmbeddedServer
+from waitroom.store.embedded.server import EmbeddedServer
 
 #: Worker processes; their number has nothing to do with how many jobs run at once.
 WORKERS: Final = 3

@@ -15,7 +15,7 @@ from loadtest.chaos.diary import Diary
 from loadtest.history import Operation
 from loadtest.rules import Rules
 from loadtest.turns import ClockGap
-from waitroom.settings import RoomSettings
+from waitroom.settings.room import RoomSettings
 
 #: Seconds by which times on two clocks may be misjudged.
 _SLACK_SECONDS: Final = 0.5

@@ -18,7 +18,7 @@ from loadtest.chaos.operator import Operator
 from loadtest.chaos.schedule import LANES, Fault
 from loadtest.chaos.stage import ROOM, CampaignError, Ground
 from tests.faults.proxy import Mode
-from waitroom import keys
+from waitroom.store import keys
 
 #: Seconds between two blows of a fault that strikes again and again.
 _AGAIN_SECONDS: Final = 0.1

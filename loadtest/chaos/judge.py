@@ -18,7 +18,7 @@ from loadtest.history import EVENT, History, Operation
 from loadtest.invariants import Check, Scene
 from loadtest.rules import Rules
 from loadtest.turns import honest, returns
-from waitroom.settings import RoomSettings
+from waitroom.settings.room import RoomSettings
 
 #: Who wants in and does not give up.
 WANTING: Final = frozenset({"patient", "reloader", "sleeper", "impatient", "watcher"})

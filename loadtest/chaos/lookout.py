@@ -21,8 +21,8 @@ from redis.exceptions import RedisError
 from loadtest.invariants import Check
 from loadtest.rules import LATENESS_SECONDS
 from loadtest.watch import INSIDE, WAYS_OUT
-from waitroom import keys
 from waitroom.cancelling import cancelled
+from waitroom.store import keys
 
 #: Seconds between two looks, and after one that failed.
 _PAUSE_SECONDS: Final = 0.05

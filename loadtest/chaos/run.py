@@ -25,7 +25,7 @@ from loadtest.history import History
 from loadtest.invariants import Check
 from loadtest.plan import Plan
 from loadtest.run import LoadtestError, locust
-from waitroom.settings import RoomSettings
+from waitroom.settings.room import RoomSettings
 
 #: Turns of seconds and short offers, so that an outage costs places and turns, and gives them back.
 SETTINGS: Final[Mapping[str, Any]] = {

@@ -14,7 +14,7 @@ from tests.web.sites import SIGNING_KEY
 from waitroom.asgi import WaitroomGate
 from waitroom.asgi.arguments import OF_SERVE, Settings
 from waitroom.errors import SettingsError
-from waitroom.settings import ServerSettings
+from waitroom.settings.server import ServerSettings
 
 SERVER = {"server": "http://127.0.0.1:8000"}
 REDIS: dict[str, Any] = {"redis_url": "redis://127.0.0.1:1", "signing_keys": [SIGNING_KEY]}

@@ -18,8 +18,9 @@ from tests.asgi.running import fetch, running, told
 from tests.web import sites
 from tests.web.sites import SIGNING_KEY, until
 from waitroom.asgi import WaitroomGate
-from waitroom.instance import Instance, assemble
-from waitroom.settings import ServerSettings
+from waitroom.serve.assemble import assemble
+from waitroom.settings.server import ServerSettings
+from waitroom.web.instance import Instance
 
 
 @dataclass

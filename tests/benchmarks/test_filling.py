@@ -7,8 +7,8 @@ import time
 from redis import Redis
 
 from benchmarks import filling, servers
-from waitroom import keys
 from waitroom.model import Standing
+from waitroom.store import keys
 
 ROOM = "bench"
 

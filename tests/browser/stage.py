@@ -10,15 +10,15 @@ from urllib.parse import urlsplit
 from playwright.sync_api import Page, Route
 
 from tests.browser.visitor import Visitor
-from waitroom.web import pages
-from waitroom.web.pages import ASSET_PATH, ASSETS, PAGE_HEADERS, render
+from waitroom.web.page import rendering
+from waitroom.web.page.rendering import ASSET_PATH, ASSETS, PAGE_HEADERS, render
 
 ORIGIN: Final = "http://waitroom.test"
 
 NOON: Final = datetime(2026, 1, 2, 12, 0, 0, tzinfo=UTC)
 
 #: A visitor in a queue of some length. The poll is the shortest that the script does.
-WAITING: Final = pages.Page(
+WAITING: Final = rendering.Page(
     room="shop",
     situation="waiting",
     return_to="/basket?step=2",
@@ -43,7 +43,7 @@ PAUSED: Final = replace(
 )
 
 
-def standing(situation: pages.Situation, *, message: str = "") -> pages.Page:
+def standing(situation: rendering.Situation, *, message: str = "") -> rendering.Page:
     """What a visitor without a place is told."""
     return replace(
         WAITING, situation=situation, rank=None, waiting=None, entered_at=None, poll_after_seconds=300, message=message
@@ -58,7 +58,7 @@ class Stage:
     status says that the turn has come.
     """
 
-    def __init__(self, visitor: Visitor, shown: pages.Page) -> None:
+    def __init__(self, visitor: Visitor, shown: rendering.Page) -> None:
         self.shown = shown
         self.ladder: list[tuple[int, int]] | None = None
         self.more: dict[str, Any] = {}
@@ -116,7 +116,7 @@ class Stage:
         }
 
 
-def document(shown: pages.Page) -> dict[str, Any]:
+def document(shown: rendering.Page) -> dict[str, Any]:
     """The waiting document of the same place."""
     return {
         "room": shown.room,

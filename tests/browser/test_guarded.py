@@ -13,8 +13,8 @@ from playwright.sync_api import Browser, expect
 
 from tests.browser.visitor import rank_of, visiting
 from tests.system.processes import Served, serving
-from waitroom.challenge import SEED_CHARACTERS, zero_bits
-from waitroom.web.pages import ASSETS
+from waitroom.proofs.challenge import SEED_CHARACTERS, zero_bits
+from waitroom.web.page.rendering import ASSETS
 
 pytestmark = [pytest.mark.browser, pytest.mark.system, pytest.mark.timeout(120)]
 

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.stage import PAUSED, WAITING, Stage, standing
 from tests.browser.visitor import visiting
-from waitroom.web import pages
+from waitroom.web.page import rendering
 
 pytestmark = [pytest.mark.browser, pytest.mark.system, pytest.mark.timeout(120)]
 
@@ -34,7 +34,7 @@ LONG: Final = replace(
     message="W" * 500,
 )
 
-PAGES: Final[dict[str, pages.Page]] = {
+PAGES: Final[dict[str, rendering.Page]] = {
     "waiting": replace(WAITING, message="Tickets are going fast."),
     "paused": PAUSED,
     "long": LONG,
@@ -111,7 +111,7 @@ def test_the_measure_of_contrast() -> None:
 
 
 @pytest.mark.parametrize("shown", PAGES.values(), ids=PAGES)
-def test_every_text_stands_out(browser: Browser, shown: pages.Page) -> None:
+def test_every_text_stands_out(browser: Browser, shown: rendering.Page) -> None:
     """Each visible text has enough contrast with what is behind it, in both colour schemes."""
     with visiting(browser) as visitor:
         page = Stage(visitor, shown).open()
@@ -134,7 +134,7 @@ def _paper(page: Page, scheme: Scheme) -> str:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("shown", [PAGES["waiting"], PAGES["over"]], ids=["waiting", "over"])
-def test_everything_is_reached_by_tab_and_shows_it(browser: Browser, shown: pages.Page, scheme: str) -> None:
+def test_everything_is_reached_by_tab_and_shows_it(browser: Browser, shown: rendering.Page, scheme: str) -> None:
     """Tab visits each control, and each wears a ring that can be seen."""
     with visiting(browser, color_scheme=scheme) as visitor:
         page = Stage(visitor, shown).open()
@@ -162,7 +162,7 @@ def _tabbed_through(page: Page, *, at_most: int) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("shown", PAGES.values(), ids=PAGES)
-def test_nothing_sticks_out_of_a_narrow_screen(browser: Browser, shown: pages.Page) -> None:
+def test_nothing_sticks_out_of_a_narrow_screen(browser: Browser, shown: rendering.Page) -> None:
     """At 320 pixels nothing needs sideways scrolling, however long name, message and rank."""
     with visiting(browser, viewport={"width": NARROW, "height": 568}) as visitor:
         page = Stage(visitor, shown).open()
@@ -172,7 +172,7 @@ def test_nothing_sticks_out_of_a_narrow_screen(browser: Browser, shown: pages.Pa
 
 
 @pytest.mark.parametrize("shown", PAGES.values(), ids=PAGES)
-def test_the_skeleton_is_sound(browser: Browser, shown: pages.Page) -> None:
+def test_the_skeleton_is_sound(browser: Browser, shown: rendering.Page) -> None:
     """One heading of the first level, a language, one main part, a polite live region, ids and names for all."""
     with visiting(browser) as visitor:
         page = Stage(visitor, shown).open()

@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.stage import WAITING, Stage, document
 from tests.browser.visitor import Visitor, visiting
-from waitroom.web import pages
+from waitroom.web.page import rendering
 
 pytestmark = [pytest.mark.browser, pytest.mark.system, pytest.mark.timeout(120)]
 
@@ -42,7 +42,7 @@ PAST: Final = [(1, 501), (100, 600)]
 
 
 @contextmanager
-def staged(browser: Browser, shown: pages.Page, **setting: Any) -> Iterator[tuple[Visitor, Stage, Page]]:
+def staged(browser: Browser, shown: rendering.Page, **setting: Any) -> Iterator[tuple[Visitor, Stage, Page]]:
     """A visitor on the page, answered by a stage set like that."""
     with visiting(browser, locale="en-GB") as visitor:
         stage = Stage(visitor, replace(shown, as_of=datetime.now(UTC)))
@@ -70,7 +70,7 @@ def documents_seen(page: Page, stage: Stage, number: int = 2) -> None:
     until(page, lambda: stage.asked.count("shop") >= so_far + number, "another room document")
 
 
-def place_event(shown: pages.Page) -> str:
+def place_event(shown: rendering.Page) -> str:
     """The event that says where a place stands a little later, and lets the browser come back in five minutes."""
     place = document(replace(shown, as_of=datetime.now(UTC) + timedelta(seconds=1)))
     del place["ticket"]
@@ -93,7 +93,7 @@ def test_the_rank_follows_the_ladder_without_asking_in_person(browser: Browser) 
         stage.ladder, stage.more = AT_50, {"message": "Halfway."}
         rank_is(page, 50)
         expect(page.locator("#waiting")).to_have_text("150 people")
-        expect(page.locator("#eta")).to_have_text(pages.eta_words(400, 550))
+        expect(page.locator("#eta")).to_have_text(rendering.eta_words(400, 550))
         expect(page.locator("#message")).to_have_text("Halfway.")
         expect(page.locator("#progress")).to_have_attribute("value", "50")
         stage.more = {"state": "paused"}
@@ -309,7 +309,7 @@ def test_an_event_moves_the_rank(browser: Browser) -> None:
     events = place_event(replace(STREAMED, rank=70, eta_seconds=700.0, eta_low_seconds=600.0, eta_high_seconds=800.0))
     with staged(browser, STREAMED, ladder=AT_50, events=events) as (visitor, stage, page):
         rank_is(page, 70)
-        expect(page.locator("#eta")).to_have_text(pages.eta_words(600, 800))
+        expect(page.locator("#eta")).to_have_text(rendering.eta_words(600, 800))
         until(page, lambda: "shop" in stage.asked, "watching")
         assert stage.asked.count("events") == 1
         assert "status" not in stage.asked

@@ -10,8 +10,8 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.stage import PAUSED, WAITING, Stage, standing
 from tests.browser.visitor import visiting
-from waitroom.web import pages
-from waitroom.web.pages import duration_words, eta_words
+from waitroom.web.page import rendering
+from waitroom.web.page.rendering import duration_words, eta_words
 
 pytestmark = [pytest.mark.browser, pytest.mark.system, pytest.mark.timeout(120)]
 
@@ -65,7 +65,7 @@ READ: Final = """
 }
 """
 
-PAGES: Final[dict[str, pages.Page]] = {
+PAGES: Final[dict[str, rendering.Page]] = {
     "waiting": WAITING,
     "next": replace(WAITING, rank=1, waiting=1),
     "one ahead": replace(WAITING, rank=2, waiting=1000),
@@ -95,7 +95,7 @@ def test_the_script_changes_no_word_of_the_server(browser: Browser) -> None:
         assert plain.complaints == scripted.complaints == []
 
 
-def _read(stage: Stage, *, shown: pages.Page) -> dict[str, Any]:
+def _read(stage: Stage, *, shown: rendering.Page) -> dict[str, Any]:
     stage.shown = shown
     # A tab for each: a page that loads itself anew would come between.
     tab = stage.open()

@@ -12,7 +12,7 @@ from loadtest.chaos.judge import Case, judged, said_of_logs
 from loadtest.chaos.schedule import Fault
 from loadtest.history import Operation
 from tests.loadtest.made import RULES, START, asked, comes_in, good, leaves, passes, serial, told, waits
-from waitroom.settings import RoomSettings
+from waitroom.settings.room import RoomSettings
 
 ANSWERED = "every answer is good, a documented 503, or explained"
 KEPT = "a place is kept until its turn is over"

@@ -17,9 +17,9 @@ from typer.main import get_command
 
 from waitroom.cli import app
 from waitroom.errors import WaitroomError
-from waitroom.instance import assemble
-from waitroom.rooms import Rooms
-from waitroom.settings import ENVIRONMENT_PREFIX, ServerSettings
+from waitroom.rooms.registry import Rooms
+from waitroom.serve.assemble import assemble
+from waitroom.settings.server import ENVIRONMENT_PREFIX, ServerSettings
 from waitroom.web.app import routes
 from waitroom.web.probes import RoomCollector
 

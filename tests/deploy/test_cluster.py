@@ -30,9 +30,9 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from deploy.cluster import MOST_INSTANCES, ClusterError, Names, exchanged, write_configuration
 from tests.deploy import project
 from tests.servers import any_binary, missing
-from waitroom import loading
 from waitroom.demo.nginx import configuration_folder, nginx_binary, nginx_command
 from waitroom.demo.processes import free_port
+from waitroom.settings import sources
 
 DEPLOY: Final = project.DEPLOY
 COMPOSE: Final[dict[str, Any]] = project.documents(DEPLOY / "compose.yaml")[0]
@@ -169,7 +169,7 @@ def test_it_says_what_the_example_of_a_site_says() -> None:
 
 def test_an_instance_drains_for_longer_than_nginx_passes_over_it() -> None:
     """So that of instances restarted in turn the last is back before the next one goes."""
-    drain = loading.load(DEPLOY / "compose" / "waitroom.toml", environment={}).drain_seconds
+    drain = sources.load(DEPLOY / "compose" / "waitroom.toml", environment={}).drain_seconds
     passed_over = re.search(r"fail_timeout=(\d+)s", (DEPLOY / "compose" / "nginx.conf").read_text(encoding="utf-8"))
     assert passed_over is not None
     assert drain > int(passed_over[1])
@@ -205,7 +205,7 @@ def test_init_makes_all_that_compose_wants(tree: Path) -> None:
     lines = (tree / ".env").read_text(encoding="ascii").splitlines()
     environment = dict(line.split("=", 1) for line in lines)
     assert environment.keys() == wanted_variables()
-    loaded = loading.load(None, environment={**environment, "WAITROOM_PRODUCTION": "true"})
+    loaded = sources.load(None, environment={**environment, "WAITROOM_PRODUCTION": "true"})
     assert loaded.public_url == "https://shop.example.com"
     made = {Path(secret["file"]).name for secret in COMPOSE["secrets"].values()}
     assert {file.name for file in (tree / "compose" / "secrets").iterdir()} == made

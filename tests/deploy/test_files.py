@@ -17,8 +17,10 @@ import yaml
 
 from tests.deploy import project, units
 from tests.deploy.dockerfile import Stage
-from waitroom import __version__, cli, loading, redis_url
-from waitroom.settings import ServerSettings
+from waitroom import __version__, cli
+from waitroom.settings import sources
+from waitroom.settings.server import ServerSettings
+from waitroom.store import url
 
 #: Keys good enough for production.
 KEYS: Final = {
@@ -134,8 +136,8 @@ def test_the_secrets_that_the_readme_makes_for_kubernetes_are_good(tmp_path: Pat
     wanted = project.documents(project.DEPLOY / "kubernetes/secret.example.yaml")[0]["stringData"]
     assert made.keys() == wanted.keys()
     keys = {"WAITROOM_ADMIN_KEY": made["admin-key"], "WAITROOM_SIGNING_KEYS": made["signing-keys"]}
-    assert loading.load(environment={**keys, "WAITROOM_PRODUCTION": "true"}).signing_keys == [made["signing-keys"]]
-    hashed = hashlib.sha256(redis_url.password_in(made["redis-password"].encode()).encode()).hexdigest()
+    assert sources.load(environment={**keys, "WAITROOM_PRODUCTION": "true"}).signing_keys == [made["signing-keys"]]
+    hashed = hashlib.sha256(url.password_in(made["redis-password"].encode()).encode()).hexdigest()
     assert f" #{hashed} " in made["users.acl"]
     assert len(made["users.acl"].splitlines()) == len(users.read_text().splitlines())
 
@@ -222,10 +224,10 @@ def test_composes_instances_run_as_the_image_means_it() -> None:
     assert environment(service).keys() <= project.variables()
     config = service["command"][service["command"].index("--config") + 1]
     given = {name: value for name, value in environment(service).items() if not re.search("[$]|^/run/", value)}
-    loaded = loading.load(seen(service, config), environment={**given, **KEYS})
+    loaded = sources.load(seen(service, config), environment={**given, **KEYS})
     assert loaded.production
     assert loaded.rooms
-    assert redis_url.parse(loaded.redis_url).hosts == (("redis", 6379),)
+    assert url.parse(loaded.redis_url).hosts == (("redis", 6379),)
     if service["read_only"]:
         writable = {entry.partition(":")[0] for entry in service["tmpfs"]} | {target for _, target in mounts(service)}
         assert {"/var/lib/waitroom", "/tmp"} <= writable  # noqa: S108 - a path in a container
@@ -236,7 +238,7 @@ def test_composes_instances_can_be_as_many_as_one_likes() -> None:
     service = services()["waitroom"]
     assert not service.keys() & {"container_name", "ports", "healthcheck", "hostname"}
     config = seen(service, service["command"][service["command"].index("--config") + 1])
-    drain = loading.load(config, environment={}).drain_seconds
+    drain = sources.load(config, environment={}).drain_seconds
     assert drain > 0
     assert units.in_seconds(service["stop_grace_period"]) >= drain + cli._GRACE_SECONDS + 5
 

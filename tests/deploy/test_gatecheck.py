@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.test_cli import Done, run
 from tests.deploy import worlds
 from tests.deploy.stubs import Stub, serving
 from tests.deploy.worlds import shop
 from tests.system import processes
 from tests.system.processes import Served
-from tests.test_cli import Done, run
+from waitroom.checks.gate import Answer, judge, spellings
 from waitroom.demo.nginx import Site
-from waitroom.gatecheck import Answer, judge, spellings
 
 pytestmark = pytest.mark.system
 

@@ -23,7 +23,7 @@ from tests.deploy.dockerfile import Ignored, Instruction, Stage, parsed
 from tests.deploy.image import DOCKERFILE, identity, said
 from tests.system.processes import DEADLINE_SECONDS
 from waitroom import __version__
-from waitroom.settings import ServerSettings
+from waitroom.settings.server import ServerSettings
 
 IGNORED: Final = Ignored(project.ROOT / ".dockerignore")
 
@@ -70,7 +70,7 @@ def test_the_labels_tell_this_version() -> None:
     ("path", "kept"),
     [
         ("waitroom/cli.py", True),
-        ("waitroom/web/assets/wait.css", True),
+        ("waitroom/web/page/assets/wait.css", True),
         ("lua/enter.lua", True),
         ("deploy/nginx/waitroom-gate.conf", True),
         ("constraints.txt", True),

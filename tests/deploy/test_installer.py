@@ -17,7 +17,8 @@ import pytest
 from tests.deploy import project
 from tests.deploy.dockerfile import Stage
 from tests.servers import missing
-from waitroom import __version__, loading
+from waitroom import __version__
+from waitroom.settings import sources
 
 SYSTEMD: Final = project.DEPLOY / "systemd"
 SCRIPT: Final = SYSTEMD / "install.sh"
@@ -100,7 +101,7 @@ def test_everything_is_put_in_its_place(root: Path) -> None:
     assert modes["etc/redis/waitroom.conf"] == modes["etc/redis/users.acl"] == "640"
     shipped = project.DEPLOY / "redis" / "redis.conf"
     assert (root / "etc/redis/waitroom.conf").read_bytes() == shipped.read_bytes()
-    assert loading.load(root / CONFIG / "waitroom.toml", environment=secrets(root)).production
+    assert sources.load(root / CONFIG / "waitroom.toml", environment=secrets(root)).production
 
 
 def secrets(root: Path) -> dict[str, str]:

@@ -11,9 +11,11 @@ import pytest
 
 from tests.deploy import project
 from tests.deploy.dockerfile import parsed
-from waitroom import __version__, cli, loading, redis_url
+from waitroom import __version__, cli
 from waitroom.errors import SettingsError
-from waitroom.settings import ServerSettings
+from waitroom.settings import sources
+from waitroom.settings.server import ServerSettings
+from waitroom.store import url
 
 FOLDER: Final = project.DEPLOY / "kubernetes"
 KUSTOMIZATION: Final = project.documents(FOLDER / "kustomization.yaml")[0]
@@ -167,17 +169,17 @@ def test_every_variable_is_a_setting_and_every_key_is_in_the_secret() -> None:
 def test_the_settings_are_sound_and_lead_to_the_redis_beside_them() -> None:
     """The file with the pod's environment is accepted for production."""
     given = {name: value for name, value in environment().items() if name != "WAITROOM_REDIS_PASSWORD_FILE"}
-    loaded = loading.load(FOLDER / "waitroom.toml", environment={**given, **KEYS})
+    loaded = sources.load(FOLDER / "waitroom.toml", environment={**given, **KEYS})
     assert loaded.production
     assert loaded.secure
     (port,) = the("Service", "redis")["spec"]["ports"]
-    assert redis_url.parse(loaded.redis_url).hosts == (("redis", port["port"]),)
+    assert url.parse(loaded.redis_url).hosts == (("redis", port["port"]),)
 
 
 def test_a_services_variables_would_break_the_settings() -> None:
     """Why service links are off: Kubernetes would set WAITROOM_PORT for a Service of that name."""
     with pytest.raises(SettingsError, match="port"):
-        loading.load(environment={"WAITROOM_PORT": "tcp://10.96.0.10:8000"})
+        sources.load(environment={"WAITROOM_PORT": "tcp://10.96.0.10:8000"})
     assert the("Service", "waitroom")
     assert pod("Deployment", "waitroom")["enableServiceLinks"] is False
 
@@ -190,7 +192,7 @@ def test_probes_ask_what_is_answered() -> None:
     assert found["livenessProbe"]["httpGet"]["path"] == found["startupProbe"]["httpGet"]["path"] == "/livez"
     ready = found["readinessProbe"]
     assert ready["httpGet"]["path"] == "/readyz"
-    rooms = loading.load(FOLDER / "waitroom.toml", environment={}).rooms
+    rooms = sources.load(FOLDER / "waitroom.toml", environment={}).rooms
     longest = max(room.session_seconds for room in rooms.values())
     assert ready["periodSeconds"] * ready["failureThreshold"] >= longest
 

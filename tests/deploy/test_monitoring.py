@@ -19,9 +19,9 @@ import yaml
 from tests.deploy import project
 from tests.servers import missing
 from tests.system.processes import DEADLINE_SECONDS, Served, serving
-from waitroom.check import SKEW_WARN_SECONDS
+from waitroom.checks.redis import SKEW_WARN_SECONDS
 from waitroom.demo.processes import free_port
-from waitroom.settings import ServerSettings
+from waitroom.settings.server import ServerSettings
 
 PROMETHEUS: Final = project.DEPLOY / "prometheus"
 GRAFANA: Final = project.DEPLOY / "grafana"

@@ -10,7 +10,7 @@ import pytest
 
 from tests.deploy.project import DEPLOY, documents, is_answered
 from tests.web import sites
-from waitroom.instance import assemble
+from waitroom.serve.assemble import assemble
 from waitroom.web.forward import HEADERS
 from waitroom.web.proofs import ProofDesk
 

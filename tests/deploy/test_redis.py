@@ -21,14 +21,14 @@ from tests import secured, servers, topology
 from tests.secured import ADMIN, PASSWORDS, Authority, assert_hidden
 from tests.system.http import browsing
 from tests.system.processes import Served, serving
-from waitroom import keys
-from waitroom.check import examine
-from waitroom.clock import Clock
-from waitroom.connections import connect
+from waitroom.checks.redis import examine
 from waitroom.errors import SettingsError, Unavailable
-from waitroom.redis_url import with_password
-from waitroom.settings import RoomSettings, fields_of
-from waitroom.store import Store
+from waitroom.settings.room import RoomSettings, fields_of
+from waitroom.store import keys
+from waitroom.store.clients import connect
+from waitroom.store.clock import Clock
+from waitroom.store.store import Store
+from waitroom.store.url import with_password
 
 SHIPPED = secured.ACL.parent
 LUA = SHIPPED.parent.parent / "lua"

@@ -17,8 +17,9 @@ import pytest
 
 from tests.deploy import project, units
 from tests.servers import missing
-from waitroom import cli, loading
-from waitroom.settings import ServerSettings
+from waitroom import cli
+from waitroom.settings import sources
+from waitroom.settings.server import ServerSettings
 
 SYSTEMD: Final = project.DEPLOY / "systemd"
 NAMES: Final = ("waitroom.service", "waitroom@.service")
@@ -123,7 +124,7 @@ def test_the_settings_file_is_sound() -> None:
     unit = units.read(SYSTEMD / "waitroom.service")
     keys = {"WAITROOM_ADMIN_KEY": "a" * 20 + "0123456789-ABCDEF", "WAITROOM_SIGNING_KEYS": "k1:" + "0123456789ab" * 4}
     given = {name: value for name, value in unit.environment().items() if name != "WAITROOM_REDIS_PASSWORD_FILE"}
-    loaded = loading.load(SYSTEMD / "waitroom.toml", environment={**given, **keys})
+    loaded = sources.load(SYSTEMD / "waitroom.toml", environment={**given, **keys})
     assert loaded.production
     assert loaded.port == ServerSettings().port
     assert loaded.secure

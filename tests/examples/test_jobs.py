@@ -24,7 +24,7 @@ from examples.jobs.stage import Service, running
 from examples.jobs.work import Order
 from tests.demo.table import alive, descendants, wait_until
 from waitroom.demo.processes import free_port
-from waitroom.keys import room_key
+from waitroom.store.keys import room_key
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
 

@@ -13,10 +13,10 @@ from loadtest.history import Operation
 from loadtest.proofs import noted
 from tests.system.http import Browser
 from tests.system.processes import KEYS
-from waitroom import keyring
 from waitroom.model import Pass
-from waitroom.passes import PassOffice
-from waitroom.tickets import new_visitor
+from waitroom.proofs import keyring
+from waitroom.proofs.passes import PassOffice
+from waitroom.proofs.tickets import new_visitor
 
 #: Seconds after which a visitor gives an answer up and asks somebody else.
 PATIENCE_SECONDS: Final = 4.0

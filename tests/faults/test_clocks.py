@@ -15,7 +15,7 @@ from tests.faults.scene import UNHURRIED, Stage, lasting, live_through, staged
 from tests.faults.verdict import judged
 from tests.servers import binary, missing
 from tests.system.outage import until
-from waitroom import keys
+from waitroom.store import keys
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
 

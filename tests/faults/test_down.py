@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 from tests.faults.scene import Stage, lasting, live_through, staged
 from tests.faults.verdict import judged
 from tests.system.outage import until
-from waitroom import keys
+from waitroom.store import keys
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
 

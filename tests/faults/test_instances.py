@@ -23,7 +23,7 @@ from tests.faults.verdict import judged
 from tests.servers import missing
 from tests.system.outage import until
 from tests.system.processes import KEYS, Served
-from waitroom import keys
+from waitroom.store import keys
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
 

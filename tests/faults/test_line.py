@@ -17,7 +17,7 @@ from tests.faults.scene import Stage, lasting, live_through, staged
 from tests.faults.verdict import judged
 from tests.system.http import Browser
 from tests.system.outage import until
-from waitroom import scripts
+from waitroom.store import scripts
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
 

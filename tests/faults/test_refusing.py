@@ -20,7 +20,7 @@ from tests.faults.verdict import judged
 from tests.servers import any_binary, missing
 from tests.system.outage import until
 from tests.system.processes import Served
-from waitroom import keys
+from waitroom.store import keys
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
 

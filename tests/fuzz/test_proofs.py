@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 
 from tests.fuzz.mutations import SPELLINGS, fuzzed, mutated
 from tests.web.sites import ADMIN_KEY, SIGNING_KEY, settings_for
-from waitroom import keyring
-from waitroom.instance import assemble
 from waitroom.model import Counts, Marks, Pass, Reading, Ticket, Visitor
-from waitroom.passes import PassOffice
-from waitroom.room import Room
-from waitroom.settings import RoomSettings
-from waitroom.tickets import TicketOffice
-from waitroom.web.operators import Operators
+from waitroom.proofs import keyring
+from waitroom.proofs.passes import PassOffice
+from waitroom.proofs.tickets import TicketOffice
+from waitroom.rooms.room import Room
+from waitroom.serve.assemble import assemble
+from waitroom.settings.room import RoomSettings
+from waitroom.web.admin.rooms import Operators
 from waitroom.web.proofs import ProofDesk
 from waitroom.web.wire import Header, Problem
 

@@ -23,8 +23,8 @@ from tests.fuzz.junk import gathered, thrown
 from tests.fuzz.mutations import FACTOR
 from tests.web import sites
 from tests.web.sites import Site, until
-from waitroom import protocol
 from waitroom.demo import nginx
+from waitroom.serve import http
 
 pytestmark = pytest.mark.system
 
@@ -38,13 +38,14 @@ PIECES: Final = 300
 ROUNDS: Final = 3 * FACTOR
 
 #: Bytes by which the process may be larger after those rounds. It lets 50,000 objects of garbage lie (see
-#: waitroom.server), so it grows at first: by 2 to 7 MB in three rounds, by 33 MB in sixty, and by none in ninety more.
+#: waitroom.serve.worker), so it grows at first: by 2 to 7 MB in three rounds, by 33 MB in sixty, and by none in ninety
+#: more.
 GROWTH: Final = 16_000_000 if FACTOR == 1 else 60_000_000
 
 #: What there is for each connection.
 _PER_CONNECTION: Final = (
-    protocol.WholeAnswers,
-    protocol._Joining,
+    http.WholeAnswers,
+    http._Joining,
     http_protocol.RequestResponseCycle,
     asyncio.Task,
 )

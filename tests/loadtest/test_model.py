@@ -8,7 +8,7 @@ import pytest
 
 from loadtest.model import FULLNESS, Cost, cost, extrapolated, redis_cost
 from tests.loadtest.outcomes import outcome
-from waitroom.batching import MOST_PER_CALL
+from waitroom.rooms.batching import MOST_PER_CALL
 
 COSTS = {"waitroom 1": 60.0, "waitroom 2": 40.0, "nginx": 25.0, "redis": 20.0, "origin": 3.0}
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from loadtest.proofs import Written, read_pass, read_ticket
-from waitroom import keyring
 from waitroom.model import Pass, Ticket
-from waitroom.passes import PassOffice
-from waitroom.tickets import TicketOffice, new_visitor
+from waitroom.proofs import keyring
+from waitroom.proofs.passes import PassOffice
+from waitroom.proofs.tickets import TicketOffice, new_visitor
 
 KEYS = keyring.parse(["k1:0123456789abcdefghijklmnopqrstuvwxyzABCDEF"])
 

@@ -8,7 +8,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from loadtest.watch import Watch
-from waitroom import keys
+from waitroom.store import keys
 
 
 async def room(redis: Redis, *, waiting: dict[str, int], inside: list[str], **state: int) -> None:

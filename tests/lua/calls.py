@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, cast
 
 from tests.lua.held import BEGINNING, ROOM, SECOND, HeldScripts
-from waitroom import keys
-from waitroom.settings import RoomSettings, fields_of
+from waitroom.settings.room import RoomSettings, fields_of
+from waitroom.store import keys
 
 START = BEGINNING
 CLAIM, SESSION, ABANDON, TICKETS = 10 * SECOND, 30 * SECOND, 20 * SECOND, 60 * SECOND

@@ -11,7 +11,7 @@ from redis.exceptions import ResponseError
 from tests.lua.driven import DrivenRoom
 from tests.lua.held import HeldScripts
 from waitroom.errors import RoomBroken, RoomUnknown
-from waitroom.store import Store
+from waitroom.store.store import Store
 
 
 @pytest.fixture

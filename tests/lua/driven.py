@@ -10,10 +10,10 @@ from typing import Any, cast
 from redis.asyncio import Redis
 
 from tests.clockwork import fast_forward
-from waitroom import keys, scripts
 from waitroom.model import Counts, Expiry, Marks, Pass, Place, Reading, Standing, Ticket, Visitor
-from waitroom.settings import RoomSettings, fields_of
-from waitroom.store import Store
+from waitroom.settings.room import RoomSettings, fields_of
+from waitroom.store import keys, scripts
+from waitroom.store.store import Store
 
 
 def ticket_of(place: Place) -> Ticket:

@@ -11,7 +11,7 @@ from typing import Any, Final, cast
 
 from redis import Redis
 
-from waitroom import keys, scripts
+from waitroom.store import keys, scripts
 
 ROOM: Final = "shop"
 SECOND: Final = 1_000_000

@@ -14,8 +14,8 @@ from tests.lua.held import HeldScripts
 from tests.lua.paper import SETS, Use
 from tests.lua.paper_house import PaperLease, PaperRoom, texts_of
 from tests.lua.witness import Witness, state_of
-from waitroom import keys
 from waitroom.model import Arrival, Counts, Marks, Ticket, Visitor
+from waitroom.store import keys
 
 #: Chosen so that every kind of end can come first.
 SETTINGS: Final = st.fixed_dictionaries(

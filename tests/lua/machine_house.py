@@ -13,8 +13,8 @@ from tests.lua.held import ROOM, SECOND
 from tests.lua.machine import SETTINGS, VisitorMachine
 from tests.lua.paper import Use
 from tests.lua.witness import state_of
-from waitroom import keys
 from waitroom.model import Arrival, Marks, Visitor
+from waitroom.store import keys
 
 NAMES: Final = [
     *("capacity", "admit_per_second", "session_seconds", "claim_seconds", "ticket_seconds", "max_waiting"),

@@ -11,7 +11,7 @@ from unittest.mock import ANY
 from tests.lua.held import SECOND
 from tests.lua.paper import PaperPlaces
 from waitroom.model import Marks
-from waitroom.settings import RoomSettings, fields_of
+from waitroom.settings.room import RoomSettings, fields_of
 
 #: Visitors that one call moves at most.
 MOST: Final = 500

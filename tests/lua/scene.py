@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from tests.lua.driven import DrivenRoom
-from waitroom import keys, scripts
 from waitroom.model import Place
+from waitroom.store import keys, scripts
 
 #: Scripts that work on a room (the lease has none).
 ROOM_SCRIPTS: Final = tuple(name for name in scripts.NAMES if name != "lease")

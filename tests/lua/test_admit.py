@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from tests.lua.driven import DrivenRoom, aged, most_within, ticket_of
-from waitroom import keys
 from waitroom.errors import RoomUnknown, TermStale
 from waitroom.model import Place, Standing
+from waitroom.store import keys
 
 
 async def queue(room: DrivenRoom, number: int, **settings: Any) -> list[Place]:

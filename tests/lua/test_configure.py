@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from tests.lua.driven import DrivenRoom, dump
-from waitroom import keys
 from waitroom.errors import RoomBroken, RoomUnknown, VersionConflict
 from waitroom.model import Marks
-from waitroom.settings import RoomSettings, fields_of, settings_of
+from waitroom.settings.room import RoomSettings, fields_of, settings_of
+from waitroom.store import keys
 
 NUMERIC = (
     "capacity",

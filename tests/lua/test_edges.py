@@ -21,7 +21,7 @@ from tests.lua.calls import (
     members,
 )
 from tests.lua.held import ROOM, SECOND, HeldScripts
-from waitroom import keys
+from waitroom.store import keys
 
 at_the_end = pytest.mark.parametrize("over", [False, True], ids=["before", "at"])
 

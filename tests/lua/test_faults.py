@@ -11,10 +11,10 @@ from redis.exceptions import ResponseError
 
 from tests.lua import scene
 from tests.lua.driven import DrivenRoom, dump, pass_of, run, ticket_of
-from waitroom import keys, scripts
 from waitroom.errors import Full
 from waitroom.model import Outcome, Standing
-from waitroom.settings import RoomSettings, fields_of
+from waitroom.settings.room import RoomSettings, fields_of
+from waitroom.store import keys, scripts
 
 #: Every key of every script, but the one that `leave` only looks for: nobody is kept by broken settings.
 KEYS_OF_SCRIPTS = [

@@ -8,8 +8,8 @@ from typing import Any, Final
 import pytest
 
 from tests.lua.driven import DrivenRoom, aged, ticket_of
-from waitroom import scripts
 from waitroom.model import LANE_US, Arrival, Marks, Place, Standing, Visitor, arrived_us
+from waitroom.store import scripts
 
 WAITING, OFFERED, ADMITTED = Standing.WAITING, Standing.OFFERED, Standing.ADMITTED
 LIMITED, USED, FULL, CLOSED = Standing.LIMITED, Standing.USED, Standing.FULL, Standing.CLOSED

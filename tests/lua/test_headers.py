@@ -8,8 +8,8 @@ from typing import Final
 
 import pytest
 
-from waitroom import keys, scripts
 from waitroom.model import Outcome, Standing
+from waitroom.store import keys, scripts
 
 FOLDER: Final = Path(str(scripts.folder()))
 README: Final = (FOLDER / "README.md").read_text(encoding="utf-8")

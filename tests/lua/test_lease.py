@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from redis.asyncio import Redis
 
-from waitroom import keys
 from waitroom.model import Outcome
-from waitroom.store import Store
+from waitroom.store import keys
+from waitroom.store.store import Store
 
 
 async def hold(store: Store, owner: str, *, ttl_seconds: float = 3) -> tuple[Outcome, int]:

@@ -2,7 +2,7 @@
 
 Every script is in them and every fault that a script can meet. The clock is in the test's hands (see held), so that
 ends are met to the µs. Keys and their rotation are no matter of the scripts, which see ids and times only: for them
-see tests/test_rotation.py.
+see tests/proofs/test_rotation.py.
 
 `make test` runs 300 histories on each engine, less than half a minute. WAITROOM_MACHINE=deep runs ten thousand
 (about half an hour); with it a history that fails is printed so that it can be run again.
@@ -24,8 +24,8 @@ from tests.lua.held import ROOM, SECOND
 from tests.lua.machine import PICKS, Picks
 from tests.lua.machine_house import TTL, HouseMachine
 from tests.lua.witness import state_of
-from waitroom import keys, scripts
 from waitroom.model import Marks
+from waitroom.store import keys, scripts
 
 #: Histories on each engine, by how thorough a run is to be; "mutants" are the ones of `make mutants`.
 HISTORIES: Final = {"usual": 300, "deep": 10_000, "mutants": 100}

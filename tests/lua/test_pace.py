@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tests.lua.held import ROOM, SECOND, HeldScripts
-from waitroom import keys
-from waitroom.settings import RoomSettings, fields_of
+from waitroom.settings.room import RoomSettings, fields_of
+from waitroom.store import keys
 
 #: Seconds that one round counts for at most, and the time constant of what is learned under demand.
 LONGEST, DEMAND = 5, 60

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from tests.lua.held import BEGINNING, ROOM, SECOND, HeldScripts
-from waitroom import keys
-from waitroom.settings import RoomSettings, fields_of
+from waitroom.settings.room import RoomSettings, fields_of
+from waitroom.store import keys
 
 CLAIM, SESSION, TICKETS = 10 * SECOND, 30 * SECOND, 60 * SECOND
 

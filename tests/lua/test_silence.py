@@ -15,7 +15,7 @@ from tests.lua.calls import (
     count,
 )
 from tests.lua.held import ROOM, SECOND, HeldScripts
-from waitroom import keys
+from waitroom.store import keys
 
 
 def wait_with_a_leader(held: HeldScripts, patience: float) -> None:

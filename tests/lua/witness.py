@@ -14,8 +14,8 @@ from redis import Redis
 from tests.lua.driven import most_within
 from tests.lua.held import ROOM, SECOND
 from tests.lua.paper import SETS
-from waitroom import keys
 from waitroom.model import Counts, Marks
+from waitroom.store import keys
 
 _COUNTS: Final = tuple(one.name for one in fields(Counts))
 _OUT: Final = ("left", "finished", "no_show", "abandoned")

@@ -17,7 +17,7 @@ from redis.exceptions import ResponseError
 
 from tests import servers
 from tests.mutants import judging, lua, python, running
-from waitroom import scripts
+from waitroom.store import scripts
 
 
 def main() -> int:

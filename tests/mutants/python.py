@@ -33,23 +33,28 @@ class Group(NamedTuple):
 
 GROUPS: Final = {
     "proofs": Group(
-        ("keyring", "passes", "tickets"),
+        ("proofs/keyring", "proofs/passes", "proofs/tickets"),
         ("*",),
-        ("tests/test_keyring.py", "tests/test_passes.py", "tests/test_tickets.py"),
+        ("tests/proofs/test_keyring.py", "tests/proofs/test_passes.py", "tests/proofs/test_tickets.py"),
     ),
-    "leadership": Group(("leadership",), ("*",), ("tests/test_leadership.py",)),
+    "leadership": Group(("leader/leadership",), ("*",), ("tests/leader/test_leadership.py",)),
     "returns": Group(
-        ("returns", "web/forward", "web/wait"),
-        ("waitroom.returns.*", "waitroom.web.forward.x_requested*", "waitroom.web.wait.x_asked_return*"),
-        ("tests/test_returns.py", "tests/web/test_forward.py", "tests/web/test_wait.py"),
+        ("returns", "web/forward", "web/page/wait"),
+        ("waitroom.returns.*", "waitroom.web.forward.x_requested*", "waitroom.web.page.wait.x_asked_return*"),
+        ("tests/test_returns.py", "tests/web/test_forward.py", "tests/web/page/test_wait.py"),
     ),
     "gate": Group(
-        ("room", "web/gate", "web/proofs"),
-        ("waitroom.web.gate.*", "waitroom.web.proofs.*", "waitroom.room.*is_revoked*", "waitroom.room.*renew*"),
+        ("rooms/room", "web/gate", "web/proofs"),
         (
-            "tests/test_broken_rooms.py",
-            "tests/test_lost_rooms.py",
-            "tests/test_rooms.py",
+            "waitroom.web.gate.*",
+            "waitroom.web.proofs.*",
+            "waitroom.rooms.room.*is_revoked*",
+            "waitroom.rooms.room.*renew*",
+        ),
+        (
+            "tests/rooms/test_broken_rooms.py",
+            "tests/rooms/test_lost_rooms.py",
+            "tests/rooms/test_registry.py",
             "tests/web/test_gate.py",
             "tests/web/test_gate_decision.py",
             "tests/web/test_proofs.py",

@@ -18,7 +18,7 @@ import hypothesis  # noqa: F401  imported before the forks
 import pytest
 import redis.asyncio  # noqa: F401
 
-from waitroom import scripts, store  # noqa: F401
+from waitroom.store import scripts, store  # noqa: F401
 
 #: Where the tests of the scripts are.
 _TESTS: Final = Path(__file__).parent.parent / "lua"

@@ -8,7 +8,7 @@ from typing import Final
 import pytest
 
 from tests.mutants import lua
-from waitroom import scripts
+from waitroom.store import scripts
 
 SCRIPT: Final = """#!lua
 -- a: comments stay < as they are

@@ -10,15 +10,15 @@ from typing import Final
 import pytest
 
 from tests.test_architecture import MODULES, imported, relative
-from waitroom import tickets
-from waitroom.web import operators
+from waitroom.proofs import tickets
+from waitroom.web.admin import rooms
 
 #: What may open a connection to anywhere but Redis, and where to: an address of the operator's own, always.
 CALLERS: Final = {
     "client/": "the waiting room that a program names",
     "asgi/": "the server that the middleware is given",
     "demo/": "the demo's own servers",
-    "gatecheck.py": "the addresses on the command line",
+    "checks/gate.py": "the addresses on the command line",
 }
 
 #: Modules with which one calls others.
@@ -40,7 +40,7 @@ def unsafe_comparisons(source: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("module", [tickets, operators])
+@pytest.mark.parametrize("module", [tickets, rooms])
 def test_secrets_are_compared_in_constant_time(module: ModuleType) -> None:
     """By compare_digest, and never by == (T30). Passes are compared by PyJWT, which does the same."""
     source = Path(str(module.__file__)).read_text()

@@ -20,10 +20,10 @@ from redis.exceptions import RedisError
 
 from tests.system.http import Browser
 from tests.system.processes import KEYS
-from waitroom import keys
 from waitroom.cancelling import cancelled
-from waitroom.keyring import parse
-from waitroom.tickets import TicketOffice
+from waitroom.proofs.keyring import parse
+from waitroom.proofs.tickets import TicketOffice
+from waitroom.store import keys
 
 _OFFICE = TicketOffice(parse([KEYS]))
 

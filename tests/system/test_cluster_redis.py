@@ -15,11 +15,11 @@ from tests.system.http import browsing
 from tests.system.outage import Follower, all_enter, check, following, patients, told, until
 from tests.system.processes import serving
 from tests.web import sites
-from waitroom import keys
 from waitroom.errors import Unavailable
-from waitroom.instance import assemble
-from waitroom.server import working
-from waitroom.settings import RoomSettings
+from waitroom.serve.assemble import assemble
+from waitroom.serve.worker import working
+from waitroom.settings.room import RoomSettings
+from waitroom.store import keys
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 

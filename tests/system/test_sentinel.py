@@ -13,7 +13,7 @@ from tests import secured, servers, topology
 from tests.system.http import browsing
 from tests.system.outage import Follower, all_enter, check, following, patients, told, until
 from tests.system.processes import serving
-from waitroom import keys
+from waitroom.store import keys
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 

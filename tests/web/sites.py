@@ -23,12 +23,15 @@ import uvicorn
 from redis import Redis
 
 from tests import servers
-from waitroom import keyring, keys, server
 from waitroom.model import Pass, Ticket, Visitor
-from waitroom.passes import PassOffice
-from waitroom.protocol import WholeAnswers
-from waitroom.settings import RoomSettings, ServerSettings
-from waitroom.tickets import TicketOffice
+from waitroom.proofs import keyring
+from waitroom.proofs.passes import PassOffice
+from waitroom.proofs.tickets import TicketOffice
+from waitroom.serve import worker
+from waitroom.serve.http import WholeAnswers
+from waitroom.settings.room import RoomSettings
+from waitroom.settings.server import ServerSettings
+from waitroom.store import keys
 
 ADMIN_KEY: Final = "an-admin-key-made-up-for-the-tests-0123456789"
 SIGNING_KEY: Final = "k1:a-signing-key-made-up-for-the-tests-0123456789"
@@ -247,7 +250,7 @@ def serving(redis: Redis, settings: ServerSettings, *, send_buffer: int = 0) -> 
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         listening.bind(("127.0.0.1", 0))
         config = uvicorn.Config(
-            server.build(settings),
+            worker.build(settings),
             http=WholeAnswers,
             log_config=None,
             access_log=False,

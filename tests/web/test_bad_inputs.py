@@ -23,10 +23,11 @@ import pytest
 
 from tests.web import sites
 from tests.web.sites import ADMIN, ADMIN_KEY, SIGNING_KEY, Site, assert_problem, bearer
-from waitroom import keyring, keys
 from waitroom.model import Ticket, Visitor
-from waitroom.passes import PassOffice
-from waitroom.tickets import new_visitor
+from waitroom.proofs import keyring
+from waitroom.proofs.passes import PassOffice
+from waitroom.proofs.tickets import new_visitor
+from waitroom.store import keys
 
 SECRET = SIGNING_KEY.partition(":")[2]
 

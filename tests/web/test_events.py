@@ -13,10 +13,11 @@ import pytest
 from tests.web import sites
 from tests.web.listeners import Listener, hearing, listening, request
 from tests.web.sites import Site, bearer, until
-from waitroom import keys, streams
 from waitroom.model import Place, Ticket, Visitor
-from waitroom.room import Room
-from waitroom.streams import MOST_PER_VISITOR, Stream, Streams
+from waitroom.rooms import streams
+from waitroom.rooms.room import Room
+from waitroom.rooms.streams import MOST_PER_VISITOR, Stream, Streams
+from waitroom.store import keys
 from waitroom.web import events
 
 NewRoom = Callable[..., str]

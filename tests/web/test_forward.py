@@ -20,11 +20,11 @@ from tests.web.declared import assert_declared
 from tests.web.links import Link
 from tests.web.sites import Site, assert_problem, set_cookies, until
 from tests.web.test_unavailable import OUTAGE_SECONDS, severed
-from waitroom.instance import assemble
+from waitroom.proofs.tickets import new_visitor
 from waitroom.returns import HOME
-from waitroom.tickets import new_visitor
+from waitroom.serve.assemble import assemble
 from waitroom.web.app import Application
-from waitroom.web.pages import ASSET_PATH
+from waitroom.web.page.rendering import ASSET_PATH
 
 NewRoom = Callable[..., str]
 

@@ -16,12 +16,13 @@ from tests.clockwork import arguments
 from tests.web import links, sites
 from tests.web.links import Link
 from tests.web.sites import Site, set_cookies, until
-from waitroom import keys
-from waitroom.instance import Instance, assemble
 from waitroom.model import Pass, Visitor
-from waitroom.tickets import new_visitor
+from waitroom.proofs.tickets import new_visitor
+from waitroom.serve.assemble import assemble
+from waitroom.store import keys
 from waitroom.web.app import Application
 from waitroom.web.gate import Gate
+from waitroom.web.instance import Instance
 
 NewRoom = Callable[..., str]
 

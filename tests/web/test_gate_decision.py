@@ -12,14 +12,16 @@ from prometheus_client import REGISTRY
 from redis.asyncio import Redis
 
 from tests.web import sites
-from waitroom import keys, metrics
+from waitroom import metrics
 from waitroom.errors import Unavailable
-from waitroom.instance import Instance, assemble
 from waitroom.model import Pass, Place, Visitor
-from waitroom.room import Room
-from waitroom.tickets import new_visitor
+from waitroom.proofs.tickets import new_visitor
+from waitroom.rooms.room import Room
+from waitroom.serve.assemble import assemble
+from waitroom.store import keys
 from waitroom.web import gate as gate_module
 from waitroom.web.gate import FORBIDDEN, GO_ON, MUST_WAIT, Decision, Gate
+from waitroom.web.instance import Instance
 
 SESSION = 100.0
 

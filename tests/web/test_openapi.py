@@ -16,7 +16,7 @@ from tests.web import sites
 from tests.web.declared import assert_declared
 from tests.web.sites import ADMIN, Site, bearer, until
 from waitroom import __version__
-from waitroom.instance import assemble
+from waitroom.serve.assemble import assemble
 from waitroom.web.app import routes
 from waitroom.web.openapi import document
 

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from tests.test_eta import READING
+from tests.rooms.test_eta import READING
 from tests.web import sites
-from waitroom.instance import Instance, assemble
 from waitroom.model import Pass, Ticket, Visitor
-from waitroom.room import Room
-from waitroom.settings import RoomSettings
+from waitroom.rooms.room import Room
+from waitroom.serve.assemble import assemble
+from waitroom.settings.room import RoomSettings
+from waitroom.web.instance import Instance
 from waitroom.web.proofs import Proof, ProofDesk, fingerprint, fits
 
 VISITOR, OTHER = Visitor("AbCdEfGhIjKlMnOpQrStUg"), Visitor("BbCdEfGhIjKlMnOpQrStUg")

@@ -11,7 +11,7 @@ import pytest
 from tests.clockwork import arguments
 from tests.web import sites
 from tests.web.sites import Site, assert_problem, bearer, set_cookies, until
-from waitroom import keys
+from waitroom.store import keys
 
 NewRoom = Callable[..., str]
 

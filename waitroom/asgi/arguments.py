@@ -8,14 +8,15 @@ from functools import partial
 from typing import Any, Final, TypedDict
 from urllib.parse import urlsplit
 
-from waitroom import loading
 from waitroom.asgi.instance import own_instance
 from waitroom.asgi.keeper import Opening
 from waitroom.asgi.paths import is_plain
 from waitroom.errors import SettingsError
-from waitroom.instance import assemble
 from waitroom.model import ROOM_NAME
-from waitroom.settings import RoomSettings, ServerSettings
+from waitroom.serve.assemble import assemble
+from waitroom.settings import sources
+from waitroom.settings.room import RoomSettings
+from waitroom.settings.server import ServerSettings
 
 #: Settings of `waitroom serve`: here the application's server listens, logs and stops, and there is no admin API.
 #: Event streams there are none: nobody would tell them of the server's end, which they would hold up.
@@ -28,7 +29,7 @@ OF_SERVE: Final = frozenset(
 
 
 class Settings(TypedDict, total=False):
-    """The settings that the middleware takes with `redis_url`; what they mean is declared in `waitroom.settings`."""
+    """The settings that the middleware takes with `redis_url`; `waitroom.settings.server` declares what they mean."""
 
     redis_password_file: str
     signing_keys: list[str]
@@ -129,7 +130,7 @@ def _settings(room: str, redis_url: object, given: Mapping[str, Any]) -> ServerS
     try:
         # Nobody can use the key: the admin API is not served. Arguments only, so that the environment of an
         # application does not change what its code says.
-        settings = loading.load(
+        settings = sources.load(
             environment={}, redis_url=redis_url, admin_key=secrets.token_urlsafe(32), max_streams=0, **known
         )
     except SettingsError as error:

@@ -7,11 +7,12 @@ from contextlib import asynccontextmanager
 
 from starlette.types import Receive, Scope, Send
 
-from waitroom.instance import Instance, assemble
-from waitroom.server import working
-from waitroom.settings import ServerSettings
+from waitroom.serve.assemble import assemble
+from waitroom.serve.worker import working
+from waitroom.settings.server import ServerSettings
 from waitroom.web.app import Application
 from waitroom.web.gate import Decision, Gate
+from waitroom.web.instance import Instance
 
 
 class OwnInstance:

@@ -21,7 +21,7 @@ from waitroom.demo.board import Board, facts, say
 from waitroom.demo.crowd import Crowd, Tally
 from waitroom.demo.nginx import Site, nginx_binary, nginx_command, write_configuration
 from waitroom.demo.processes import Children, DemoError, free_port
-from waitroom.embedded import EmbeddedServer
+from waitroom.store.embedded.server import EmbeddedServer
 
 ROOM: Final = "shop"
 
@@ -35,7 +35,7 @@ START_SECONDS: Final = 30.0
 WATCH_SECONDS: Final = 0.2
 READ_SECONDS: Final = 1.0
 
-#: Short enough for a human to see the rank fall and a session end; see `waitroom.settings.RoomSettings`.
+#: Short enough for a human to see the rank fall and a session end; see `waitroom.settings.room.RoomSettings`.
 ROOM_SETTINGS: Final[Mapping[str, float]] = {
     "admit_per_second": 5.0,
     "session_seconds": 30.0,

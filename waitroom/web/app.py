@@ -23,15 +23,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from waitroom import metrics
 from waitroom.errors import Full, Overloaded, RoomBroken, RoomUnknown, Unavailable, WaitroomError
-from waitroom.instance import Instance
 from waitroom.web import openapi
+from waitroom.web.admin.rooms import Operators
 from waitroom.web.events import Events
 from waitroom.web.forward import ForwardAuth
 from waitroom.web.gate import Gate
-from waitroom.web.operators import Operators
+from waitroom.web.instance import Instance
+from waitroom.web.page.wait import Asset, Wait
 from waitroom.web.probes import Alive, Metrics, Ready
 from waitroom.web.visitors import Enter, Leave, PublicRoom, Status
-from waitroom.web.wait import Asset, Wait
 from waitroom.web.wire import Header, Problem, respond, retry_after
 
 logger = logging.getLogger(__name__)

@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
-from waitroom.eta import Eta, poll_after
 from waitroom.model import Place, Reading, arrived_us
-from waitroom.room import Room
-from waitroom.settings import REFRESH_AFTER_SECONDS
+from waitroom.rooms.eta.estimate import Eta, poll_after
+from waitroom.rooms.room import Room
+from waitroom.settings.room import REFRESH_AFTER_SECONDS
 
 
 def iso(us: int) -> str:

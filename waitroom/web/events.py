@@ -18,11 +18,11 @@ from starlette.types import Receive, Scope, Send
 
 from waitroom import metrics
 from waitroom.errors import StreamsFull
-from waitroom.instance import Instance
 from waitroom.model import Place, Standing
-from waitroom.room import Room
-from waitroom.streams import LAST, News, Stream
+from waitroom.rooms.room import Room
+from waitroom.rooms.streams import LAST, News, Stream
 from waitroom.web import documents
+from waitroom.web.instance import Instance
 from waitroom.web.visitors import Endpoint, Status, refusal
 from waitroom.web.wire import Header, Problem, headers_of, retry_after
 

@@ -17,10 +17,10 @@ from starlette.types import Receive, Scope, Send
 
 from waitroom import metrics
 from waitroom.errors import Full, Overloaded, RoomBroken, RoomUnknown, Unavailable
-from waitroom.instance import Instance
 from waitroom.model import Pass, Place, Standing
-from waitroom.room import Room
-from waitroom.tickets import new_visitor
+from waitroom.proofs.tickets import new_visitor
+from waitroom.rooms.room import Room
+from waitroom.web.instance import Instance
 from waitroom.web.proofs import PASS_HEADER, ProofDesk, fingerprint, fits
 from waitroom.web.visitors import grant
 from waitroom.web.wire import Header, respond, retry_after

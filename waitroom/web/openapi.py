@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from waitroom import __version__
 from waitroom.model import ROOM_NAME
-from waitroom.settings import RoomSettings
+from waitroom.settings.room import RoomSettings
 from waitroom.web.wire import respond
 
 Schema = dict[str, Any]

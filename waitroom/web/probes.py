@@ -12,11 +12,11 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 from starlette.types import Receive, Scope, Send
 
+from waitroom.checks.fitness import faults_of
 from waitroom.errors import Unavailable
-from waitroom.fitness import faults_of
-from waitroom.instance import Instance
-from waitroom.room import Room
-from waitroom.rooms import Rooms
+from waitroom.rooms.registry import Rooms
+from waitroom.rooms.room import Room
+from waitroom.web.instance import Instance
 from waitroom.web.wire import Problem, respond
 
 #: What each count means, for the metrics' help.

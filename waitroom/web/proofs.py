@@ -12,9 +12,9 @@ from typing import Final, Literal, NamedTuple, TypeVar
 
 from starlette.types import Scope
 
-from waitroom.instance import Instance
 from waitroom.model import Pass, Ticket
-from waitroom.room import Room
+from waitroom.rooms.room import Room
+from waitroom.web.instance import Instance
 from waitroom.web.wire import Header, header, headers_of
 
 Kind = Literal["ticket", "pass", "enqueue"]

@@ -15,7 +15,7 @@ import orjson
 from starlette.types import Scope
 
 from waitroom.returns import return_address
-from waitroom.web.pages import join_address
+from waitroom.web.page.rendering import join_address
 from waitroom.web.wire import Header, header, headers_of
 
 #: Seconds after which a client may come back, where the gate did not say.

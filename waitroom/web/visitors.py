@@ -10,12 +10,12 @@ from typing import Any
 import orjson
 from starlette.types import Receive, Scope, Send
 
-from waitroom.instance import Instance
 from waitroom.model import Pass, Place, Standing, Ticket
-from waitroom.room import Room
+from waitroom.rooms.room import Room
 from waitroom.web import documents
+from waitroom.web.arrivals import Reception
+from waitroom.web.instance import Instance
 from waitroom.web.proofs import Proof, ProofDesk
-from waitroom.web.reception import Reception
 from waitroom.web.wire import VISITOR_BODY, Header, Problem, header, json_body, respond, retry_after
 
 _CHALLENGE: Header = (b"www-authenticate", b'Bearer realm="waitroom"')

@@ -1,0 +1,220 @@
+"""What an operator decides about one room: every setting declared once, with kind, bounds, default and meaning.
+
+The declarations feed the TOML file, the environment, the command line, the admin API and the README's tables.
+"""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from waitroom.errors import SettingsError
+from waitroom.model import RoomState
+from waitroom.settings.rules import LINK, Seconds, faults_of, is_origin, list_or_text, number_or_text
+
+#: Room settings that are younger than the first schema: a room written before has none of them, and gets the default.
+YOUNGER: Final = frozenset(
+    {
+        *("strict", "bind_user_agent", "places_per_address", "places_per_network", "challenge", "challenge_bits"),
+        *("enqueue_tokens", "enqueue_url"),
+    }
+)
+
+#: Seconds that a client may be told to stay away at most; clients poll in time for a claim and for the place.
+LONGEST_POLL_SECONDS: Final = 30.0
+
+#: The same for a client that watches the room document meanwhile.
+LATEST_POLL_SECONDS: Final = 240.0
+
+#: Age in seconds of the room document, from its `as_of`, at which a client that watches fetches it anew: so no rank
+#: that is shown gets older than 5 s.
+REFRESH_AFTER_SECONDS: Final = 4.5
+
+
+class RoomSettings(BaseModel):
+    """What an operator decides about one room."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    capacity: int = Field(100, ge=0, le=10_000_000, description="most visitors inside at once; 0 = unlimited")
+    admit_per_second: Seconds = Field(
+        0.0, ge=0, le=1_000_000, description="most admissions per second; 0 = unlimited, else 0.001 or more"
+    )
+    session_seconds: Seconds = Field(300.0, ge=0.1, le=604_800, description="how long an admitted visitor may stay")
+    sliding: bool = Field(False, description="whether each request lengthens the session again")
+    claim_seconds: Seconds = Field(
+        60.0, ge=0.1, le=3600, description="how long an admitted visitor may take to show up"
+    )
+    abandon_seconds: Seconds = Field(
+        120.0, ge=0.1, le=86_400, description="silence after which a waiting visitor stops counting"
+    )
+    ticket_seconds: Seconds = Field(
+        3600.0,
+        ge=0.1,
+        le=604_800,
+        description="how long a ticket gives the place back; at least abandon_seconds",
+    )
+    max_waiting: int = Field(1_000_000, ge=1, le=10_000_000, description="most visitors in the wait queue")
+    state: RoomState = Field(
+        "open",
+        description="`open`; `paused`: nobody is admitted, places are kept; `closed`: nobody may enter; "
+        "`bypass`: everybody passes",
+    )
+    message: str = Field("", max_length=500, description="a line of plain text for those who wait")
+    return_origins: list[str] = Field(
+        default_factory=list,
+        max_length=20,
+        description="other origins, as `https://host`, that visitors may be sent back to",
+    )
+    strict: bool = Field(
+        False,
+        description="whether the gate asks Redis at each check, so that a pass that is over is refused at once",
+    )
+    bind_user_agent: bool = Field(
+        False, description="whether a ticket or pass is good only for the User-Agent that it was given to"
+    )
+    places_per_address: int = Field(
+        0,
+        ge=0,
+        le=1_000_000,
+        description="new places that one address may take at once, and again over `ticket_seconds`; 0 = any number. "
+        "Needs `trusted_proxies`",
+    )
+    places_per_network: int = Field(
+        0,
+        ge=0,
+        le=1_000_000,
+        description="the same for a network of addresses (IPv4 /24, IPv6 /48); 0 = any number",
+    )
+    challenge: Literal["off", "limited", "always"] = Field(
+        "off",
+        description="a piece of work that a browser does by itself, good for one place: `limited`: for who is over a "
+        "limit of places; `always`: for each new place",
+    )
+    challenge_bits: int = Field(
+        18, ge=1, le=24, description="size of that work: 2 to the power of so many tries on average"
+    )
+    enqueue_tokens: Literal["off", "accepted", "required"] = Field(
+        "off",
+        description="signed tokens of the site, each good for one place per customer: `accepted`: past limits and "
+        "challenge; `required`: nobody gets a new place without one. Needs `enqueue_keys`",
+    )
+    enqueue_url: str = Field(
+        "", max_length=500, description="where a visitor gets such a token, as `/path` or `https://host/path`"
+    )
+    when_down: Literal["static", "closed", "open"] = Field(
+        "static",
+        description="the gate while Redis is down: `static`: passes already given stay good; `closed`: nobody; "
+        "`open`: short passes, from each worker at the room's rate, counted",
+    )
+
+    @field_validator("admit_per_second")
+    @classmethod
+    def _rate(cls, value: float) -> float:
+        if 0 < value < 0.001:
+            raise ValueError("must be 0 (unlimited) or at least 0.001")
+        return value
+
+    @field_validator("message")
+    @classmethod
+    def _plain_line(cls, value: str) -> str:
+        # Zl and Zp are the Unicode line ends; Cf holds the direction overrides that can disguise a text.
+        if any(unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") for c in value):
+            raise ValueError("must be one line of plain text without control or direction characters")
+        return value
+
+    @field_validator("return_origins")
+    @classmethod
+    def _origins(cls, value: list[str]) -> list[str]:
+        for origin in value:
+            if not is_origin(origin):
+                raise ValueError(f"{origin!r} is not an origin like https://shop.example or http://10.0.0.1:8080")
+        return value
+
+    @field_validator("enqueue_url")
+    @classmethod
+    def _link(cls, value: str) -> str:
+        if value and not LINK.match(value):
+            raise ValueError("must be a path like /login or an address like https://shop.example/login")
+        return value
+
+    @model_validator(mode="after")
+    def _tickets_outlive_silence(self) -> RoomSettings:
+        if self.ticket_seconds < self.abandon_seconds:
+            raise ValueError(
+                f"ticket_seconds {self.ticket_seconds:g} must be at least abandon_seconds {self.abandon_seconds:g}"
+            )
+        return self
+
+    @cached_property
+    def longest_poll_seconds(self) -> float:
+        """How long a client may stay away without missing its offer or losing its place."""
+        return min(LONGEST_POLL_SECONDS, self.claim_seconds / 2, self.abandon_seconds / 3)
+
+    @cached_property
+    def guarded(self) -> bool:
+        """Whether a new place takes more than to come: such rooms let nobody straight through at the gate."""
+        limited = self.places_per_address > 0 or self.places_per_network > 0
+        return limited or self.challenge == "always" or self.enqueue_tokens != "off"
+
+    @cached_property
+    def latest_poll_seconds(self) -> float:
+        """How long a client that watches the room document may go without asking in person.
+
+        Two thirds of `abandon_seconds`: in the last third a look that fails is repeated. An offer does not bound it:
+        the document tells whoever watches within a few seconds that the queue has moved past them. Where offers are
+        too short for that, watching takes no poll's place.
+        """
+        if self.claim_seconds < 4 * REFRESH_AFTER_SECONDS:
+            return self.longest_poll_seconds
+        return min(LATEST_POLL_SECONDS, self.abandon_seconds * 2 / 3)
+
+
+def parse_room(document: Mapping[str, Any], *, prefix: str = "") -> RoomSettings:
+    """A room's settings from a document; raises SettingsError that lists every fault."""
+    try:
+        return RoomSettings.model_validate(dict(document))
+    except ValidationError as error:
+        raise SettingsError("\n".join(faults_of(error, prefix=prefix))) from None
+
+
+def room_value(name: str, text: str) -> object:
+    """A room setting's value from a text, as far as the text is of its kind; `parse_room` judges it."""
+    declared = RoomSettings.model_fields.get(name)
+    if declared is None:
+        return text
+    return list_or_text(text) if name == "return_origins" else number_or_text(text, declared.annotation)
+
+
+def fields_of(settings: RoomSettings) -> dict[str, str]:
+    """A room's settings as the texts that Redis keeps."""
+    fields = {}
+    for name, value in settings.model_dump().items():
+        if isinstance(value, bool):
+            fields[name] = str(int(value))
+        elif isinstance(value, list):
+            fields[name] = json.dumps(value)
+        else:
+            fields[name] = str(value)
+    return fields
+
+
+def settings_of(fields: Mapping[str, str]) -> RoomSettings:
+    """A room's settings from the texts that Redis keeps; raises SettingsError that lists every fault."""
+    known = [name for name in RoomSettings.model_fields if name in fields]
+    return parse_room({name: room_value(name, fields[name]) for name in known})
+
+
+def differences(old: RoomSettings, new: RoomSettings) -> str:
+    """What differs, in one line: numbers and the state by value, texts by name, for no free text goes into a log."""
+    before, after = old.model_dump(), new.model_dump()
+    return ", ".join(
+        f"{name} {before[name]} to {after[name]}" if name == "state" or isinstance(after[name], int | float) else name
+        for name in after
+        if before[name] != after[name]
+    )

@@ -1,0 +1,117 @@
+"""What an operator decides about the instances: every setting declared once, with kind, bounds, default and meaning.
+
+The declarations feed the TOML file, the environment (`WAITROOM_` and the name in capitals), the command line and the
+README's tables.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from waitroom.addresses import Proxies
+from waitroom.errors import SettingsError
+from waitroom.settings.room import RoomSettings
+from waitroom.settings.rules import RoomName, is_origin
+from waitroom.store import url
+
+ENVIRONMENT_PREFIX: Final = "WAITROOM_"
+
+
+class ServerSettings(BaseModel):
+    """What an operator decides about the instances."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=False)
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8000, ge=0, le=65_535, description="port to listen on; 0 = any free one")
+    workers: int = Field(1, ge=1, le=64, description="server processes on this machine")
+    redis_url: str = Field(
+        "", repr=False, description="the Redis or Valkey to use; empty = an embedded server is started"
+    )
+    redis_password_file: str = Field("", description="file whose one line is the password for `redis_url`")
+    data_dir: str = Field("waitroom-data", description="folder of the embedded server's data and of generated keys")
+    production: bool = Field(False, description="refuse to start with a missing or weak `admin_key` or `signing_keys`")
+    admin_key: str = Field(
+        "", repr=False, description="bearer key of the admin API; made and kept in `data_dir` if empty"
+    )
+    signing_keys: list[str] = Field(
+        default_factory=list,
+        repr=False,
+        description="`id:secret` of each signing key, the first signs; made and kept in `data_dir` if empty",
+    )
+    enqueue_keys: list[str] = Field(
+        default_factory=list,
+        repr=False,
+        description="`id:secret` of each key with which sites sign enqueue tokens; none of them a signing key",
+    )
+    trusted_proxies: list[str] = Field(
+        default_factory=list,
+        description="networks, as `10.0.0.0/8`, of the proxies in front, whose X-Forwarded-For is believed; `unix` = "
+        "who comes by a unix socket; `none` = nobody is in front. Empty = not known, and limits per address rest",
+    )
+    public_url: str = Field(
+        "",
+        description="address at which visitors see the site; under https cookies are `Secure` and `__Host-`",
+    )
+    tick_seconds: float = Field(0.1, ge=0.01, le=0.2, description="time between two rounds of the scheduler")
+    lease_seconds: float = Field(3.0, ge=0.2, le=60, description="how long a dead leader holds up the others")
+    drain_seconds: float = Field(
+        0.0,
+        ge=0,
+        le=300,
+        description="how long an instance told to stop (SIGTERM) goes on serving while `/readyz` says it leaves",
+    )
+    redis_timeout_seconds: float = Field(0.4, ge=0.05, le=10, description="longest wait for an answer of Redis")
+    max_backlog: int = Field(
+        20_000,
+        ge=1,
+        le=1_000_000,
+        description="requests of one kind that may wait for Redis, per room and worker; beyond it 503",
+    )
+    max_streams: int = Field(
+        5_000,
+        ge=0,
+        le=1_000_000,
+        description="event streams that a worker holds open; beyond it clients are told to poll; 0 = none",
+    )
+    max_streams_per_address: int = Field(
+        0,
+        ge=0,
+        le=1_000_000,
+        description="how many of them may be of one address; 0 = any number. For instances without a proxy in front, "
+        "whose address all visitors would share",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
+    rooms: dict[RoomName, RoomSettings] = Field(
+        default_factory=dict, description="rooms to create if they do not exist yet, by name"
+    )
+
+    @field_validator("redis_url")
+    @classmethod
+    def _kind_of_redis(cls, value: str) -> str:
+        try:
+            if value:
+                url.parse(value)
+        except SettingsError as error:
+            raise ValueError(str(error).removeprefix("redis_url: ")) from None
+        return value
+
+    @field_validator("public_url")
+    @classmethod
+    def _public_origin(cls, value: str) -> str:
+        if value and not is_origin(value):
+            raise ValueError("must be an origin like https://shop.example, in lower case, without a path")
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: list[str]) -> list[str]:
+        Proxies.parse(value)
+        return value
+
+    @property
+    def secure(self) -> bool:
+        """Whether visitors come by https."""
+        return self.public_url.startswith("https://")

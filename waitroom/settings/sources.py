@@ -1,0 +1,152 @@
+"""Where the settings of an instance come from: file, environment, command line; and what they need of each other.
+
+All faults are reported together, by name and value.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from waitroom.errors import SettingsError
+from waitroom.proofs import keyring
+from waitroom.settings.rules import faults_of, number_or_text
+from waitroom.settings.server import ENVIRONMENT_PREFIX, ServerSettings
+from waitroom.store import url
+
+
+def load(
+    path: Path | None = None,
+    *,
+    environment: Mapping[str, str] = os.environ,
+    **given: Any,
+) -> ServerSettings:
+    """The settings: defaults, then the file, then the environment, then what was `given` on the command line.
+
+    Raises SettingsError that lists every fault by name and value.
+    """
+    document = _from_file(path) if path else {}
+    faults: list[str] = []
+    document |= _from_environment(environment, faults)
+    document |= {name: value for name, value in given.items() if value is not None}
+    try:
+        settings = ServerSettings.model_validate(document)
+    except ValidationError as error:
+        faults += faults_of(error)
+        settings = _sound_part(document, error)
+    faults += _weak_secrets(settings)
+    faults += [
+        f"rooms.{name}.enqueue_tokens: {room.enqueue_tokens!r} needs enqueue_keys; without one no token is good"
+        for name, room in settings.rooms.items()
+        if room.enqueue_tokens != "off" and not settings.enqueue_keys
+    ]
+    settings = _with_redis_password(settings, faults)
+    if faults:
+        # What is missing may be there under a misspelt name.
+        raise SettingsError("\n".join(faults + strangers(environment)))
+    return settings
+
+
+def _sound_part(document: Mapping[str, Any], error: ValidationError) -> ServerSettings:
+    """The settings without those that are wrong, so that keys are judged in the same message."""
+    wrong = {fault["loc"][0] for fault in error.errors() if fault["loc"]}
+    return ServerSettings.model_validate({name: value for name, value in document.items() if name not in wrong})
+
+
+def _with_redis_password(settings: ServerSettings, faults: list[str]) -> ServerSettings:
+    """The settings with the password of `redis_password_file` in `redis_url`."""
+    if not settings.redis_password_file or any(fault.startswith("redis_url:") for fault in faults):
+        return settings
+    path = Path(settings.redis_password_file)
+    try:
+        if not settings.redis_url:
+            raise SettingsError("redis_password_file: needs redis_url; the embedded server has no password")
+        if url.parse(settings.redis_url).password:
+            raise SettingsError("redis_password_file: redis_url has a password already; give one of the two")
+        password = url.password_in(path.read_bytes())
+        return settings.model_copy(update={"redis_url": url.with_password(settings.redis_url, password)})
+    except SettingsError as error:
+        faults.append(str(error))
+    except OSError as error:
+        faults.append(f"redis_password_file: cannot read {str(path)!r}: {error.strerror}")
+    return settings
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"config: cannot read {str(path)!r}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"config: {str(path)!r} is not TOML: {error}") from None
+
+
+def _from_environment(environment: Mapping[str, str], faults: list[str]) -> dict[str, Any]:
+    """Each field's text from the environment as the field's kind; what cannot be one stays text and is reported."""
+    found: dict[str, Any] = {}
+    for name, declared in ServerSettings.model_fields.items():
+        text = environment.get(ENVIRONMENT_PREFIX + name.upper())
+        if text is None or text == "":
+            continue
+        if name in ("signing_keys", "enqueue_keys", "trusted_proxies"):
+            found[name] = [part.strip() for part in text.split(",")]
+        elif name == "rooms":
+            found[name] = _rooms_from_json(text, faults)
+        else:
+            found[name] = number_or_text(text, declared.annotation)
+    return found
+
+
+def strangers(environment: Mapping[str, str] = os.environ) -> list[str]:
+    """One line for each variable that is named like a setting and is none, with the setting that may be meant.
+
+    No fault: Kubernetes gives each container variables named after services, and `waitroom` is a likely name for one.
+    """
+    known = {ENVIRONMENT_PREFIX + name.upper() for name in ServerSettings.model_fields}
+    lines = []
+    for name in sorted(environment):
+        if name.startswith(ENVIRONMENT_PREFIX) and name not in known:
+            meant = get_close_matches(name, known, n=1, cutoff=0.8)
+            # A name may hold anything: its line breaks must not look like another line.
+            lines.append(f"{repr(name)[1:-1]}: no such setting" + (f"; {meant[0]} may be meant" if meant else ""))
+    return lines
+
+
+def _rooms_from_json(text: str, faults: list[str]) -> object:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        faults.append(f"{ENVIRONMENT_PREFIX}ROOMS: not JSON: {error}")
+        return {}
+
+
+def _weak_secrets(settings: ServerSettings) -> list[str]:
+    faults: list[str] = []
+    if settings.enqueue_keys:
+        try:
+            keyring.parse(settings.enqueue_keys, name="enqueue_keys")
+        except SettingsError as error:
+            faults += str(error).splitlines()
+        signing = {entry.partition(":")[2] for entry in settings.signing_keys}
+        # Whoever signs for a shop would sign passes with it.
+        if any(entry.partition(":")[2] in signing for entry in settings.enqueue_keys):
+            faults.append("enqueue_keys: one of them is a signing key; draw another (`openssl rand -base64 32`)")
+    if settings.signing_keys:
+        try:
+            keyring.parse(settings.signing_keys)
+        except SettingsError as error:
+            faults += str(error).splitlines()
+    elif settings.production:
+        faults.append("signing_keys: missing; production needs one (`openssl rand -base64 32` makes a secret)")
+    if settings.production and not settings.admin_key:
+        faults.append("admin_key: missing; production needs one (`openssl rand -base64 32` makes one)")
+    if settings.admin_key and keyring.is_weak(settings.admin_key) and settings.production:
+        faults.append("admin_key: weak; production needs at least 32 random characters")
+    return faults

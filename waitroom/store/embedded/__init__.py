@@ -1,0 +1,3 @@
+"""The embedded server: a real Valkey or Redis that waitroom starts for itself."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""The operators' API."""
+
+from __future__ import annotations

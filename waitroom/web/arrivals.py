@@ -1,0 +1,211 @@
+"""How somebody who comes gets a new place, where it takes more than to come.
+
+In a guarded room three things may be asked for: that the address and its network have not taken all their places, a
+token of the site, and the solution of a challenge. A token or a solution goes past the limits and is good for one place
+however often it is shown. A place that is held already needs none of them: its ticket gives it back.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import Any, Final
+
+from starlette.types import Scope
+
+from waitroom import metrics
+from waitroom.addresses import Proxies
+from waitroom.model import Arrival, Place, Standing, Ticket
+from waitroom.proofs.challenge import SECONDS, SEED_CHARACTERS, ChallengeOffice
+from waitroom.proofs.disguise import Disguise
+from waitroom.proofs.tickets import new_visitor
+from waitroom.proofs.tokens import EnqueueOffice, Grant, TokenRefused
+from waitroom.rooms.room import Room
+from waitroom.web.documents import iso
+from waitroom.web.instance import Instance
+from waitroom.web.proofs import ProofDesk
+from waitroom.web.wire import Problem, header, headers_of, retry_after
+
+logger = logging.getLogger(__name__)
+
+#: What a site's token comes in, beside the room's cookie `waitroom_enqueue_<room>`; and a solution.
+TOKEN_HEADER: Final = b"x-waitroom-enqueue"
+SOLUTION_HEADER: Final = b"x-waitroom-challenge"
+
+#: What a ticket is told whose place cannot be given back: a new one has to be earned.
+_OVER: Final = (Standing.USED, Standing.EXPIRED)
+
+
+class Demand(Problem):
+    """What a new place takes here that was not brought.
+
+    `challenge`: the one to solve, where that is a way; `enqueue_url`: where a token is to be had; `again_seconds`: when
+    a place may be had without either.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        slug: str,
+        title: str,
+        detail: str,
+        *,
+        challenge: dict[str, Any] | None = None,
+        enqueue_url: str = "",
+        again_seconds: float = 0.0,
+    ) -> None:
+        more = {"challenge": challenge, "enqueue_url": enqueue_url}
+        super().__init__(
+            *(status, slug, title, detail),
+            headers=(retry_after(again_seconds),) if again_seconds else (),
+            more={name: value for name, value in more.items() if value},
+        )
+        self.challenge = challenge
+        self.enqueue_url = enqueue_url
+        self.again_seconds = again_seconds
+
+
+class Reception:
+    """Gives places to those who come, by what the room's settings ask for."""
+
+    def __init__(self, instance: Instance, desk: ProofDesk) -> None:
+        self._desk = desk
+        self._clock = instance.clock
+        self._proxies: Proxies = instance.proxies
+        self._disguise: Disguise = instance.disguise
+        self._tokens: EnqueueOffice = instance.enqueue_tokens
+        self._challenges: ChallengeOffice = instance.challenges
+        self._warned: set[tuple[str, str]] = set()
+
+    async def place(self, scope: Scope, room: Room, ticket: Ticket | None) -> Place:
+        """The place that the ticket gives back, or a new one; raises Demand."""
+        settings = room.settings
+        if not settings.guarded or settings.state == "bypass":
+            return await room.enter(new_visitor(), ticket)
+        refused = ""
+        try:
+            proved = self._by_token(scope, room)
+        except TokenRefused as error:
+            proved, refused = None, str(error)
+        proved = proved or self._by_solution(scope, room)
+        if proved is not None:
+            return await self._proved_place(room, proved, ticket)
+        if settings.enqueue_tokens == "required" or settings.challenge == "always":
+            return await self._only_back(room, ticket, refused)
+        address, network = self._sources(scope)
+        if not address and (settings.places_per_address or settings.places_per_network):
+            self._warn_of_limits(room)
+        place = await room.enter_guarded(Arrival(new_visitor(), ticket, address=address, network=network))
+        if place.standing is Standing.LIMITED:
+            raise self._too_many(room, place)
+        return place
+
+    async def _proved_place(self, room: Room, proved: Arrival, ticket: Ticket | None) -> Place:
+        """The place of who proved something; or that of a ticket of another's, as long as it is held.
+
+        Nobody loses a place by what is brought later, least of all by a link that anybody may have written.
+        """
+        if ticket is not None and ticket.visitor != proved.fresh:
+            held = await room.status(ticket)
+            if held.standing not in _OVER:
+                return held
+            ticket = None
+        return await room.enter_guarded(proved._replace(ticket=ticket))
+
+    async def _only_back(self, room: Room, ticket: Ticket | None, refused: str) -> Place:
+        """The place that a ticket gives back; raises Demand where there is none. `refused`: what a token lacked."""
+        if ticket is not None:
+            place = await room.status(ticket)
+            if place.standing not in _OVER:
+                return place
+        if room.settings.state == "closed":
+            return Place(Standing.CLOSED, self._clock.now_us(), new_visitor())
+        if room.settings.enqueue_tokens == "required":
+            detail = "no token of the site that is good here and now, as X-Waitroom-Enqueue or its cookie"
+            detail = f"the token is not good: {refused}" if refused else detail
+            if not self._tokens.ready:
+                detail = "this server has no enqueue_keys, so that no token is good"
+                self._warn(room, f"enqueue_tokens is 'required', and {detail}")
+            metrics.DEMANDS.labels(room.name, "token").inc()
+            raise Demand(403, "token-required", "A token is needed", detail, enqueue_url=_way(room))
+        detail = "solve the challenge, and enter with the solution as X-Waitroom-Challenge"
+        metrics.DEMANDS.labels(room.name, "challenge").inc()
+        raise Demand(
+            *(403, "challenge-required", "A piece of work is needed", detail),
+            challenge=self._challenge(room),
+            enqueue_url=_way(room),
+        )
+
+    def _too_many(self, room: Room, place: Place) -> Demand:
+        again = max((place.expires_us - place.now_us) / 1_000_000, 1.0)
+        detail = f"this address or its network has taken its places; it may have the next in {math.ceil(again)} s"
+        if room.settings.challenge != "off":
+            detail += ", or one at once for the solution of the challenge, as X-Waitroom-Challenge"
+        return Demand(
+            *(429, "too-many-places", "Too many places", detail),
+            challenge=self._challenge(room) if room.settings.challenge != "off" else None,
+            enqueue_url=_way(room),
+            again_seconds=again,
+        )
+
+    def grant(self, room: Room, text: str | None) -> Grant | None:
+        """What a token grants in that room now, or None without one, or if it takes none; raises TokenRefused."""
+        if not text or room.settings.enqueue_tokens == "off":
+            return None
+        return self._tokens.verify(room.name, text, now=self._clock.now())
+
+    def _by_token(self, scope: Scope, room: Room) -> Arrival | None:
+        brought = header(scope, TOKEN_HEADER)
+        text = brought.decode("latin-1") if brought else self._desk.cookie(scope, room.name, "enqueue")
+        granted = self.grant(room, text)
+        return Arrival(granted.visitor, keyed=True, priority=granted.priority) if granted else None
+
+    def _by_solution(self, scope: Scope, room: Room) -> Arrival | None:
+        settings = room.settings
+        brought = header(scope, SOLUTION_HEADER)
+        if brought is None or settings.challenge == "off" or settings.enqueue_tokens == "required":
+            return None
+        visitor = self._challenges.verify(
+            *(room.name, brought.decode("latin-1")),
+            bits=settings.challenge_bits,
+            now_us=self._clock.now_us(),
+            seconds=settings.ticket_seconds,
+        )
+        return Arrival(visitor, keyed=True) if visitor is not None else None
+
+    def _warn_of_limits(self, room: Room) -> None:
+        if not self._proxies.known:
+            self._warn(room, "places per address and network rest until trusted_proxies is set")
+        else:
+            self._warn(
+                room, "a visitor came whose address no trusted proxy tells (none, or one of theirs); not limited"
+            )
+
+    def _warn(self, room: Room, fault: str) -> None:
+        """Say once what is without effect, or shuts everybody out: nobody would notice before it is needed."""
+        if (room.name, fault) not in self._warned:
+            self._warned.add((room.name, fault))
+            logger.warning("room %s: %s", room.name, fault)
+
+    def _sources(self, scope: Scope) -> tuple[str, str]:
+        """Whose places are counted, disguised; nobody's where it is not known who comes."""
+        client = scope.get("client")
+        address = self._proxies.client(client[0] if client else None, headers_of(scope, b"x-forwarded-for"))
+        if address is None:
+            return "", ""
+        return self._disguise.address(address), self._disguise.network(address)
+
+    def _challenge(self, room: Room) -> dict[str, Any]:
+        now_us = self._clock.now_us()
+        return {
+            "text": self._challenges.set(room.name, bits=room.settings.challenge_bits, now_us=now_us),
+            "bits": room.settings.challenge_bits,
+            "seed_characters": SEED_CHARACTERS,
+            "expires_at": iso(now_us + int(SECONDS * 1_000_000)),
+        }
+
+
+def _way(room: Room) -> str:
+    """Where a token is to be had: the way out for whom limits or challenge hit wrongly."""
+    settings = room.settings
+    return settings.enqueue_url if settings.enqueue_tokens != "off" else ""

@@ -1,0 +1,3 @@
+"""The waiting page: its address, its words and its files."""
+
+from __future__ import annotations
