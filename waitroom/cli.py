@@ -32,8 +32,8 @@ from waitroom.checks.redis import Finding, examine, unfit
 from waitroom.errors import RoomBroken, RoomUnknown, SettingsError, WaitroomError
 from waitroom.model import ROOM_NAME
 from waitroom.proofs import keyring, tokens
-from waitroom.rooms.registry import READING_SECONDS, Rooms
-from waitroom.rooms.room import Room
+from waitroom.rooms.registry import Rooms
+from waitroom.rooms.room import READING_SECONDS, Room
 from waitroom.serve import worker
 from waitroom.serve.http import WholeAnswers
 from waitroom.settings import generated_keys, sources

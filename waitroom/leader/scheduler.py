@@ -159,7 +159,7 @@ class Scheduler:
         self._waiting.pop(room, None)
         for _ in self._turns(term):
             admission = await self._store.admit(room.name, term=term)
-            room.note_admission(admission)
+            room.memory.note_admission(admission)
             self._measure(room, admission.serials, admission.now_us)
             if not admission.more:
                 self._waiting[room] = admission.waiting

@@ -31,7 +31,9 @@ from waitroom.model import (
     Arrival,
     Counts,
     Expiry,
+    Flow,
     Marks,
+    Origin,
     Outcome,
     Pass,
     Place,
@@ -57,6 +59,9 @@ _REVOKED_PER_PAGE: Final = 5000
 
 #: What stands in a call for the ticket that an arrival does not bring.
 _NO_TICKET: Final = Ticket(Visitor(""), 0, 0)
+
+#: The fields of `state` that a flow is read from, by its own names.
+_FLOW: Final = {name: "pace_us" if name == "demand_us" else f"pace_{name}" for name in Flow.__dataclass_fields__}
 
 _STANDINGS: Final = {standing.value: standing for standing in Standing}
 
@@ -318,39 +323,32 @@ class Store:
             since_us = last
 
     def _reading(self, reply: list[Any]) -> Reading:
-        now_us = self._observed(reply[1])
         config, state = _pairs(reply[5]), _pairs(reply[6])
-
-        def number(name: str) -> int:
-            return int(state.get(name, 0))
-
         version = int(config.pop("version", 0))
+        origin = Origin(
+            made_us=int(config.pop("made_us", 0)),
+            sown=config.pop("sown", "") == "1",
+            set_us=int(config.pop("set_us", 0)),
+            lost_us=int(state.get("lost_us", 0)),
+            made_version=int(config.pop("made_version", 0)),
+            passes_after_us=int(config.pop("passes_after_us", 0)),
+        )
+        marks = {name: int(state.get(name, 0)) for name in ("last", "turn_serial", "turn_us")}
+        longest = float(config.pop("longest_session_seconds", 0))
         return Reading(
-            now_us=now_us,
+            now_us=self._observed(reply[1]),
             waiting=reply[2],
             occupancy=reply[3],
             offered=reply[4],
             version=version,
             schema=config.pop("schema", ""),
             settings=config,
-            counts=Counts(**{name: number(name) for name in Counts.__dataclass_fields__}),
-            marks=Marks(number("last"), number("turn_serial"), number("turn_us"), version),
-            hold_until_us=number("hold_until_us"),
-            lost_us=number("lost_us"),
-            longest_session_seconds=float(config.pop("longest_session_seconds", 0)),
-            passes_after_us=int(config.pop("passes_after_us", 0)),
-            made_us=int(config.pop("made_us", 0)),
-            set_us=int(config.pop("set_us", 0)),
-            made_version=int(config.pop("made_version", 0)),
-            sown=config.pop("sown", "") == "1",
-            pace_admitted=float(state.get("pace_admitted", 0)),
-            pace_us=float(state.get("pace_us", 0)),
-            pace_ended=float(state.get("pace_ended", 0)),
-            pace_stay_us=float(state.get("pace_stay_us", 0)),
-            pace_early=float(state.get("pace_early", 0)),
-            pace_no_show=float(state.get("pace_no_show", 0)),
-            pace_wait_us=float(state.get("pace_wait_us", 0)),
-            pace_gone=float(state.get("pace_gone", 0)),
+            counts=Counts(**{name: int(state.get(name, 0)) for name in Counts.__dataclass_fields__}),
+            marks=Marks(**marks, version=version),
+            origin=origin,
+            flow=Flow(**{name: float(state.get(field, 0)) for name, field in _FLOW.items()}),
+            hold_until_us=int(state.get("hold_until_us", 0)),
+            longest_session_seconds=longest,
             releases_us=tuple(reply[8]),
             ladder=tuple(zip(reply[9][::2], reply[9][1::2], strict=True)),
             revoked={Visitor(visitor): int(when) for visitor, when in _pairs(reply[7]).items()},
