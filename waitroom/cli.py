@@ -39,9 +39,9 @@ from waitroom.serve.http import WholeAnswers
 from waitroom.settings import generated_keys, sources
 from waitroom.settings.room import RoomSettings, parse_room, room_value
 from waitroom.settings.server import ServerSettings
-from waitroom.store.clients import connect
 from waitroom.store.clock import Clock
 from waitroom.store.embedded.server import EmbeddedServer, running_url
+from waitroom.store.servers import connect
 from waitroom.store.store import Store
 from waitroom.store.url import has_password, masked
 

@@ -31,7 +31,10 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from waitroom.checks.fitness import MEMORY_FAIL_PERCENT
 from waitroom.errors import SettingsError, Unavailable
-from waitroom.store.clients import Clients, Cluster, Single, Watched
+from waitroom.store.clients import Clients
+from waitroom.store.cluster import Cluster
+from waitroom.store.sentinel import Watched
+from waitroom.store.single import Single
 from waitroom.store.url import Address, RedisUrl, masked, parse, shown
 
 #: Seconds within which one question must be answered, connecting included.
