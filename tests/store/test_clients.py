@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -13,9 +15,18 @@ from tests import servers
 from tests.store.opening import opened
 
 
-@pytest.mark.parametrize("closed", ["by the other side", "by the pool"])
-def test_a_connection_that_broke_since_it_was_taken_is_an_outage(closed: str) -> None:
-    """Under uvloop, as instances run: no error but redis-py's own comes out of it."""
+async def asked(connection: Any) -> Any:
+    """The reply to a call on one connection."""
+    await connection.send_command("PING")
+    return await connection.read_response()
+
+
+@pytest.mark.parametrize("run", [uvloop.run, asyncio.run], ids=["uvloop", "asyncio"])
+@pytest.mark.parametrize("closed", ["by the other side", "by the other side just now", "by the pool"])
+def test_a_connection_that_broke_since_it_was_taken_is_an_outage(
+    closed: str, run: Callable[[Coroutine[Any, Any, None]], None]
+) -> None:
+    """Under either event loop redis-py's own error comes at once, and the connections after it are answered."""
 
     async def scene(url: str) -> None:
         async with opened(url, timeout_seconds=10) as made:
@@ -25,14 +36,18 @@ def test_a_connection_that_broke_since_it_was_taken_is_an_outage(closed: str) ->
             if closed == "by the other side":
                 connection._writer.transport.abort()
                 await asyncio.sleep(0)
-            sending = asyncio.create_task(connection.send_command("PING"))
+            began, asking = time.monotonic(), asyncio.create_task(asked(connection))
+            if closed == "by the other side just now":
+                connection._writer.transport.abort()
             if closed == "by the pool":
-                await asyncio.sleep(0)  # it is on its way, in a task of redis-py's own
+                await asyncio.sleep(0)  # the call is on its way
                 await connection.disconnect(nowait=True)
             with pytest.raises(RedisConnectionError):
-                await sending
+                await asking
             await pool.release(connection)
-            assert await made.send("x", "PING")
+            for _ in range(3):
+                assert await made.send("x", "PING")
+            assert time.monotonic() - began < 5
 
     with servers.running(servers.any_binary()) as url:
-        uvloop.run(scene(url))
+        run(scene(url))

@@ -111,12 +111,16 @@ class _Packed(AbstractConnection):
         return _pack(*args)
 
     async def send_packed_command(self, command: bytes | str | Iterable[bytes], check_health: bool = True) -> None:
-        """Send it. Raises redis-py's errors."""
+        """Send it. Raises redis-py's errors, also where the connection broke or was closed since it was taken."""
+        if self._writer is not None and self._writer.is_closing():
+            # asyncio of Python 3.12 and 3.13 would write all the same, and leave the dead socket's number with its
+            # selector: the next connection that gets that number would never hear an answer.
+            await self.disconnect(nowait=True)
+            raise exceptions.ConnectionError("the connection is closed")
         try:
             await super().send_packed_command(command, check_health)
         except (RuntimeError, AttributeError) as error:
-            # What comes of a connection that broke, or that the pool closed, since it was taken: uvloop writes to no
-            # closed transport (asyncio would write into the void), and redis-py has none any more.
+            # uvloop writes to no closed transport, and redis-py may have none any more.
             raise exceptions.ConnectionError("the connection is closed") from error
 
 
