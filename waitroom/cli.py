@@ -28,7 +28,8 @@ from uvicorn.supervisors import Multiprocess
 
 from waitroom import __version__
 from waitroom.checks import gate
-from waitroom.checks.redis import Finding, examine, unfit
+from waitroom.checks.finding import Finding, unfit
+from waitroom.checks.redis import examine
 from waitroom.errors import RoomBroken, RoomUnknown, SettingsError, WaitroomError
 from waitroom.model import ROOM_NAME
 from waitroom.proofs import keyring, tokens
