@@ -28,7 +28,8 @@ from uvicorn.supervisors import Multiprocess
 
 from waitroom import __version__
 from waitroom.checks import gate
-from waitroom.checks.redis import Finding, examine, unfit
+from waitroom.checks.finding import Finding, unfit
+from waitroom.checks.redis import examine
 from waitroom.errors import RoomBroken, RoomUnknown, SettingsError, WaitroomError
 from waitroom.model import ROOM_NAME
 from waitroom.proofs import keyring, tokens
@@ -39,9 +40,9 @@ from waitroom.serve.http import WholeAnswers
 from waitroom.settings import generated_keys, sources
 from waitroom.settings.room import RoomSettings, parse_room, room_value
 from waitroom.settings.server import ServerSettings
-from waitroom.store.clients import connect
 from waitroom.store.clock import Clock
 from waitroom.store.embedded.server import EmbeddedServer, running_url
+from waitroom.store.servers import connect
 from waitroom.store.store import Store
 from waitroom.store.url import has_password, masked
 

@@ -15,8 +15,8 @@ from waitroom.model import Admission, Place, Standing, Ticket
 from waitroom.rooms.eta.estimate import poll_after
 from waitroom.settings.room import RoomSettings
 from waitroom.store import keys
-from waitroom.store.clients import connect
 from waitroom.store.clock import Clock
+from waitroom.store.servers import connect
 from waitroom.store.store import Store
 from waitroom.web import documents
 

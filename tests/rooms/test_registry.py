@@ -16,8 +16,8 @@ from waitroom.proofs.tickets import new_visitor
 from waitroom.rooms.registry import Rooms
 from waitroom.settings.room import RoomSettings
 from waitroom.store import keys
-from waitroom.store.clients import connect
 from waitroom.store.clock import Clock
+from waitroom.store.servers import connect
 from waitroom.store.store import Store
 
 # Made, changed, deleted.

@@ -21,8 +21,8 @@ from waitroom.model import Pass, Place, Standing, Ticket, Visitor
 from waitroom.proofs.tickets import new_visitor
 from waitroom.settings.room import RoomSettings, fields_of
 from waitroom.store import keys, scripts
-from waitroom.store.clients import connect
 from waitroom.store.clock import Clock
+from waitroom.store.servers import connect
 from waitroom.store.store import Store, mapped_errors
 
 ONE_INSIDE = fields_of(RoomSettings(capacity=1))

@@ -15,8 +15,8 @@ from waitroom.proofs.tokens import EnqueueOffice
 from waitroom.rooms.registry import Rooms
 from waitroom.rooms.streams import Streams, affordable
 from waitroom.settings.server import ServerSettings
-from waitroom.store.clients import connect
 from waitroom.store.clock import Clock
+from waitroom.store.servers import connect
 from waitroom.store.store import Store
 from waitroom.web.instance import Instance
 

@@ -43,8 +43,9 @@ from waitroom.model import (
     Visitor,
 )
 from waitroom.store import keys, scripts
-from waitroom.store.clients import Servers, describe
 from waitroom.store.clock import Clock
+from waitroom.store.failures import describe
+from waitroom.store.servers import Servers
 
 #: The version of what the keys hold; a room of another one is left alone.
 SCHEMA: Final = "1"
