@@ -183,11 +183,11 @@ class Room:
         left, over = list(self.revoked), self._over(now_us)
         try:
             for passes in _in_calls(inside):
-                await self._store.extend(self.name, passes, remembered=True)
+                await self._store.restore(self.name, passes)
             for visitors in _in_calls(left):
                 await self._store.leave(self.name, visitors, with_pass=frozenset(visitors))
             for visitors in _in_calls(over):
-                await self._store.leave(self.name, visitors, over=True)
+                await self._store.finish(self.name, visitors)
         except WaitroomError as error:
             logger.warning("room %s: not all that was lost could be put back: %s", self.name, error)
 
@@ -238,10 +238,7 @@ class Room:
         return self._noted(places)
 
     async def _run_pass_through(self, arrivals: Sequence[tuple[Visitor, Ticket | None]]) -> list[Place]:
-        async def direct(room: str, items: Sequence[tuple[Visitor, Ticket | None]]) -> list[Place]:
-            return await self._store.enter(room, items, direct=True)
-
-        places = await self._again_if_lost(direct, arrivals)
+        places = await self._again_if_lost(self._store.pass_through, arrivals)
         self._note_arrivals(places)
         return places
 

@@ -1,0 +1,13 @@
+-- settings: reads settings of the room, numbers all but its state; nothing and a reply where they cannot be read.
+-- Needs: config_key
+-- Gives: settings
+local function settings(names)
+  local values, found = redis.call('HMGET', config_key, 'state', unpack(names)), {}
+  if not values[1] then return nil, {'missing'} end
+  for i, name in ipairs(names) do
+    found[name] = tonumber(values[i + 1])
+    if not found[name] then return nil, {'broken', name} end
+  end
+  found.state = values[1]
+  return found
+end
