@@ -15,16 +15,18 @@ local config_key, state_key, wait_key, seen_key, active_key, offered_key = unpac
 
 -- include: clock
 -- include: settings
--- include: marks
 
 local set, fault = settings({'capacity', 'admit_per_second', 'claim_seconds', 'abandon_seconds', 'ticket_seconds',
   'session_seconds'})
 if not set then return fault end
-local marks, found = marks_of({'tat_us', 'hold_until_us', 'turn_serial', 'entered', 'admitted', 'finished', 'no_show',
+local fields = {'term', 'tat_us', 'hold_until_us', 'turn_serial', 'entered', 'admitted', 'finished', 'no_show',
   'pace_at_us', 'pace_admitted', 'pace_us', 'pace_stay_us', 'pace_ended', 'pace_early', 'pace_no_show',
   'pace_wait_us', 'pace_gone', 'pace_last_admitted', 'pace_last_inside', 'pace_last_finished', 'pace_last_no_show',
-  'pace_last_waiting', 'term', 'led_us', 'resumed_us', 'pace_last_gone'})
+  'pace_last_waiting', 'led_us', 'resumed_us', 'pace_last_gone'}
+local marks, found = {}, redis.call('HMGET', state_key, unpack(fields))
+for i, field in ipairs(fields) do marks[field] = tonumber(found[i]) or 0 end
 local tat, hold_until, turn_serial = marks.tat_us, marks.hold_until_us, marks.turn_serial
+local newest, led_us, resumed_us = marks.term, marks.led_us, marks.resumed_us
 local waiting = redis.call('ZCARD', wait_key)
 local occupancy = redis.call('ZCOUNT', active_key, '(' .. int(now), '+inf')
 local heard_first = redis.call('ZRANGE', seen_key, 0, 0, 'WITHSCORES')

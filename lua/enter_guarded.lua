@@ -19,6 +19,7 @@
 local config_key, state_key, wait_key, seen_key, active_key, offered_key, used_key, revoked_key, sources_key = unpack(KEYS)
 
 local stride = 8
+local function argument(i, which) return ARGV[(i - 1) * stride + which] end
 -- include: clock
 -- include: settings
 -- include: marks
@@ -33,10 +34,10 @@ local stride = 8
 -- include: wait_at
 -- include: queueing
 
-local flags = {['0'] = false, ['1'] = true}
-for i = 1, visitors do
-  if flags[argument(i, 5)] == nil then return {'broken', 'keyed'} end
-  if flags[argument(i, 6)] == nil then return {'broken', 'priority'} end
+for at = 1, #ARGV, stride do
+  local keyed, priority = ARGV[at + 4], ARGV[at + 5]
+  if keyed ~= '0' and keyed ~= '1' then return {'broken', 'keyed'} end
+  if priority ~= '0' and priority ~= '1' then return {'broken', 'priority'} end
 end
 local limits = redis.call('HMGET', config_key, 'places_per_address', 'places_per_network')
 local most_of = {[7] = tonumber(limits[1]) or 0, [8] = tonumber(limits[2]) or 0}
@@ -61,8 +62,8 @@ for _, i in ipairs(fresh) do
     twins[#twins + 1] = {i, by_id[visitor]}
   else
     by_id[visitor] = i
-    if not (flags[argument(i, 5)] and known(i, visitor)) then
-      local lane = flags[argument(i, 6)] and first or others
+    if not (argument(i, 5) == '1' and known(i, visitor)) then
+      local lane = argument(i, 6) == '1' and first or others
       lane[#lane + 1] = i
     end
   end
@@ -94,17 +95,13 @@ local function limited(i)
   return true
 end
 
-local function place_in_front(i, visitor)
-  local serial = draw() - lane_us
-  if free > 0 then return offer(i, visitor, serial) end
-  answer(i, 'waiting', serial, wait_at(visitor, serial))
-end
-
 local function arrive(i, visitor)
   if free <= 0 and waiting >= set.max_waiting then return full(i) end
   if limited(i) then return end
-  if flags[argument(i, 6)] then return place_in_front(i, visitor) end
-  place(i, visitor)
+  if argument(i, 6) == '0' then return place(i, visitor) end
+  local serial = draw() - lane_us
+  if free > 0 then return offer(i, visitor, serial) end
+  answer(i, 'waiting', serial, wait_at(visitor, serial))
 end
 -- include: newcomers
 

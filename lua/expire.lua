@@ -19,7 +19,7 @@ local config_key, state_key, wait_key, seen_key, active_key, offered_key, used_k
 
 local set, fault = settings({'abandon_seconds', 'ticket_seconds', 'longest_session_seconds'})
 if not set then return fault end
-local marks = marks_of({'term', 'led_us', 'resumed_us'})
+local newest, led_us, resumed_us = marks_of('term', 'led_us', 'resumed_us')
 -- Reading every set once makes a key of the wrong type stop the call before it writes.
 redis.call('ZCARD', wait_key) redis.call('ZCARD', seen_key) redis.call('ZCARD', active_key)
 redis.call('ZCARD', offered_key) redis.call('ZCARD', used_key) redis.call('ZCARD', revoked_key)

@@ -30,7 +30,7 @@ local function without_room(i) answer(i, 'must_wait', 0, 0) end
 -- include: returning
 
 local function arrive(i, visitor)
-  if free > 0 then offer(i, visitor, draw()) else without_room(i) end
+  if free > 0 then offer(i, visitor, draw()) else answer(i, 'must_wait', 0, 0) end
 end
 -- include: newcomers
 

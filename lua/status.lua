@@ -18,8 +18,7 @@ local config_key, state_key, wait_key, seen_key, active_key, offered_key, used_k
 
 local set, fault = settings({'session_seconds', 'ticket_seconds', 'tickets_after_us', 'max_waiting'})
 if not set then return fault end
-local marks = marks_of({'last', 'spent_serial', 'spent_us'})
-local last = marks.last
+local last, spent_serial, spent_us = marks_of('last', 'spent_serial', 'spent_us')
 -- Reading every set once makes a key of the wrong type stop the call before it writes.
 local waiting = redis.call('ZCARD', wait_key)
 redis.call('ZCARD', seen_key) redis.call('ZCARD', active_key)

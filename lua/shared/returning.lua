@@ -1,6 +1,7 @@
 -- returning: visitors who bring a ticket come first, for their serials are older. Those to whom it gives nothing back
 -- are among the fresh then.
--- Needs: now int wait_key seen_key inside_until oldest_ticket restorable drawn free offer last fresh returners bump answer without_room
+-- Needs: now int wait_key seen_key inside_until oldest_ticket restorable drawn free offer last bump answer
+-- Needs: stride fresh returners serials issues without_room (the script's own)
 -- Gives: has_place
 -- True where the visitor has a place, and so an answer. The serial is that of the ticket; nothing where there is none.
 local function has_place(i, visitor, serial)
@@ -16,9 +17,8 @@ local function has_place(i, visitor, serial)
   return true
 end
 
--- True where the ticket gives the visitor an answer.
+-- The same of one without a place, to whom the ticket gives it back.
 local function returning(i, visitor, serial, issued)
-  if has_place(i, visitor, serial) then return true end
   if not restorable(visitor, serial, issued) then return false end
   if free > 0 then
     last = math.max(last, drawn(serial))
@@ -31,8 +31,10 @@ local function returning(i, visitor, serial, issued)
 end
 
 local without_tickets = #fresh
-for _, one in ipairs(returners) do
-  local i, visitor, serial, issued = unpack(one)
-  if issued < oldest_ticket or not returning(i, visitor, serial, issued) then fresh[#fresh + 1] = i end
+for k, i in ipairs(returners) do
+  local visitor, serial, issued = ARGV[(i - 1) * stride + 2], serials[k], issues[k]
+  if issued < oldest_ticket or not (has_place(i, visitor, serial) or returning(i, visitor, serial, issued)) then
+    fresh[#fresh + 1] = i
+  end
 end
 if #fresh > without_tickets then table.sort(fresh) end

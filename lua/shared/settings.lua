@@ -4,9 +4,10 @@
 local function settings(names)
   local values, found = redis.call('HMGET', config_key, 'state', unpack(names)), {}
   if not values[1] then return nil, {'missing'} end
-  for i, name in ipairs(names) do
-    found[name] = tonumber(values[i + 1])
-    if not found[name] then return nil, {'broken', name} end
+  for i = 1, #names do
+    local name, value = names[i], tonumber(values[i + 1])
+    if not value then return nil, {'broken', name} end
+    found[name] = value
   end
   found.state = values[1]
   return found
