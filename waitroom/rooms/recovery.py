@@ -237,11 +237,11 @@ class Recovery:
         over = [] if room.settings.sliding else memory.over(now_us)
         try:
             for passes in _in_calls(inside):
-                await self._store.extend(room.name, passes, remembered=True)
+                await self._store.restore(room.name, passes)
             for visitors in _in_calls(left):
                 await self._store.leave(room.name, visitors, with_pass=frozenset(visitors))
             for visitors in _in_calls(over):
-                await self._store.leave(room.name, visitors, over=True)
+                await self._store.finish(room.name, visitors)
         except WaitroomError as error:
             logger.warning("room %s: not all that was lost could be put back: %s", room.name, error)
 

@@ -174,10 +174,7 @@ class Room:
         return self._noted(places)
 
     async def _run_pass_through(self, arrivals: Sequence[tuple[Visitor, Ticket | None]]) -> list[Place]:
-        async def direct(room: str, items: Sequence[tuple[Visitor, Ticket | None]]) -> list[Place]:
-            return await self._store.enter(room, items, direct=True)
-
-        places = await self._again_if_lost(direct, arrivals)
+        places = await self._again_if_lost(self._store.pass_through, arrivals)
         self._note_arrivals(places)
         return places
 

@@ -129,8 +129,12 @@ class Store:
         """Redis time, as of the last reply."""
         return self._clock
 
-    async def _call(self, name: str, room: str, arguments: Sequence[str | int]) -> list[Any]:
-        """One script call on one room; the reply after its outcome word was judged."""
+    async def _call(
+        self, name: str, room: str, arguments: Sequence[str | int], *, batch: int | None = None
+    ) -> list[Any]:
+        """One script call on one room, for a `batch` of visitors; the reply after its outcome word was judged."""
+        if batch is not None:
+            metrics.BATCH_SIZE.labels(name).observe(batch)
         script = self._scripts[name]
         key_list = keys.room_keys(room, script.source.keys) if room else [keys.LEASE]
         started = time.perf_counter()
@@ -153,33 +157,30 @@ class Store:
         except exceptions.NoScriptError:
             return await self._servers.send(key_list[0], "EVAL", script.source.text, *rest)
 
-    async def enter(
-        self, room: str, arrivals: Sequence[tuple[Visitor, Ticket | None]], *, direct: bool = False
-    ) -> list[Place]:
+    async def enter(self, room: str, arrivals: Sequence[tuple[Visitor, Ticket | None]]) -> list[Place]:
         """A place for each arrival: a fresh visitor id, and the ticket if one was brought.
 
-        The place may belong to the ticket's visitor or to the fresh one; `Place.visitor` says which. `direct` admits
-        at once or answers MUST_WAIT, and never queues.
+        The place may belong to the ticket's visitor or to the fresh one; `Place.visitor` says which.
         """
-        arguments: list[str | int] = ["direct" if direct else "queue"]
-        for fresh, ticket in arrivals:
-            arguments += (fresh, ticket.visitor, ticket.serial, ticket.issued_us) if ticket else (fresh, "", 0, 0)
-        metrics.BATCH_SIZE.labels("enter").observe(len(arrivals))
-        reply = await self._call("enter", room, arguments)
-        return self._arrived(arrivals, reply)
+        return self._arrived(arrivals, await self._call("enter", room, _arguments(arrivals), batch=len(arrivals)))
+
+    async def pass_through(self, room: str, arrivals: Sequence[tuple[Visitor, Ticket | None]]) -> list[Place]:
+        """The same at the gate: admits at once or answers MUST_WAIT, and never queues."""
+        return self._arrived(
+            arrivals, await self._call("pass_through", room, _arguments(arrivals), batch=len(arrivals))
+        )
 
     async def enter_guarded(self, room: str, arrivals: Sequence[Arrival]) -> list[Place]:
         """A place for each arrival by its ticket, by what it proved, or by what its address and network have left.
 
         LIMITED where they have nothing left; USED where what was proved has had its turn.
         """
-        arguments: list[str | int] = ["guarded"]
+        arguments: list[str | int] = []
         for one in arrivals:
             ticket = one.ticket or _NO_TICKET
             arguments += (one.fresh, ticket.visitor, ticket.serial, ticket.issued_us)
             arguments += (int(one.keyed), int(one.priority), one.address, one.network)
-        metrics.BATCH_SIZE.labels("enter").observe(len(arrivals))
-        reply = await self._call("enter", room, arguments)
+        reply = await self._call("enter_guarded", room, arguments, batch=len(arrivals))
         return self._arrived([(one.fresh, one.ticket) for one in arrivals], reply)
 
     def _arrived(self, arrivals: Sequence[tuple[Visitor, Ticket | None]], reply: list[Any]) -> list[Place]:
@@ -197,8 +198,7 @@ class Store:
         arguments: list[str | int] = []
         for ticket in tickets:
             arguments += (ticket.visitor, ticket.serial, ticket.issued_us)
-        metrics.BATCH_SIZE.labels("status").observe(len(tickets))
-        reply = await self._call("status", room, arguments)
+        reply = await self._call("status", room, arguments, batch=len(tickets))
         now_us = self._observed(reply[1])
         places = []
         for ticket, word, number in zip(tickets, reply[2::2], reply[3::2], strict=True):
@@ -212,8 +212,7 @@ class Store:
 
         WAITING, OFFERED, ADMITTED, or UNKNOWN where they have no place.
         """
-        metrics.BATCH_SIZE.labels("look").observe(len(watching))
-        reply = await self._call("look", room, [visitor for visitor, _ in watching])
+        reply = await self._call("look", room, [visitor for visitor, _ in watching], batch=len(watching))
         now_us = self._observed(reply[1])
         places = []
         for (visitor, serial), word, number in zip(watching, reply[2::2], reply[3::2], strict=True):
@@ -223,32 +222,46 @@ class Store:
         return places
 
     async def leave(
-        self, room: str, visitors: Sequence[Visitor], *, with_pass: Collection[Visitor] = (), over: bool = False
+        self, room: str, visitors: Sequence[Visitor], *, with_pass: Collection[Visitor] = ()
     ) -> list[Standing]:
         """Say goodbye for each: LEFT, or UNKNOWN when they had no place any more.
 
-        Those `with_pass` may hold one although there is no record of them inside: it is withdrawn. `over`: as far as is
-        known their sessions have ended; who is inside all the same stays, of others the turn is used from now on.
+        Those `with_pass` may hold one although there is no record of them inside: it is withdrawn.
         """
         arguments: list[str | int] = []
         for visitor in visitors:
-            arguments += (visitor, 2 if over else int(visitor in with_pass))
-        metrics.BATCH_SIZE.labels("leave").observe(len(visitors))
-        reply = await self._call("leave", room, arguments)
+            arguments += (visitor, "pass" if visitor in with_pass else "ticket")
+        return self._stood(await self._call("leave", room, arguments, batch=len(visitors)))
+
+    async def finish(self, room: str, visitors: Sequence[Visitor]) -> list[Standing]:
+        """Note for each that their session has ended, as far as is known: from now on the turn is used.
+
+        LEFT for those who waited, else UNKNOWN; a visitor who is inside all the same stays.
+        """
+        return self._stood(await self._call("finish", room, visitors, batch=len(visitors)))
+
+    def _stood(self, reply: list[Any]) -> list[Standing]:
         self._observed(reply[1])
         return [_STANDINGS[word] for word in reply[2:]]
 
-    async def extend(self, room: str, passes: Sequence[Pass], *, remembered: bool = False) -> list[Place]:
+    async def extend(self, room: str, passes: Sequence[Pass]) -> list[Place]:
         """Note that each pass was used: claims an offer, lengthens a sliding session.
 
-        `remembered`: none was, they are sessions that are to be put back if their record is gone, and no more.
         ADMITTED with the expiry inside, USED when the turn is over, UNKNOWN when there is no record of it.
         """
         arguments: list[str | int] = []
         for proof in passes:
-            arguments += (proof.visitor, int(proof.expires * 1_000_000), 2 if remembered else int(proof.offer))
-        metrics.BATCH_SIZE.labels("extend").observe(len(passes))
-        reply = await self._call("extend", room, arguments)
+            arguments += (proof.visitor, int(proof.expires * 1_000_000), "offer" if proof.offer else "session")
+        return self._passed(passes, await self._call("extend", room, arguments, batch=len(passes)))
+
+    async def restore(self, room: str, passes: Sequence[Pass]) -> list[Place]:
+        """Put sessions that are remembered back where their record is gone, and no more; answers as `extend` does."""
+        arguments: list[str | int] = []
+        for proof in passes:
+            arguments += (proof.visitor, int(proof.expires * 1_000_000))
+        return self._passed(passes, await self._call("restore", room, arguments, batch=len(passes)))
+
+    def _passed(self, passes: Sequence[Pass], reply: list[Any]) -> list[Place]:
         now_us = self._observed(reply[1])
         return [
             Place(_STANDINGS[word], now_us, proof.visitor, expires_us=expires)
@@ -436,6 +449,13 @@ class Store:
     def _observed(self, now_us: int) -> int:
         self._clock.observe(now_us)
         return now_us
+
+
+def _arguments(arrivals: Sequence[tuple[Visitor, Ticket | None]]) -> list[str | int]:
+    arguments: list[str | int] = []
+    for fresh, ticket in arrivals:
+        arguments += (fresh, ticket.visitor, ticket.serial, ticket.issued_us) if ticket else (fresh, "", 0, 0)
+    return arguments
 
 
 def _judge(room: str, reply: list[Any]) -> None:
