@@ -34,7 +34,8 @@ from waitroom.checks.redis import (
 )
 from waitroom.demo.processes import free_port
 from waitroom.errors import EmbeddedError
-from waitroom.store.embedded.server import EmbeddedServer, find_server
+from waitroom.store.embedded.program import find_server
+from waitroom.store.embedded.server import EmbeddedServer
 from waitroom.store.url import parse
 
 #: What each examination of a reachable server reports, in this order; TLS comes in where the URL asks for it.

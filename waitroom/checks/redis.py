@@ -32,12 +32,11 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from waitroom.checks.fitness import MEMORY_FAIL_PERCENT
 from waitroom.errors import SettingsError, Unavailable
 from waitroom.store.clients import Clients, Cluster, Single, Watched
+from waitroom.store.scripts import OLDEST_SERVER
 from waitroom.store.url import Address, RedisUrl, masked, parse, shown
 
 #: Seconds within which one question must be answered, connecting included.
 ANSWER_SECONDS = 2.0
-#: Oldest version that understands `#!lua` flags: (major, minor).
-OLDEST_VERSION = (7, 0)
 #: Percent of memory in use above which an operator should act.
 MEMORY_WARN_PERCENT = 70.0
 #: Milliseconds of median round trip above which visitors begin to feel it.
@@ -193,8 +192,8 @@ def judge_version(version: str | None) -> Finding:
     if version is None:
         return Finding("version", "warn", _NOT_TOLD, _ALLOW_INFO)
     found = re.match(r"(\d+)\.(\d+)", version)
-    if found is None or (int(found[1]), int(found[2])) < OLDEST_VERSION:
-        oldest = "{}.{}".format(*OLDEST_VERSION)
+    if found is None or (int(found[1]), int(found[2])) < OLDEST_SERVER:
+        oldest = "{}.{}".format(*OLDEST_SERVER)
         return Finding("version", "fail", version, f"Use Redis or Valkey {oldest} or newer.")
     return Finding("version", "ok", version)
 

@@ -13,6 +13,9 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Final
 
+#: Oldest Redis that understands the `#!lua` flags at the top of each: (major, minor). Every Valkey does.
+OLDEST_SERVER: Final = (7, 0)
+
 NAMES: Final = ("enter", "status", "leave", "extend", "admit", "expire", "configure", "lease", "read", "look")
 
 
