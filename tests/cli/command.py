@@ -21,6 +21,9 @@ from waitroom.cli.main import main
 COMMAND = (sys.executable, "-m", "waitroom")
 
 
+#: Starts a command as a shell with `&` does: Ctrl-C is ignored, and so it is in all that the command starts.
+IN_BACKGROUND = ("/bin/sh", "-c", 'trap "" INT; exec "$@"', "background")
+
 #: Keys that are good in production.
 KEYS = {
     "WAITROOM_ADMIN_KEY": "an-admin-key-made-up-for-the-tests-0123456789",
@@ -53,11 +56,12 @@ def restored() -> Iterator[None]:
     root = logging.getLogger()
     level, handlers, hook = root.level, list(root.handlers), sys.excepthook
     variables, folder = dict(os.environ), Path.cwd()
-    on_sigterm = signal.getsignal(signal.SIGTERM)
+    on_signal = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, on_sigterm)
+        for number, handler in on_signal.items():
+            signal.signal(number, handler)
         os.chdir(folder)
         os.environ.clear()
         os.environ.update(variables)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.cli.command import COMMAND, Done, environment, run
+from tests.cli.command import COMMAND, IN_BACKGROUND, Done, environment, run
 from tests.web.sites import PATIENCE_SECONDS, address_in, until
 from waitroom.store.embedded.folder import running_url
 
@@ -39,7 +39,7 @@ class Served:
 def serving(folder: Path, *arguments: str, **more: str) -> Iterator[Served]:
     """Such a process, with nothing of it left at the end."""
     log, data = folder / "log", folder / "data"
-    command = (*COMMAND, "serve", "--port", "0", "--data-dir", str(data), *arguments)
+    command = (*IN_BACKGROUND, *COMMAND, "serve", "--port", "0", "--data-dir", str(data), *arguments)
     with log.open("wb") as sink:
         process = subprocess.Popen(
             command, cwd=folder, env=environment(**more), stdout=sink, stderr=sink, start_new_session=True

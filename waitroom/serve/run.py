@@ -10,7 +10,7 @@ from pathlib import Path
 from waitroom.serve import workers
 from waitroom.serve.embedded import kept_alive
 from waitroom.serve.process import set_up_logging
-from waitroom.serve.signals import end_on_sigterm
+from waitroom.serve.signals import unwind_when_told
 from waitroom.serve.sockets import bound
 from waitroom.settings import generated_keys, sources
 from waitroom.settings.room import RoomSettings
@@ -33,7 +33,7 @@ def run(settings: ServerSettings, *, room_to_try: bool = False) -> None:
     completed = generated_keys.completed(settings)
     _tell_generated(settings)
     with bound(completed) as listening:
-        end_on_sigterm()
+        unwind_when_told()
         with _redis(completed) as url:
             workers.run(completed.model_copy(update={"redis_url": url}), listening)
 

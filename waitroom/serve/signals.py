@@ -19,13 +19,17 @@ logger = logging.getLogger(__name__)
 Handler = Callable[[int, FrameType | None], Any]
 
 
-def end_on_sigterm() -> None:
-    """SIGTERM unwinds the stack, so that the embedded server is stopped in order."""
+def unwind_when_told() -> None:
+    """SIGTERM and SIGINT unwind the stack, so that the embedded server is stopped in order.
+
+    SIGINT does so also where it was ignored: what a shell starts with `&` inherits that.
+    """
 
     def end(_signal: int, _frame: object) -> NoReturn:
         raise SystemExit(0)
 
     signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @contextmanager
