@@ -8,10 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
 from tests.cli.command import COMMAND, KEYS, run, sentences
 from tests.cli.served import Served
 from waitroom import __version__
+from waitroom.cli.main import app
 
 
 def test_version(tmp_path: Path) -> None:
@@ -53,6 +55,15 @@ def test_help_names_every_command(tmp_path: Path) -> None:
     done = run("--help", folder=tmp_path)
     assert done.returncode == 0
     assert {"serve", "demo", "check", "room"} <= set(done.stdout.split())
+
+
+def test_commands_on_a_waitroom_are_told_alike_on_which() -> None:
+    """Each takes the same three options, after its own name and arguments."""
+    commands = get_command(app).commands  # type: ignore[attr-defined]
+    acting = [commands["serve"], commands["check"], *commands["room"].commands.values()]
+    assert len(acting) == 9
+    for command in acting:
+        assert [option.opts for option in command.params][-3:] == [["--config"], ["--redis-url"], ["--data-dir"]]
 
 
 @pytest.mark.parametrize("command", [("serve", "--port", "0"), ("room", "list")], ids=" ".join)

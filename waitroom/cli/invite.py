@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from waitroom.cli.room import Name
-from waitroom.cli.target import Config, Target
+from waitroom.cli.target import Config, Name, Target
 from waitroom.errors import SettingsError
 from waitroom.proofs import tokens
 

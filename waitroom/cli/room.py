@@ -8,9 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from waitroom.cli.printing import print_room, print_rooms, warn
-from waitroom.cli.target import Target, on_target
+from waitroom.cli.target import Name, Target, on_target
 from waitroom.errors import RoomBroken, RoomUnknown, SettingsError, WaitroomError
-from waitroom.model import room_name
 from waitroom.rooms.registry import READING_SECONDS, Rooms
 from waitroom.rooms.room import Room
 from waitroom.settings.room import PER_SOURCE, parse_room, room_value
@@ -18,14 +17,6 @@ from waitroom.settings.room import PER_SOURCE, parse_room, room_value
 app = typer.Typer(help="Show and change rooms, live.", no_args_is_help=True)
 
 
-def _checked(name: str) -> str:
-    try:
-        return room_name(name)
-    except ValueError as error:
-        raise SettingsError(str(error)) from None
-
-
-Name = Annotated[str, typer.Argument(callback=_checked, help="the room's name")]
 Message = Annotated[str | None, typer.Option(help="what to tell those who wait")]
 
 

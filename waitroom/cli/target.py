@@ -1,4 +1,4 @@
-"""Which waitroom a command acts on: three options, declared once, that commands take as one parameter."""
+"""What a command acts on: which waitroom, by three options that commands take as one parameter, and which room."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import typer
 
 from waitroom.cli.printing import warn
 from waitroom.errors import SettingsError
+from waitroom.model import room_name
 from waitroom.rooms.registry import Rooms
 from waitroom.settings import sources
 from waitroom.settings.server import ServerSettings
@@ -43,6 +44,16 @@ RedisUrl = Annotated[
     typer.Option(callback=_without_password, help="the Redis or Valkey to use; default: the embedded one"),
 ]
 DataDir = Annotated[str | None, typer.Option(help="folder of the embedded server's data and of generated keys")]
+
+
+def _room_name(name: str) -> str:
+    try:
+        return room_name(name)
+    except ValueError as error:
+        raise SettingsError(str(error)) from None
+
+
+Name = Annotated[str, typer.Argument(callback=_room_name, help="the room's name")]
 
 
 @dataclass(frozen=True)
