@@ -39,7 +39,7 @@ def collect_rarely() -> None:
 def allow_many_files() -> None:
     """Take as many open files as the machine lets this process have: a stream is one, and 1,024 are the custom."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(ValueError, OSError):  # macOS lets nobody have all that it promises
+    with suppress(ValueError, OSError):  # macOS does not give all that it promises
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 

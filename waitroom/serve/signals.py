@@ -62,7 +62,7 @@ def draining_at_sigterm(instance: Instance, work: Work) -> Iterator[None]:
 
 @contextmanager
 def ending_streams_at_sigint(instance: Instance) -> Iterator[None]:
-    """At SIGINT nothing drains, for who presses Ctrl-C wants it over; but streams would not end by themselves."""
+    """At SIGINT nothing drains: Ctrl-C means at once. But streams would not end by themselves."""
     loop, goodbyes = asyncio.get_running_loop(), set[asyncio.Task[None]]()
 
     def told(stop_serving: Handler, frame: FrameType | None) -> None:

@@ -12,10 +12,10 @@ _LOOK_SECONDS: Final = 0.5
 
 
 class Supervisor(Multiprocess):
-    """uvicorn's, but at the end it stands in nobody's way."""
+    """uvicorn's, which at its end lets go of the socket, and can be told once more."""
 
     def join_all(self) -> None:
-        """Wait for the workers, which were told to stop; tell them again when somebody tells this process again."""
+        """Wait for the workers, which were told to stop; a second signal to this process tells them again."""
         # Else connections would still be taken, and never answered, once the workers do not listen any more.
         for listening in self.sockets:
             listening.close()

@@ -54,7 +54,7 @@ class Work:
 
 @asynccontextmanager
 async def working(instance: Instance, *, parent: int | None = None) -> AsyncIterator[Work]:
-    """Do an instance's background work; at the end everybody who waits for Redis is answered, and it is closed."""
+    """Do an instance's background work; at the end all that wait for Redis are answered, and it is closed."""
     await _first_look(instance)
     work = Work(instance)
     if parent is not None:

@@ -24,7 +24,7 @@ GRACE_SECONDS: Final = 10
 #: Connections that may wait to be accepted.
 _BACKLOG: Final = 4096
 
-#: Seconds that an idle connection is kept: longer than nginx keeps its own, so that nginx is who closes.
+#: Seconds that an idle connection is kept: longer than nginx keeps its own, so that nginx closes it.
 _KEEP_ALIVE_SECONDS: Final = 75
 
 
