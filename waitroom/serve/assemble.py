@@ -5,8 +5,6 @@ from __future__ import annotations
 from waitroom.addresses import Proxies
 from waitroom.checks.fitness import Fitness
 from waitroom.checks.signers import Agreement
-from waitroom.errors import SettingsError
-from waitroom.proofs import keyring
 from waitroom.proofs.challenge import ChallengeOffice
 from waitroom.proofs.disguise import Disguise
 from waitroom.proofs.passes import PassOffice
@@ -29,11 +27,7 @@ def assemble(settings: ServerSettings) -> Instance:
     clock = Clock()
     timeout = settings.redis_timeout_seconds
     store = Store(connect(settings.redis_url, timeout_seconds=timeout), clock, timeout_seconds=timeout)
-    ring = keyring.parse(settings.signing_keys)
-    enqueue_ring = keyring.parse(settings.enqueue_keys, name="enqueue_keys") if settings.enqueue_keys else None
-    if enqueue_ring is not None and set(enqueue_ring.secrets.values()) & set(ring.secrets.values()):
-        # Also one that was made and kept in a file, which the settings do not know.
-        raise SettingsError("enqueue_keys: one of them is a signing key; draw another (`openssl rand -base64 32`)")
+    ring = settings.signing_ring()
     return Instance(
         settings,
         clock,
@@ -46,6 +40,6 @@ def assemble(settings: ServerSettings) -> Instance:
         Streams(most=affordable(settings.max_streams), most_per_address=settings.max_streams_per_address),
         Proxies.parse(settings.trusted_proxies),
         Disguise(ring),
-        EnqueueOffice(enqueue_ring),
+        EnqueueOffice(settings.enqueue_ring()),
         ChallengeOffice(ring),
     )

@@ -14,6 +14,9 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Final
 
+#: Oldest Redis that understands the `#!lua` flags at the top of each: (major, minor). Every Valkey does.
+OLDEST_SERVER: Final = (7, 0)
+
 NAMES: Final = (
     *("enter", "pass_through", "enter_guarded", "status", "leave", "extend", "restore", "finish"),
     *("admit", "expire", "configure", "lease", "read", "look"),

@@ -15,7 +15,7 @@ import orjson
 from starlette.types import Receive, Scope, Send
 
 from waitroom.errors import RoomUnknown, SettingsError, VersionConflict
-from waitroom.model import ROOM_NAME, VISITOR_ID, Standing, Visitor
+from waitroom.model import VISITOR_ID, Standing, Visitor, room_name
 from waitroom.rooms.room import Room
 from waitroom.settings.room import parse_room
 from waitroom.web.instance import Instance
@@ -39,7 +39,7 @@ class Operators:
         self._clock = instance.clock
         self._key = sha256(instance.settings.admin_key.encode()).digest()
         self._open = bool(instance.settings.admin_key)
-        self._takes_tokens = bool(instance.settings.enqueue_keys)
+        self._settings = instance.settings
 
     def endpoint(self, handle: Callable[[Scope, Receive], Awaitable[Answer]]) -> Callable[..., Awaitable[None]]:
         """An ASGI callable that checks the key first."""
@@ -143,8 +143,8 @@ class Operators:
 
     def _check_tokens(self, wanted: object) -> None:
         """Raise SettingsError for tokens that this instance has no key to verify by: they would shut everybody out."""
-        if wanted in ("accepted", "required") and not self._takes_tokens:
-            raise SettingsError(f"enqueue_tokens: {wanted!r} needs enqueue_keys; without one no token is good")
+        if fault := self._settings.fault_of_tokens(wanted):
+            raise SettingsError(fault)
 
     def _check_key(self, scope: Scope) -> None:
         brought = headers_of(scope, b"authorization")
@@ -185,11 +185,10 @@ def _answer(room: Room) -> Answer:
 
 
 def _name(scope: Scope) -> str:
-    name = str(scope["path_params"]["room"])
-    if not ROOM_NAME.match(name):
-        detail = f"{name[:80]!r} is not 1-64 of a-z, 0-9, _ and -, a letter or digit first"
-        raise Problem(400, "room-name", "Not a room name", detail)
-    return name
+    try:
+        return room_name(str(scope["path_params"]["room"]))
+    except ValueError as error:
+        raise Problem(400, "room-name", "Not a room name", str(error)) from None
 
 
 def _expected(scope: Scope) -> int | None:
