@@ -48,6 +48,26 @@ def test_killed_parent_takes_the_server_along(binary: Path, folder: Path) -> Non
             os.kill(int(bystander), signal.SIGKILL)
 
 
+def test_a_server_that_outlives_its_parent_holds_the_folder(binary: Path, folder: Path) -> None:
+    """Whatever numbers the parent's files have: until the server is gone no other one gets at the data."""
+    with subprocess.Popen(
+        [sys.executable, "-c", PARENT, str(folder), str(binary)], stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdout is not None
+        url, bystander = parent.stdout.readline().split()
+        server, group = process_id(url), group_of(url)
+        os.kill(server, signal.SIGSTOP)
+        parent.kill()
+        parent.wait()
+        try:
+            assert running_url(folder) == url
+        finally:
+            os.kill(server, signal.SIGCONT)
+            os.kill(int(bystander), signal.SIGKILL)
+        until(lambda: not living(group))
+        assert running_url(folder) is None
+
+
 def test_interrupt_from_the_terminal_misses_the_server(binary: Path, folder: Path) -> None:
     """The server runs in a session of its own, which no terminal signals."""
     with EmbeddedServer(folder, binary=binary) as server:

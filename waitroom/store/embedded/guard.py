@@ -6,6 +6,7 @@ So the server lives exactly as long as the process that started it, however that
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import signal
 import subprocess
@@ -85,6 +86,15 @@ def longest_stop_seconds() -> float:
 
 
 def _spawn(command: tuple[str, ...], *, stdin: int, folder: Path, lock: int, log: int) -> subprocess.Popen[bytes]:
+    # The shell has uses of its own for the numbers below 10: a lock of such a number would be lost with the server.
+    held = fcntl.fcntl(lock, fcntl.F_DUPFD_CLOEXEC, 10)
+    try:
+        return _started(command, stdin=stdin, folder=folder, lock=held, log=log)
+    finally:
+        os.close(held)
+
+
+def _started(command: tuple[str, ...], *, stdin: int, folder: Path, lock: int, log: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen(  # noqa: S603 - a constant script; the shell does not parse its arguments # nosec B603
         ("/bin/sh", "-c", _GUARD, "waitroom-guard", str(STOP_SECONDS), *command),
         stdin=stdin,
