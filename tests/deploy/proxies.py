@@ -253,7 +253,7 @@ def running(
             # Ended before the stub is: the stub's connections end with it.
             children = stack.enter_context(Children(folder))
             children.start(proxy, command, environment=os.environ | home)
-            _await_listener(ports.own, children)
+            _await_listener(ports.own, children, _knows_its_site if proxy == "traefik" else _listens)
             return ports.own
 
         yield World(_insisting(start), room, behind)
@@ -267,19 +267,27 @@ def _insisting(start: Callable[[], int]) -> int:
     return start()
 
 
-def _await_listener(port: int, children: Children) -> None:
+def _await_listener(port: int, children: Children, is_ready: Callable[[int], bool]) -> None:
     deadline = time.monotonic() + DEADLINE_SECONDS
-    while not _has_a_site(port):
+    while not is_ready(port):
         children.check()
         assert time.monotonic() < deadline, "the proxy does not listen"
         time.sleep(0.01)
 
 
-def _has_a_site(port: int) -> bool:
-    """Whether it listens and knows the site; Traefik listens before it has read what for, and answers 404."""
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def _knows_its_site(port: int) -> bool:
+    """Traefik listens before it has read for which sites, and answers 404 until then. Asks an instance."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=DEADLINE_SECONDS) as link:
             link.sendall(request_of("/wait/"))
-            return b"404 page not found" not in b"".join(iter(lambda: link.recv(4096), b""))
+            return b"404 page not found" not in link.recv(4096)
     except OSError:
         return False

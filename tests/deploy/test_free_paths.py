@@ -106,6 +106,19 @@ async def test_as_shipped_no_path_is_free(proxy: str, instance: Served, granted:
     assert [answer for answer in said if MARK in answer or not re.match(rb"HTTP/1.[01] 401 |\x00", answer)] == []
 
 
+async def test_without_its_plugin_traefik_frees_nothing(instance: Served, granted: str, tmp_path: Path) -> None:
+    """An operator who forgets the folder has a gated path, not a way in."""
+    async with corpus.counting() as origin:
+
+        def edit(text: str) -> str:
+            return with_free_path(text).replace("moduleName: waitroom/free", "moduleName: waitroom/forgotten")
+
+        ports = (instance.port, instance.port)
+        with proxies.running("traefik", tmp_path, "shop", ports, origin=origin.port, edit=edit) as world:
+            said = await corpus.exchange(world.port, one(EXEMPT))
+    assert (said[:12], origin.requests) == (b"HTTP/1.1 401", [])
+
+
 def _without(*lines: str) -> Callable[[str], str]:
     """A shipped file with a path freed, and these lines forgotten where they are."""
 
