@@ -106,15 +106,25 @@ async def test_as_shipped_no_path_is_free(proxy: str, instance: Served, granted:
     assert [answer for answer in said if MARK in answer or not re.match(rb"HTTP/1.[01] 401 |\x00", answer)] == []
 
 
-async def test_without_its_plugin_traefik_frees_nothing(instance: Served, granted: str, tmp_path: Path) -> None:
-    """An operator who forgets the folder has a gated path, not a way in."""
+UNFINISHED: Final = {
+    "envoy": ("local others = {}", 'local others = {} error("x")'),
+    "haproxy": ("req_set_uri(", "req_set_no_uri("),
+    "traefik": ("moduleName: waitroom/free", "moduleName: waitroom/forgotten"),
+}
+
+
+@pytest.mark.parametrize("proxy", UNFINISHED)
+async def test_where_nothing_is_taken_off_the_gate_is_asked(
+    proxy: str, instance: Served, granted: str, tmp_path: Path
+) -> None:
+    """A script that fails and a plugin that is not there free nothing."""
     async with corpus.counting() as origin:
 
         def edit(text: str) -> str:
-            return with_free_path(text).replace("moduleName: waitroom/free", "moduleName: waitroom/forgotten")
+            return with_free_path(text).replace(*UNFINISHED[proxy])
 
         ports = (instance.port, instance.port)
-        with proxies.running("traefik", tmp_path, "shop", ports, origin=origin.port, edit=edit) as world:
+        with proxies.running(proxy, tmp_path, "shop", ports, origin=origin.port, edit=edit) as world:
             said = await corpus.exchange(world.port, one(EXEMPT))
     assert (said[:12], origin.requests) == (b"HTTP/1.1 401", [])
 
@@ -133,7 +143,7 @@ FORGOTTEN: Final = {
     "caddy": ("request_header -*",),
     "caddy, body": ("set {vars.waitroom_no_body}",),
     "haproxy": ("if not KEPT[name] then txn.http:req_del_header(name) end",),
-    "envoy": ("name: waitroom_free",),
+    "envoy": ("for _, name in ipairs(others) do request:headers():remove(name) end",),
     "envoy, query": ('- { name: ":path", string_match: { exact: /robots.txt } }',),
     "traefik": ("middlewares: [shop-free]",),
 }

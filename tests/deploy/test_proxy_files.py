@@ -103,7 +103,7 @@ def manager(envoy: Document) -> Document:
 
 def gate_of(envoy: Document) -> Document:
     """The settings of ext_authz."""
-    gate, free, router = manager(envoy)["http_filters"]
+    free, gate, router = manager(envoy)["http_filters"]
     assert (gate["name"], router["name"]) == ("envoy.filters.http.ext_authz", "envoy.filters.http.router")
     assert free["typed_config"].keys() == {"@type", "source_codes"}, "runs where a route names it, nowhere else"
     found: Document = gate["typed_config"]
@@ -119,6 +119,12 @@ def names(listed: Document) -> list[str]:
 def test_envoy_fails_closed_and_normalises(envoy: Document) -> None:
     """Without an answer nobody goes on; paths are normalised, so that each begins with a slash; nothing is believed."""
     assert gate_of(envoy)["failure_mode_allow"] is False
+    assert gate_of(envoy)["filter_enabled_metadata"] == {
+        "filter": "envoy.filters.http.lua",
+        "path": [{"key": "free"}],
+        "value": {"bool_match": True},
+        "invert": True,
+    }
     assert gate_of(envoy)["status_on_error"] == {"code": "ServiceUnavailable"}
     settings = manager(envoy)
     assert (settings["normalize_path"], settings["use_remote_address"]) == (True, True)
