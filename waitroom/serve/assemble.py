@@ -19,6 +19,8 @@ from waitroom.store.clients import connect
 from waitroom.store.clock import Clock
 from waitroom.store.store import Store
 from waitroom.web.instance import Instance
+from waitroom.web.page.rendering import Pages
+from waitroom.web.proofs import ProofDesk
 
 
 def assemble(settings: ServerSettings) -> Instance:
@@ -34,13 +36,15 @@ def assemble(settings: ServerSettings) -> Instance:
     if enqueue_ring is not None and set(enqueue_ring.secrets.values()) & set(ring.secrets.values()):
         # Also one that was made and kept in a file, which the settings do not know.
         raise SettingsError("enqueue_keys: one of them is a signing key; draw another (`openssl rand -base64 32`)")
+    tickets, passes = TicketOffice(ring), PassOffice(ring)
     return Instance(
         settings,
         clock,
         store,
         Rooms(store, settings.rooms, most_waiting=settings.max_backlog),
-        TicketOffice(ring),
-        PassOffice(ring),
+        tickets,
+        passes,
+        ProofDesk(tickets, passes, clock, secure=settings.secure),
         Agreement(store, ring),
         Fitness(store),
         Streams(most=affordable(settings.max_streams), most_per_address=settings.max_streams_per_address),
@@ -48,4 +52,5 @@ def assemble(settings: ServerSettings) -> Instance:
         Disguise(ring),
         EnqueueOffice(enqueue_ring),
         ChallengeOffice(ring),
+        Pages(),
     )
