@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
+import weakref
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -105,3 +107,26 @@ async def test_the_unforeseen_reaches_the_servers_log(
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         with pytest.raises(ZeroDivisionError):
             await client.get(path)
+
+
+async def test_a_refusal_is_gone_once_it_is_told(instance: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flood of refusals leaves nothing for the garbage collector: that would cost more than to take the flood."""
+    raised: list[weakref.ref[Problem]] = []
+
+    class Noted(Problem):
+        def __init__(self) -> None:
+            super().__init__(503, "full", "Full")
+            raised.append(weakref.ref(self))
+
+    def fail(_name: str) -> None:
+        raise Noted
+
+    monkeypatch.setattr(instance.rooms, "get", fail)
+    application = Application(instance)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(application), base_url="http://test") as client:
+        gc.disable()
+        try:
+            assert (await client.get("/v1/rooms/shop/status")).status_code == 503
+            assert [problem() for problem in raised] == [None]
+        finally:
+            gc.enable()

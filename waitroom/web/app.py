@@ -8,7 +8,7 @@ request. What endpoints raise is answered by the same table for all of them.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final
 
@@ -72,9 +72,9 @@ class Application(Starlette):
         try:
             await endpoint(scope, receive, send)
         except Exception as error:
-            # A full room refuses a flood: that must not cost more than to take it.
-            problem = problem_of(error)
-            await respond(send, problem.status, problem.body(), headers=problem.headers, content_type=PROBLEM_JSON)
+            # A full room refuses a flood: that must not cost more than to take it. So no name here may keep the error,
+            # whose traceback holds this frame: what holds each other waits for the garbage collector.
+            await _told(send, problem_of(error))
             if not isinstance(error, WaitroomError):
                 raise  # as Starlette does: the server logs it
 
@@ -86,6 +86,11 @@ class Application(Starlette):
         room, call, gated = found.groups()
         scope["path_params"] = {"room": room or gated}
         return self._gate if gated else self._calls.get((scope["method"], call))
+
+
+def _told(send: Send, problem: Problem) -> Awaitable[None]:
+    """Send a problem."""
+    return respond(send, problem.status, problem.body(), headers=problem.headers, content_type=PROBLEM_JSON)
 
 
 async def _answered(_request: Request, error: Exception) -> Response:
