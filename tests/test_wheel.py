@@ -45,7 +45,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_wheel_carries_scripts_pages_and_nginx_files(wheel: Path) -> None:
-    """Lua, the waiting page and the nginx configuration ship inside the package."""
+    """Lua, the waiting page, the OpenAPI document and the nginx configuration ship inside the package."""
     names = set(zipfile.ZipFile(wheel).namelist())
     wanted = {f"waitroom/lua/{path.relative_to(ROOT / 'lua')}" for path in (ROOT / "lua").rglob("*.lua")}
     assert {f"waitroom/lua/{name}.lua" for name in scripts.NAMES} < wanted
@@ -54,7 +54,7 @@ def test_the_wheel_carries_scripts_pages_and_nginx_files(wheel: Path) -> None:
     wanted |= {f"waitroom/web/page/{path.relative_to(page)}" for path in files}
     nginx = ROOT / "deploy/nginx"
     wanted |= {f"waitroom/nginx/{path.relative_to(nginx)}" for path in nginx.rglob("*") if path.is_file()}
-    wanted.add("waitroom/py.typed")
+    wanted |= {"waitroom/py.typed", "waitroom/web/openapi.json"}
     assert wanted - names == set()
     assert not [name for name in names if not name.startswith("waitroom")]
 

@@ -11,9 +11,12 @@ from playwright.sync_api import Page, Route
 
 from tests.browser.visitor import Visitor
 from waitroom.web.page import rendering
-from waitroom.web.page.rendering import ASSET_PATH, ASSETS, PAGE_HEADERS, render
+from waitroom.web.page.assets import ASSET_PATH, PAGE_HEADERS
 
 ORIGIN: Final = "http://waitroom.test"
+
+#: What a server writes its pages with.
+SERVER: Final = rendering.Pages()
 
 NOON: Final = datetime(2026, 1, 2, 12, 0, 0, tzinfo=UTC)
 
@@ -79,11 +82,11 @@ class Stage:
         if path.startswith("/v1/"):
             self.asked.append(path.rpartition("/")[2])
         if path.startswith(ASSET_PATH):
-            asset = ASSETS[path.removeprefix(ASSET_PATH)]
+            asset = SERVER.assets[path.removeprefix(ASSET_PATH)]
             route.fulfill(body=asset.body, headers=asset.headers)
         elif path.startswith("/wait/"):
             headers = {**PAGE_HEADERS, "Content-Type": "text/html; charset=utf-8"}
-            route.fulfill(body=render(self.shown), headers=headers)
+            route.fulfill(body=SERVER.render(self.shown), headers=headers)
         elif path.endswith("/status"):
             route.fulfill(json={"state": "admitted"} if self.admits else document(self.shown))
         elif path.endswith("/leave"):

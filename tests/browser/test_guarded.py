@@ -11,10 +11,10 @@ import jwt
 import pytest
 from playwright.sync_api import Browser, expect
 
+from tests.browser.stage import SERVER
 from tests.browser.visitor import rank_of, visiting
 from tests.system.processes import Served, serving
 from waitroom.proofs.challenge import SEED_CHARACTERS, zero_bits
-from waitroom.web.page.rendering import ASSETS
 
 pytestmark = [pytest.mark.browser, pytest.mark.system, pytest.mark.timeout(120)]
 
@@ -37,7 +37,7 @@ def test_the_work_is_the_one_that_the_server_judges(browser: Browser) -> None:
     assert {len(seed) for seed in seeds} == {SEED_CHARACTERS}
     with visiting(browser) as visitor:
         page = visitor.context.new_page()
-        page.evaluate(f"() => {{ {ASSETS['work.js'].body.decode()}; globalThis.solve = solve; }}")
+        page.evaluate(f"() => {{ {SERVER.assets['work.js'].body.decode()}; globalThis.solve = solve; }}")
         for bits, seed in enumerate(seeds):
             size = 1 + bits % 12
             found = page.evaluate(f"solve({seed!r}, {size})")

@@ -13,7 +13,7 @@ from typing import Any, Final
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.stage import WAITING, Stage, document
+from tests.browser.stage import SERVER, WAITING, Stage, document
 from tests.browser.visitor import Visitor, visiting
 from waitroom.web.page import rendering
 
@@ -93,7 +93,7 @@ def test_the_rank_follows_the_ladder_without_asking_in_person(browser: Browser) 
         stage.ladder, stage.more = AT_50, {"message": "Halfway."}
         rank_is(page, 50)
         expect(page.locator("#waiting")).to_have_text("150 people")
-        expect(page.locator("#eta")).to_have_text(rendering.eta_words(400, 550))
+        expect(page.locator("#eta")).to_have_text(SERVER.wording.eta(400, 550))
         expect(page.locator("#message")).to_have_text("Halfway.")
         expect(page.locator("#progress")).to_have_attribute("value", "50")
         stage.more = {"state": "paused"}
@@ -309,7 +309,7 @@ def test_an_event_moves_the_rank(browser: Browser) -> None:
     events = place_event(replace(STREAMED, rank=70, eta_seconds=700.0, eta_low_seconds=600.0, eta_high_seconds=800.0))
     with staged(browser, STREAMED, ladder=AT_50, events=events) as (visitor, stage, page):
         rank_is(page, 70)
-        expect(page.locator("#eta")).to_have_text(rendering.eta_words(600, 800))
+        expect(page.locator("#eta")).to_have_text(SERVER.wording.eta(600, 800))
         until(page, lambda: "shop" in stage.asked, "watching")
         assert stage.asked.count("events") == 1
         assert "status" not in stage.asked

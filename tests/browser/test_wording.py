@@ -8,10 +8,9 @@ from typing import Any, Final
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.stage import PAUSED, WAITING, Stage, standing
+from tests.browser.stage import PAUSED, SERVER, WAITING, Stage, standing
 from tests.browser.visitor import visiting
 from waitroom.web.page import rendering
-from waitroom.web.page.rendering import duration_words, eta_words
 
 pytestmark = [pytest.mark.browser, pytest.mark.system, pytest.mark.timeout(120)]
 
@@ -112,7 +111,7 @@ def test_expected_waits_are_worded_alike(browser: Browser) -> None:
         for rank, (low, high) in enumerate(BOUNDS, start=2):
             stage.shown = replace(WAITING, rank=rank, eta_seconds=high, eta_low_seconds=low, eta_high_seconds=high)
             expect(page.locator("#rank")).to_have_text(str(rank))  # the answer is here
-            assert _eta(page) == eta_words(low, high), (low, high)
+            assert _eta(page) == SERVER.wording.eta(low, high), (low, high)
         assert visitor.complaints == []
 
 
@@ -127,6 +126,8 @@ def test_how_long_a_place_is_kept_stays_as_the_server_wrote_it(browser: Browser)
         for seconds in (0.4, 1, 59, 61, 3600, 5400, 90_061, 172_800):
             stage.shown = replace(WAITING, ticket_seconds=seconds)
             tab = stage.open()
-            expect(tab.locator("#stub")).to_contain_text(f"come back within {duration_words(seconds)} in this browser")
+            expect(tab.locator("#stub")).to_contain_text(
+                f"come back within {SERVER.wording.duration(seconds)} in this browser"
+            )
             tab.close()
         assert visitor.complaints == []

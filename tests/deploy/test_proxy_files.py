@@ -13,7 +13,6 @@ from tests.deploy.project import DEPLOY, documents, is_answered
 from tests.web import sites
 from waitroom.serve.assemble import assemble
 from waitroom.web.forward import HEADERS
-from waitroom.web.proofs import ProofDesk
 
 FOLDER = DEPLOY / "proxies"
 FILES = sorted(path for path in FOLDER.rglob("*") if path.is_file())
@@ -200,7 +199,7 @@ def test_traefik_hands_on_the_cookies_that_there_are(traefik: tuple[Document, Do
     gate = traefik[1]["middlewares"]["shop-gate"]["forwardAuth"]
     named = set()
     for url in ("", "https://shop.example.com"):
-        desk = ProofDesk(assemble(sites.settings_for("unix:///nowhere", public_url=url)))
+        desk = assemble(sites.settings_for("unix:///nowhere", public_url=url)).desk
         named.add(desk.set_cookie("shop", "pass", "x", seconds=1)[1].decode().partition("=")[0])
     assert set(gate["addAuthCookiesToResponse"]) == named
 

@@ -90,7 +90,7 @@ FAULTS: Final[dict[str, Fault]] = {
         "clients that never finish a request",
         (
             "tests/deploy/test_nginx.py::test_a_client_that_does_not_go_on_is_let_go_of",
-            "tests/web/test_bad_inputs.py::test_a_body_that_never_comes_holds_nobody_else_up",
+            "tests/web/bad_inputs/test_http.py::test_a_body_that_never_comes_holds_nobody_else_up",
         ),
         "it concerns those clients alone",
     ),

@@ -15,8 +15,7 @@ from tests.fuzz.mutations import NUMBERS, ODD, fuzzed, mutated
 from tests.test_returns import BAD, GOOD, ORIGINS, OWN
 from waitroom.returns import HOME, return_address
 from waitroom.web.forward import requested
-from waitroom.web.page.rendering import join_address
-from waitroom.web.page.wait import asked_return
+from waitroom.web.page.address import asked_return, join_address
 
 #: Where a browser is that gets the address: on the waiting page of a site.
 PAGE: Final = "https://site.example/wait/shop?return=%2F"

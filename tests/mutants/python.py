@@ -39,9 +39,14 @@ GROUPS: Final = {
     ),
     "leadership": Group(("leader/leadership",), ("*",), ("tests/leader/test_leadership.py",)),
     "returns": Group(
-        ("returns", "web/forward", "web/page/wait"),
-        ("waitroom.returns.*", "waitroom.web.forward.x_requested*", "waitroom.web.page.wait.x_asked_return*"),
-        ("tests/test_returns.py", "tests/web/test_forward.py", "tests/web/page/test_wait.py"),
+        ("returns", "web/forward", "web/page/address"),
+        ("waitroom.returns.*", "waitroom.web.forward.x_requested*", "waitroom.web.page.address.x_asked_return*"),
+        (
+            "tests/test_returns.py",
+            "tests/web/test_forward.py",
+            "tests/web/page/test_address.py",
+            "tests/web/page/test_wait.py",
+        ),
     ),
     "gate": Group(
         ("rooms/room", "web/gate", "web/proofs"),

@@ -11,7 +11,7 @@ import pytest
 
 from tests.test_architecture import MODULES, imported, relative
 from waitroom.proofs import tickets
-from waitroom.web.admin import rooms
+from waitroom.web.admin import key
 
 #: What may open a connection to anywhere but Redis, and where to: an address of the operator's own, always.
 CALLERS: Final = {
@@ -40,7 +40,7 @@ def unsafe_comparisons(source: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("module", [tickets, rooms])
+@pytest.mark.parametrize("module", [tickets, key])
 def test_secrets_are_compared_in_constant_time(module: ModuleType) -> None:
     """By compare_digest, and never by == (T30). Passes are compared by PyJWT, which does the same."""
     source = Path(str(module.__file__)).read_text()

@@ -24,7 +24,7 @@ from waitroom.proofs.tickets import new_visitor
 from waitroom.returns import HOME
 from waitroom.serve.assemble import assemble
 from waitroom.web.app import Application
-from waitroom.web.page.rendering import ASSET_PATH
+from waitroom.web.page.assets import ASSET_PATH
 
 NewRoom = Callable[..., str]
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from datetime import timedelta
+from importlib import resources
 from typing import Any
 
 import httpx
@@ -93,6 +95,15 @@ def test_every_reference_leads_somewhere() -> None:
 
     walk(document())
     assert referred == set(document()["components"]["schemas"])
+
+
+def test_every_shared_part_is_used_and_written_out() -> None:
+    """What the data share is referred to there, and in the document stands where it is used."""
+    data = (resources.files("waitroom.web") / "openapi.json").read_text()
+    for kind, parts in json.loads(data)["components"].items():
+        if kind != "securitySchemes":
+            assert [name for name in parts if f'"#/components/{kind}/{name}"' not in data] == []
+    assert document()["components"].keys() == {"schemas", "securitySchemes"}
 
 
 async def test_routes_and_document_say_the_same() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.rooms.test_eta import READING
 from tests.web import sites
-from waitroom.model import Pass, Ticket, Visitor
+from waitroom.model import Pass, Place, Standing, Ticket, Visitor
 from waitroom.rooms.room import Room
 from waitroom.serve.assemble import assemble
 from waitroom.settings.room import RoomSettings
@@ -28,7 +28,8 @@ class Desk(ProofDesk):
     def __init__(self, *, secure: bool = False) -> None:
         base = "https://shop.example" if secure else "http://shop.example"
         self.instance: Instance = assemble(sites.settings_for("unix:///nowhere", public_url=base))
-        super().__init__(self.instance)
+        parts = self.instance
+        super().__init__(parts.tickets, parts.passes, parts.clock, secure=parts.settings.secure)
 
     def room(self, **settings: Any) -> Room:
         """A room that nobody has read from Redis."""
@@ -41,7 +42,12 @@ class Desk(ProofDesk):
 
     def pass_text(self, visitor: Visitor = VISITOR, *, bound: str = "") -> str:
         """A pass for a minute."""
-        return self.issue_pass("shop", Pass(visitor, self.instance.clock.now() + 60, bound=bound))
+        now = self.instance.clock.now()
+        return self.instance.passes.issue("shop", Pass(visitor, now + 60, bound=bound), now=now)
+
+    def ticket_text(self, ticket: Ticket = TICKET) -> str:
+        """A ticket."""
+        return self.instance.tickets.issue("shop", ticket)
 
 
 def request(*headers: tuple[str, str]) -> dict[str, Any]:
@@ -116,8 +122,8 @@ def test_what_the_gate_looks_at(headers: list[tuple[str, str]], found: str | Non
 def test_the_bearers_proof_goes_before_the_cookies() -> None:
     """A bearer that is a ticket or a pass counts alone; one that is neither, or is the origin's, hides no cookie."""
     desk = Desk()
-    room, ticket, granted = desk.room(), desk.issue_ticket("shop", TICKET), desk.pass_text()
-    cookies = ("cookie", f"waitroom_ticket_shop={desk.issue_ticket('shop', Ticket(OTHER, 1, 2))}")
+    room, ticket, granted = desk.room(), desk.ticket_text(), desk.pass_text()
+    cookies = ("cookie", f"waitroom_ticket_shop={desk.ticket_text(Ticket(OTHER, 1, 2))}")
 
     def found(authorization: str) -> Proof:
         return desk.of_visitor(request(("authorization", authorization), cookies), room)
@@ -142,7 +148,7 @@ def test_the_bearers_proof_goes_before_the_cookies() -> None:
 def test_both_cookies_are_read() -> None:
     """Each as what its name says: a ticket in the pass's cookie is none."""
     desk = Desk()
-    ticket, granted = desk.issue_ticket("shop", TICKET), desk.pass_text()
+    ticket, granted = desk.ticket_text(), desk.pass_text()
     right = request(("cookie", f"waitroom_ticket_shop={ticket}; waitroom_pass_shop={granted}"))
     proof = desk.of_visitor(right, desk.room())
     assert (proof.ticket, proof.granted and proof.granted.visitor) == (TICKET, VISITOR)
@@ -176,9 +182,69 @@ def test_a_bound_proof_of_another_client_is_none() -> None:
     room = desk.room(bind_user_agent=True)
     mine, others = (fingerprint(request(("user-agent", agent)), room) for agent in ("phone", "laptop"))
     for bound, good in ((mine, True), (others, False), ("", True)):
-        ticket, granted = desk.issue_ticket("shop", TICKET._replace(bound=bound)), desk.pass_text(bound=bound)
+        ticket, granted = desk.ticket_text(TICKET._replace(bound=bound)), desk.pass_text(bound=bound)
         cookies = f"waitroom_ticket_shop={ticket}; waitroom_pass_shop={granted}"
         proof = desk.of_visitor(request(("user-agent", "phone"), ("cookie", cookies)), room)
         assert (proof.ticket is not None, proof.granted is not None, proof.bound) == (good, good, mine)
         proof = desk.of_visitor(request(("user-agent", "phone"), ("authorization", f"Bearer {ticket}")), room)
         assert (proof.ticket is not None, proof.bound) == (good, mine)
+
+
+# What is handed out.
+
+
+def cookies_of(*headers: tuple[bytes, bytes]) -> dict[str, tuple[str, str]]:
+    """The cookies that the headers set, by name: value and Max-Age."""
+    found = {}
+    for name, line in headers:
+        assert name == b"set-cookie"
+        pair, age, *_ = line.decode().split("; ")
+        key, _, text = pair.partition("=")
+        found[key] = (text, age)
+    return found
+
+
+NOW_US, BOUND = 1_800_000_000_000_000, "AbCdEfGh"
+
+
+def placed(desk: Desk, standing: Standing, *, serial: int) -> Place:
+    """A place that ends in a minute."""
+    desk.instance.clock.observe(NOW_US)
+    return Place(standing, NOW_US, VISITOR, serial=serial, expires_us=NOW_US + 60_000_000)
+
+
+def test_a_ticket_names_the_place_and_the_moment() -> None:
+    """It proves visitor, serial and when it was given, for the client it is bound to, and lives as long as the room
+    says."""
+    desk = Desk()
+    room, place = desk.room(ticket_seconds=900.0), placed(desk, Standing.WAITING, serial=7)
+    text, header = desk.ticket(room, place, BOUND)
+    assert cookies_of(header) == {"waitroom_ticket_shop": (text, "Max-Age=900")}
+    assert desk.instance.tickets.verify("shop", text) == Ticket(VISITOR, 7, NOW_US, BOUND)
+
+
+@pytest.mark.parametrize("serial", [0, 7])
+def test_an_offer_comes_with_a_way_back(serial: int) -> None:
+    """The pass of an offer says so; a visitor with a serial gets the ticket too, in case the offer lapses."""
+    desk = Desk()
+    room, place = desk.room(ticket_seconds=900.0), placed(desk, Standing.OFFERED, serial=serial)
+    text, headers = desk.grant(room, place, BOUND)
+    expected = {"waitroom_pass_shop": (text, "Max-Age=60")}
+    if serial:
+        expected["waitroom_ticket_shop"] = (desk.ticket(room, place, BOUND)[0], "Max-Age=900")
+    assert cookies_of(*headers) == expected
+    granted = desk.instance.passes.verify("shop", text, now=NOW_US / 1_000_000)
+    assert granted == Pass(VISITOR, place.expires_us / 1_000_000, offer=True, bound=BOUND)
+
+
+def test_a_claimed_place_takes_the_ticket_away() -> None:
+    """The pass is for a session, and stands first: a proxy hands on one cookie only."""
+    desk = Desk()
+    text, headers = desk.grant(desk.room(), placed(desk, Standing.ADMITTED, serial=7), "")
+    assert list(cookies_of(*headers).items()) == [
+        ("waitroom_pass_shop", (text, "Max-Age=60")),
+        ("waitroom_ticket_shop", ("", "Max-Age=0")),
+    ]
+    granted = desk.instance.passes.verify("shop", text, now=NOW_US / 1_000_000)
+    assert granted is not None
+    assert not granted.offer

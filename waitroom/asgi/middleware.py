@@ -18,10 +18,11 @@ from waitroom.asgi import arguments, lifespan
 from waitroom.asgi.keeper import Keepers
 from waitroom.asgi.paths import ExemptPaths, OwnPaths, plain_path, root_of
 from waitroom.errors import Unavailable
+from waitroom.web.answers import Problem
 from waitroom.web.gate import Decision
+from waitroom.web.headers import Header
 from waitroom.web.proofs import PASS_HEADER
-from waitroom.web.refusals import Refusal, is_navigation, refusal
-from waitroom.web.wire import Header, Problem
+from waitroom.web.refusals import Refusal, is_navigation, refusal, whole
 
 logger = logging.getLogger(__name__)
 
@@ -108,8 +109,7 @@ class WaitroomGate:
             keeper = await self._keepers.get()
             await keeper.serve(call, receive, send)
         except Problem as problem:
-            lines: list[Header] = [(b"cache-control", b"no-store"), (b"content-type", b"application/problem+json")]
-            await _refuse(send, Refusal(problem.status, (*lines, *problem.headers), problem.body()))
+            await _refuse(send, whole(problem))
         except Unavailable as error:
             logger.debug("room %s: a visitor's call was not answered: %s", self._room, error)
             await _refuse(send, self._refusal(scope, _NO_ANSWER))

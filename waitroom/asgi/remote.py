@@ -14,9 +14,11 @@ from urllib.parse import quote_from_bytes
 from starlette.types import Receive, Scope, Send
 
 from waitroom.errors import Unavailable
+from waitroom.web.answers import Problem
 from waitroom.web.events import poll_instead
 from waitroom.web.gate import Decision
-from waitroom.web.wire import VISITOR_BODY, Header, Problem, whole_body
+from waitroom.web.headers import Header
+from waitroom.web.wire import VISITOR_BODY, whole_body
 
 try:
     import httpx

@@ -17,6 +17,8 @@ from waitroom.store.clock import Clock
 from waitroom.store.servers import connect
 from waitroom.store.store import Store
 from waitroom.web.instance import Instance
+from waitroom.web.page.rendering import Pages
+from waitroom.web.proofs import ProofDesk
 
 
 def assemble(settings: ServerSettings) -> Instance:
@@ -28,13 +30,15 @@ def assemble(settings: ServerSettings) -> Instance:
     timeout = settings.redis_timeout_seconds
     store = Store(connect(settings.redis_url, timeout_seconds=timeout), clock, timeout_seconds=timeout)
     ring = settings.signing_ring()
+    tickets, passes = TicketOffice(ring), PassOffice(ring)
     return Instance(
         settings,
         clock,
         store,
         Rooms(store, settings.rooms, most_waiting=settings.max_backlog),
-        TicketOffice(ring),
-        PassOffice(ring),
+        tickets,
+        passes,
+        ProofDesk(tickets, passes, clock, secure=settings.secure),
         Agreement(store, ring),
         Fitness(store),
         Streams(most=affordable(settings.max_streams), most_per_address=settings.max_streams_per_address),
@@ -42,4 +46,5 @@ def assemble(settings: ServerSettings) -> Instance:
         Disguise(ring),
         EnqueueOffice(settings.enqueue_ring()),
         ChallengeOffice(ring),
+        Pages(),
     )

@@ -1,49 +1,46 @@
-"""The application: which address leads where, and which error becomes which answer.
+"""The application: which address leads where.
 
 The gate, `enter` and `status` are found by one look at the path. Starlette's router and the layers around it, which
 would take as long again as all that `enter` does itself, serve everything else, and whatever is not exactly such a
-request.
+request. What endpoints raise is answered by the same table for all of them.
 """
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from http import HTTPStatus
-from typing import Any, Final
+from typing import Final
 
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from waitroom import metrics
-from waitroom.errors import Full, Overloaded, RoomBroken, RoomUnknown, Unavailable, WaitroomError
+from waitroom.errors import WaitroomError
 from waitroom.web import openapi
-from waitroom.web.admin.rooms import Operators
+from waitroom.web.admin.calls import AdminCall, Handler
+from waitroom.web.admin.key import AdminKey
+from waitroom.web.admin.rooms import RoomAdmin
+from waitroom.web.answers import ANSWERS, PROBLEM_JSON, Problem, problem_of
+from waitroom.web.arrivals import Reception
 from waitroom.web.events import Events
 from waitroom.web.forward import ForwardAuth
 from waitroom.web.gate import Gate
+from waitroom.web.headers import NO_STORE
 from waitroom.web.instance import Instance
-from waitroom.web.page.wait import Asset, Wait
+from waitroom.web.page.files import Files
+from waitroom.web.page.wait import Wait
 from waitroom.web.probes import Alive, Metrics, Ready
 from waitroom.web.visitors import Enter, Leave, PublicRoom, Status
-from waitroom.web.wire import Header, Problem, respond, retry_after
-
-logger = logging.getLogger(__name__)
-
-#: Seconds after which a client may try again what Redis or the instance could not do.
-_TRY_AGAIN_SECONDS = 2.0
+from waitroom.web.wire import respond
 
 
 class _ExactRoute(Route):
     """A route whose pattern ends where the path ends: Starlette's also matches before a final line break."""
 
-    def __init__(self, path: str, endpoint: Callable[..., Any], *, methods: list[str] | None, name: str) -> None:
+    def __init__(self, path: str, endpoint: ASGIApp, *, methods: list[str] | None, name: str) -> None:
         super().__init__(path, endpoint, methods=methods, name=name)
         self.path_regex = re.compile(self.path_regex.pattern.removesuffix("$") + r"\Z", re.DOTALL)
 
@@ -58,7 +55,8 @@ class Application(Starlette):
     """The application of one instance. `lifespan` runs what works in the background."""
 
     def __init__(self, instance: Instance, *, lifespan: Lifespan | None = None) -> None:
-        super().__init__(routes=routes(instance), lifespan=lifespan or _idle, exception_handlers=_ANSWERS)
+        answered = dict.fromkeys((Problem, *ANSWERS), _answered)
+        super().__init__(routes=routes(instance), lifespan=lifespan or _idle, exception_handlers=answered)
         # /v1/rooms/shop/ is another address than /v1/rooms/shop, and no room of ours.
         self.router.redirect_slashes = False
         hot = {route.name: route for route in self.routes if isinstance(route, Route)}
@@ -73,16 +71,10 @@ class Application(Starlette):
             return
         try:
             await endpoint(scope, receive, send)
-        except Problem as problem:
-            # A full room refuses a flood: that must not cost more than to take it.
-            await respond(
-                *(send, problem.status, problem.body()),
-                headers=problem.headers,
-                content_type=b"application/problem+json",
-            )
         except Exception as error:
-            response = await _answer_to(error, Request(scope))
-            await response(scope, receive, send)
+            # A full room refuses a flood: that must not cost more than to take it. So no name here may keep the error,
+            # whose traceback holds this frame: what holds each other waits for the garbage collector.
+            await _told(send, problem_of(error))
             if not isinstance(error, WaitroomError):
                 raise  # as Starlette does: the server logs it
 
@@ -96,106 +88,58 @@ class Application(Starlette):
         return self._gate if gated else self._calls.get((scope["method"], call))
 
 
+def _told(send: Send, problem: Problem) -> Awaitable[None]:
+    """Send a problem."""
+    return respond(send, problem.status, problem.body(), headers=problem.headers, content_type=PROBLEM_JSON)
+
+
+async def _answered(_request: Request, error: Exception) -> Response:
+    """The same answer where Starlette catches the error."""
+    problem = problem_of(error)
+    response = Response(problem.body(), problem.status, media_type=PROBLEM_JSON.decode())
+    response.raw_headers += [NO_STORE, *problem.headers]
+    return response
+
+
 def routes(instance: Instance) -> list[Route]:
     """Every address that is answered, the hot ones first."""
-    enter, status, operators = Enter(instance), Status(instance), Operators(instance)
-    admin = operators.endpoint
-    gate = Gate(instance)
-    forward = ForwardAuth(gate)
+    gate, reception, rooms = Gate(instance), Reception(instance), RoomAdmin(instance)
+    forward, key = ForwardAuth(gate), AdminKey(instance.settings.admin_key)
+
+    def admin(handle: Handler) -> AdminCall:
+        return AdminCall(key, handle)
+
+    table: list[tuple[str, str | None, str, ASGIApp]] = [
+        ("gate", None, "/gate/{room}", gate),
+        ("forward_auth", None, "/forward-auth/{room}", forward),
+        ("forward_auth_below", None, "/forward-auth/{room}/{tail:path}", forward),
+        ("status", "GET", "/v1/rooms/{room}/status", Status(instance)),
+        ("enter", "POST", "/v1/rooms/{room}/enter", Enter(instance, reception)),
+        ("leave", "POST", "/v1/rooms/{room}/leave", Leave(instance)),
+        ("events", "GET", "/v1/rooms/{room}/events", Events(instance)),
+        ("room", "GET", "/v1/rooms/{room}", PublicRoom(instance.rooms)),
+        ("asset", "GET", "/wait/_assets/{name}", Files(instance.pages)),
+        ("wait", "GET", "/wait/{room}", Wait(instance, reception)),
+        ("list_rooms", "GET", "/admin/rooms", admin(rooms.list_rooms)),
+        ("read_room", "GET", "/admin/rooms/{room}", admin(rooms.read)),
+        ("put_room", "PUT", "/admin/rooms/{room}", admin(rooms.put)),
+        ("patch_room", "PATCH", "/admin/rooms/{room}", admin(rooms.patch)),
+        ("delete_room", "DELETE", "/admin/rooms/{room}", admin(rooms.delete)),
+        ("revoke_room", "POST", "/admin/rooms/{room}/revoke", admin(rooms.revoke)),
+        ("pause_room", "POST", "/admin/rooms/{room}/pause", admin(rooms.pause)),
+        ("resume_room", "POST", "/admin/rooms/{room}/resume", admin(rooms.resume)),
+        ("close_room", "POST", "/admin/rooms/{room}/close", admin(rooms.close)),
+        ("livez", "GET", "/livez", Alive()),
+        ("readyz", "GET", "/readyz", Ready(instance)),
+        ("metrics", "GET", "/metrics", Metrics(instance.rooms)),
+        ("openapi", "GET", "/openapi.json", openapi.Document()),
+    ]
     return [
-        _ExactRoute("/gate/{room}", gate, methods=None, name="gate"),
-        _ExactRoute("/forward-auth/{room}", forward, methods=None, name="forward_auth"),
-        _ExactRoute("/forward-auth/{room}/{tail:path}", forward, methods=None, name="forward_auth_below"),
-        _ExactRoute("/v1/rooms/{room}/status", status, methods=["GET"], name="status"),
-        _ExactRoute("/v1/rooms/{room}/enter", enter, methods=["POST"], name="enter"),
-        _ExactRoute("/v1/rooms/{room}/leave", Leave(instance), methods=["POST"], name="leave"),
-        _ExactRoute("/v1/rooms/{room}/events", Events(instance, status), methods=["GET"], name="events"),
-        _ExactRoute("/v1/rooms/{room}", PublicRoom(instance), methods=["GET"], name="room"),
-        _ExactRoute("/wait/_assets/{name}", Asset(), methods=["GET"], name="asset"),
-        _ExactRoute("/wait/{room}", Wait(enter, instance.streams), methods=["GET"], name="wait"),
-        _ExactRoute("/admin/rooms", admin(operators.list_rooms), methods=["GET"], name="list_rooms"),
-        _ExactRoute("/admin/rooms/{room}", admin(operators.read), methods=["GET"], name="read_room"),
-        _ExactRoute("/admin/rooms/{room}", admin(operators.put), methods=["PUT"], name="put_room"),
-        _ExactRoute("/admin/rooms/{room}", admin(operators.patch), methods=["PATCH"], name="patch_room"),
-        _ExactRoute("/admin/rooms/{room}", admin(operators.delete), methods=["DELETE"], name="delete_room"),
-        _ExactRoute("/admin/rooms/{room}/revoke", admin(operators.revoke), methods=["POST"], name="revoke_room"),
-        *(
-            _ExactRoute(f"/admin/rooms/{{room}}/{command}", admin(handle), methods=["POST"], name=f"{command}_room")
-            for command, handle in operators.commands()
-        ),
-        _ExactRoute("/livez", Alive(), methods=["GET"], name="livez"),
-        _ExactRoute("/readyz", Ready(instance), methods=["GET"], name="readyz"),
-        _ExactRoute("/metrics", Metrics(instance), methods=["GET"], name="metrics"),
-        _ExactRoute("/openapi.json", openapi.Document(), methods=["GET"], name="openapi"),
+        _ExactRoute(path, endpoint, methods=[method] if method else None, name=name)
+        for name, method, path, endpoint in table
     ]
 
 
 @asynccontextmanager
 async def _idle(_app: Starlette) -> AsyncIterator[None]:
     yield
-
-
-def _answer(problem: Problem, *headers: Header) -> Response:
-    response = Response(problem.body(), problem.status, media_type="application/problem+json")
-    response.raw_headers += [(b"cache-control", b"no-store"), *problem.headers, *headers]
-    return response
-
-
-def _again(slug: str, title: str, detail: str = "") -> Response:
-    return _answer(Problem(503, slug, title, detail, headers=(retry_after(_TRY_AGAIN_SECONDS),)))
-
-
-async def _problem(_request: Request, error: Any) -> Response:
-    return _answer(error)
-
-
-async def _room_unknown(_request: Request, _error: Exception) -> Response:
-    return _answer(Problem(404, "room-unknown", "No such room"))
-
-
-async def _full(_request: Request, _error: Exception) -> Response:
-    return _again("full", "The wait queue is full", "the store takes nobody new for now")
-
-
-async def _overloaded(_request: Request, _error: Exception) -> Response:
-    metrics.OVERLOADED.inc()
-    return _again("overloaded", "Too many requests at once")
-
-
-async def _unavailable(_request: Request, _error: Exception) -> Response:
-    return _again("unavailable", "The queue cannot be reached", "places are kept; try again")
-
-
-async def _room_broken(_request: Request, error: Exception) -> Response:
-    logger.error("%s", error)
-    return _again("degraded", "The room cannot be served", "its operator has been told; places are kept")
-
-
-async def _http_exception(_request: Request, error: Any) -> Response:
-    status = HTTPStatus(error.status_code)
-    slug = status.phrase.lower().replace(" ", "-")
-    headers = [(name.lower().encode(), value.encode()) for name, value in (error.headers or {}).items()]
-    return _answer(Problem(status.value, slug, status.phrase), *headers)
-
-
-async def _unexpected(_request: Request, _error: Exception) -> Response:
-    # Starlette raises the error again after this answer, and the server logs it.
-    return _answer(Problem(500, "internal", "Internal error"))
-
-
-_ANSWERS: Final[dict[Any, Callable[[Request, Any], Awaitable[Response]]]] = {
-    Problem: _problem,
-    RoomUnknown: _room_unknown,
-    Full: _full,
-    Overloaded: _overloaded,
-    Unavailable: _unavailable,
-    RoomBroken: _room_broken,
-    HTTPException: _http_exception,
-    Exception: _unexpected,
-}
-
-
-async def _answer_to(error: Exception, request: Request) -> Response:
-    """What is answered where that error was raised: by its kind, the most specific first."""
-    kind = next(kind for kind in type(error).__mro__ if kind in _ANSWERS)
-    return await _ANSWERS[kind](request, error)

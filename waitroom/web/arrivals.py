@@ -21,10 +21,12 @@ from waitroom.proofs.disguise import Disguise
 from waitroom.proofs.tickets import new_visitor
 from waitroom.proofs.tokens import EnqueueOffice, Grant, TokenRefused
 from waitroom.rooms.room import Room
+from waitroom.web.answers import Problem
 from waitroom.web.documents import iso
+from waitroom.web.headers import header, headers_of, retry_after
 from waitroom.web.instance import Instance
-from waitroom.web.proofs import ProofDesk
-from waitroom.web.wire import Problem, header, headers_of, retry_after
+from waitroom.web.places import inside
+from waitroom.web.proofs import Proof
 
 logger = logging.getLogger(__name__)
 
@@ -66,10 +68,10 @@ class Demand(Problem):
 
 
 class Reception:
-    """Gives places to those who come, by what the room's settings ask for."""
+    """Gives places to those who come, by what they bring and by what the room's settings ask for."""
 
-    def __init__(self, instance: Instance, desk: ProofDesk) -> None:
-        self._desk = desk
+    def __init__(self, instance: Instance) -> None:
+        self._desk = instance.desk
         self._clock = instance.clock
         self._proxies: Proxies = instance.proxies
         self._disguise: Disguise = instance.disguise
@@ -77,12 +79,17 @@ class Reception:
         self._challenges: ChallengeOffice = instance.challenges
         self._warned: set[tuple[str, str]] = set()
 
-    async def place(self, scope: Scope, room: Room, ticket: Ticket | None) -> Place:
-        """The place that the ticket gives back, or a new one; raises Demand."""
-        settings = room.settings
-        if not settings.guarded or settings.state == "bypass":
-            return await room.enter(new_visitor(), ticket)
-        refused = ""
+    async def enter(self, scope: Scope, room: Room, proof: Proof) -> Place:
+        """The place that the proofs give back, or a new one; raises Demand where that takes more."""
+        place = await inside(room, proof.granted) if proof.granted else None
+        if place is not None:
+            return place
+        if room.settings.guarded and room.settings.state != "bypass":
+            return await self._enter_guarded(scope, room, proof.ticket)
+        return await room.enter(new_visitor(), proof.ticket)
+
+    async def _enter_guarded(self, scope: Scope, room: Room, ticket: Ticket | None) -> Place:
+        settings, refused = room.settings, ""
         try:
             proved = self._by_token(scope, room)
         except TokenRefused as error:

@@ -1,7 +1,8 @@
-"""The JSON documents that visitors see."""
+"""The JSON documents that visitors and operators see."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -77,6 +78,20 @@ def public(room: Room) -> dict[str, Any]:
         "lost_at": iso(reading.origin.lost_us) if reading.origin.lost_us else None,
         "refresh_after_seconds": REFRESH_AFTER_SECONDS,
         "as_of": iso(reading.now_us),
+    }
+
+
+def for_operators(room: Room) -> dict[str, Any]:
+    """Everything that an operator may know of a room."""
+    reading = room.reading
+    return {
+        "room": room.name,
+        "version": reading.version,
+        "settings": room.settings.model_dump(),
+        "waiting": reading.waiting,
+        "occupancy": reading.occupancy,
+        "offered": reading.offered,
+        "counts": asdict(reading.counts),
     }
 
 

@@ -22,9 +22,10 @@ from waitroom.model import Place, Standing
 from waitroom.rooms.room import Room
 from waitroom.rooms.streams import LAST, News, Stream
 from waitroom.web import documents
+from waitroom.web.answers import Problem
+from waitroom.web.headers import Header, headers_of, retry_after
 from waitroom.web.instance import Instance
-from waitroom.web.visitors import Endpoint, Status, refusal
-from waitroom.web.wire import Header, Problem, headers_of, retry_after
+from waitroom.web.places import held, no_place
 
 logger = logging.getLogger(__name__)
 
@@ -44,27 +45,27 @@ _HEADERS: Final[tuple[Header, ...]] = (
 _HEARTBEAT: Final = b":\n\n"
 
 
-class Events(Endpoint):
+class Events:
     """GET /v1/rooms/{room}/events"""
 
-    def __init__(self, instance: Instance, status: Status) -> None:
-        super().__init__(instance)
-        self._status = status
+    def __init__(self, instance: Instance) -> None:
+        self._rooms = instance.rooms
+        self._desk = instance.desk
         self._streams = instance.streams
         self._proxies = instance.proxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """200 and a stream; needs a ticket or a pass. 503 where the client should poll instead."""
-        room = self.room(scope)
-        proof = self.desk.of_visitor(scope, room)
-        held = proof.ticket or proof.granted
-        if held is None:
-            raise refusal(room, Standing.EXPIRED)
+        room = self._rooms.get(scope["path_params"]["room"])
+        proof = self._desk.of_visitor(scope, room)
+        brought = proof.ticket or proof.granted
+        if brought is None:
+            raise no_place(room, Standing.EXPIRED)
         if scope["http_version"] == "1.0":
             raise poll_instead(room.settings.longest_poll_seconds, "a stream needs HTTP/1.1")
         try:
-            with self._streams.slot(held.visitor, self._address(scope)):
-                place = await self._status.place(room, proof)
+            with self._streams.slot(brought.visitor, self._address(scope)):
+                place = await held(room, proof)
                 await self._answer(scope, receive, send, room, place)
         except StreamsFull as full:
             metrics.STREAMS_REFUSED.labels(full.limit).inc()
@@ -79,7 +80,7 @@ class Events(Endpoint):
     async def _answer(self, scope: Scope, receive: Receive, send: Send, room: Room, place: Place) -> None:
         waits = place.standing is Standing.WAITING
         if not waits and place.standing not in (Standing.ADMITTED, Standing.OFFERED):
-            raise refusal(room, place.standing)
+            raise no_place(room, place.standing)
         await send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})
         if scope["method"] == "HEAD":
             await send({"type": "http.response.body", "body": b""})

@@ -12,9 +12,10 @@ from starlette.types import Receive, Scope, Send
 
 from waitroom.model import ROOM_NAME
 from waitroom.returns import return_address
+from waitroom.web.answers import Problem
 from waitroom.web.gate import GO_ON, Decision, Gate
+from waitroom.web.headers import NO_STORE, Header, header
 from waitroom.web.refusals import is_navigation, refusal
-from waitroom.web.wire import Header, Problem, header
 
 #: Segments of our own address before the visitor's begins: "", "forward-auth" and the room.
 _OWN_SEGMENTS: Final = 3
@@ -69,7 +70,7 @@ def requested(scope: Scope) -> str | None:
 
 async def _go_on(send: Send, decision: Decision) -> None:
     # Caddy and Traefik take any 2xx for a yes, Envoy only 200.
-    await _send(send, 200, [(b"cache-control", b"no-store"), *decision.headers], b"")
+    await _send(send, 200, [NO_STORE, *decision.headers], b"")
 
 
 async def _refuse(scope: Scope, send: Send, name: str, decision: Decision) -> None:

@@ -20,10 +20,10 @@ from waitroom.errors import Full, Overloaded, RoomBroken, RoomUnknown, Unavailab
 from waitroom.model import Pass, Place, Standing
 from waitroom.proofs.tickets import new_visitor
 from waitroom.rooms.room import Room
+from waitroom.web.headers import Header, retry_after
 from waitroom.web.instance import Instance
-from waitroom.web.proofs import PASS_HEADER, ProofDesk, fingerprint, fits
-from waitroom.web.visitors import grant
-from waitroom.web.wire import Header, respond, retry_after
+from waitroom.web.proofs import PASS_HEADER, fingerprint, fits
+from waitroom.web.wire import respond
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ class Gate:
     def __init__(self, instance: Instance) -> None:
         self._rooms = instance.rooms
         self._clock = instance.clock
-        self._desk = ProofDesk(instance)
+        self._desk = instance.desk
         self._known: OrderedDict[tuple[str, str], Pass] = OrderedDict()
         self._open_until: dict[str, float] = {}
 
@@ -181,6 +181,6 @@ class Gate:
         return self._handing_out(room, place, bound)
 
     def _handing_out(self, room: Room, place: Place, bound: str) -> Decision:
-        text, headers = grant(self._desk, room, place, bound)
+        text, headers = self._desk.grant(room, place, bound)
         # A proxy hands on one Set-Cookie from a sub-request, so the pass's comes alone.
         return Decision(204, (headers[0], (PASS_HEADER, text.encode("ascii"))))

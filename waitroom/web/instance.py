@@ -17,6 +17,8 @@ from waitroom.rooms.streams import Streams
 from waitroom.settings.server import ServerSettings
 from waitroom.store.clock import Clock
 from waitroom.store.store import Store
+from waitroom.web.page.rendering import Pages
+from waitroom.web.proofs import ProofDesk
 
 
 @dataclass
@@ -36,6 +38,7 @@ class Instance:
     rooms: Rooms
     tickets: TicketOffice
     passes: PassOffice
+    desk: ProofDesk
     agreement: Agreement
     fitness: Fitness
     streams: Streams
@@ -43,4 +46,5 @@ class Instance:
     disguise: Disguise
     enqueue_tokens: EnqueueOffice
     challenges: ChallengeOffice
+    pages: Pages
     drain: Drain = field(default_factory=Drain)

@@ -16,8 +16,9 @@ from waitroom.checks.fitness import faults_of
 from waitroom.errors import Unavailable
 from waitroom.rooms.registry import Rooms
 from waitroom.rooms.room import Room
+from waitroom.web.answers import Problem
 from waitroom.web.instance import Instance
-from waitroom.web.wire import Problem, respond
+from waitroom.web.wire import respond
 
 #: What each count means, for the metrics' help.
 _COUNTED: Final = {
@@ -68,8 +69,8 @@ class RoomCollector(Collector):
 class Metrics:
     """GET /metrics"""
 
-    def __init__(self, instance: Instance) -> None:
-        self._rooms = RoomCollector(instance.rooms)
+    def __init__(self, rooms: Rooms) -> None:
+        self._rooms = RoomCollector(rooms)
 
     async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
         """Prometheus text: this machine's workers added up, and the rooms."""

@@ -12,10 +12,12 @@ from typing import Final, Literal, NamedTuple, TypeVar
 
 from starlette.types import Scope
 
-from waitroom.model import Pass, Ticket
+from waitroom.model import Pass, Place, Standing, Ticket
+from waitroom.proofs.passes import PassOffice
+from waitroom.proofs.tickets import TicketOffice
 from waitroom.rooms.room import Room
-from waitroom.web.instance import Instance
-from waitroom.web.wire import Header, header, headers_of
+from waitroom.store.clock import Clock
+from waitroom.web.headers import Header, header, headers_of
 
 Kind = Literal["ticket", "pass", "enqueue"]
 
@@ -58,14 +60,14 @@ def fits(proof: Ticket | Pass, bound: str) -> bool:
 
 
 class ProofDesk:
-    """Reads and writes the proofs of one instance."""
+    """Reads and writes the proofs of one instance; `secure`: its cookies are for https alone."""
 
-    def __init__(self, instance: Instance) -> None:
-        self._tickets = instance.tickets
-        self._passes = instance.passes
-        self._clock = instance.clock
-        self._prefix = "__Host-waitroom_" if instance.settings.secure else "waitroom_"
-        self._attributes = "; Path=/; HttpOnly; SameSite=Lax" + ("; Secure" if instance.settings.secure else "")
+    def __init__(self, tickets: TicketOffice, passes: PassOffice, clock: Clock, *, secure: bool) -> None:
+        self._tickets = tickets
+        self._passes = passes
+        self._clock = clock
+        self._prefix = "__Host-waitroom_" if secure else "waitroom_"
+        self._attributes = "; Path=/; HttpOnly; SameSite=Lax" + ("; Secure" if secure else "")
 
     def of_visitor(self, scope: Scope, room: Room) -> Proof:
         """The proofs that `enter`, `status` and `leave` accept: the bearer's if it is one, else the cookies'."""
@@ -112,13 +114,24 @@ class ProofDesk:
         """The pass that the text proves, or None."""
         return self._passes.verify(room, text, now=self._clock.now())
 
-    def issue_ticket(self, room: str, ticket: Ticket) -> str:
-        """A ticket as text."""
-        return self._tickets.issue(room, ticket)
+    def ticket(self, room: Room, place: Place, bound: str) -> tuple[str, Header]:
+        """The ticket of a place, bound to a client if `bound` names one, and the header that hands it out."""
+        text = self._tickets.issue(room.name, Ticket(place.visitor, place.serial, place.now_us, bound))
+        return text, self.set_cookie(room.name, "ticket", text, seconds=room.settings.ticket_seconds)
 
-    def issue_pass(self, room: str, granted: Pass) -> str:
-        """A pass as text."""
-        return self._passes.issue(room, granted, now=self._clock.now())
+    def grant(self, room: Room, place: Place, bound: str) -> tuple[str, list[Header]]:
+        """The pass of an admitted place, bound to a client if `bound` names one, and the headers that hand it out."""
+        offer = place.standing is Standing.OFFERED
+        granted = Pass(place.visitor, place.expires_us / 1_000_000, offer=offer, bound=bound)
+        text = self._passes.issue(room.name, granted, now=self._clock.now())
+        seconds = (place.expires_us - place.now_us) / 1_000_000
+        headers = [self.set_cookie(room.name, "pass", text, seconds=seconds)]
+        if offer and place.serial:
+            # Admitted at first contact: should the offer lapse, in an outage say, the ticket gives the place back.
+            headers.append(self.ticket(room, place, bound)[1])
+        elif not offer:
+            headers.append(self.clear_cookie(room.name, "ticket"))
+        return text, headers
 
     def set_cookie(self, room: str, kind: Kind, text: str, *, seconds: float) -> Header:
         """A header that stores a proof in the browser for so long."""

@@ -11,20 +11,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-import orjson
 from starlette.types import Scope
 
 from waitroom.returns import return_address
-from waitroom.web.page.rendering import join_address
-from waitroom.web.wire import Header, header, headers_of
+from waitroom.web.answers import PROBLEM_JSON, Problem
+from waitroom.web.headers import NO_STORE, Header, header, headers_of
+from waitroom.web.page.address import join_address
 
 #: Seconds after which a client may come back, where the gate did not say.
 _COME_BACK: Final = b"5"
 
 _SECONDS: Final = re.compile(rb"[1-9][0-9]{0,3}\Z")
 
-_NO_STORE: Final[Header] = (b"cache-control", b"no-store")
-_JSON: Final = b"application/problem+json"
 _HTML: Final = b"text/html; charset=utf-8"
 
 _MUST_WAIT: Final = "A pass of this room is needed. Enter the queue, then repeat the request with the pass."
@@ -44,6 +42,12 @@ class Refusal:
     status: int
     headers: tuple[Header, ...]
     body: bytes = b""
+
+
+def whole(problem: Problem) -> Refusal:
+    """A problem as the whole answer."""
+    headers = (NO_STORE, (b"content-type", PROBLEM_JSON), *problem.headers)
+    return Refusal(problem.status, headers, problem.body())
 
 
 def is_navigation(scope: Scope) -> bool:
@@ -66,7 +70,7 @@ def refusal(status: int, room: str, *, navigation: bool, address: str, wait: byt
     again = (b"retry-after", wait if _SECONDS.match(wait) else _COME_BACK)
     if status == 401 and navigation:
         location = join_address(room, return_address(address))
-        return Refusal(303, (_NO_STORE, (b"location", location.encode("ascii"))))
+        return Refusal(303, (NO_STORE, (b"location", location.encode("ascii"))))
     if status == 401:
         more = {"enter": f"/v1/rooms/{room}/enter", "page": page}
         return _problem(401, "no-pass", "No pass", _MUST_WAIT, room, more, again)
@@ -83,8 +87,7 @@ def refusal(status: int, room: str, *, navigation: bool, address: str, wait: byt
 def _problem(
     status: int, slug: str, title: str, detail: str, room: str, more: Mapping[str, Any], *headers: Header
 ) -> Refusal:
-    document = {"type": f"urn:waitroom:{slug}", "title": title, "status": status, "detail": detail, "room": room}
-    return Refusal(status, (_NO_STORE, (b"content-type", _JSON), *headers), orjson.dumps({**document, **more}))
+    return whole(Problem(status, slug, title, detail, headers=headers, more={"room": room, **more}))
 
 
 def _html(status: int, title: str, text: str, *headers: Header) -> Refusal:
@@ -92,4 +95,4 @@ def _html(status: int, title: str, text: str, *headers: Header) -> Refusal:
         f'<meta http-equiv="refresh" content="{value.decode()}">' for name, value in headers if name == b"retry-after"
     )
     body = _PAGE.format(title=title, text=text, more=refresh).encode()
-    return Refusal(status, (_NO_STORE, (b"content-type", _HTML), *headers), body)
+    return Refusal(status, (NO_STORE, (b"content-type", _HTML), *headers), body)

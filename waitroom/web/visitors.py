@@ -5,170 +5,122 @@ Plain ASGI callables: these are the hot endpoints.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
 
 import orjson
 from starlette.types import Receive, Scope, Send
 
-from waitroom.model import Pass, Place, Standing, Ticket
+from waitroom.model import Place, Standing
+from waitroom.rooms.registry import Rooms
 from waitroom.rooms.room import Room
 from waitroom.web import documents
+from waitroom.web.answers import Problem
 from waitroom.web.arrivals import Reception
+from waitroom.web.headers import Header, header, retry_after
 from waitroom.web.instance import Instance
-from waitroom.web.proofs import Proof, ProofDesk
-from waitroom.web.wire import VISITOR_BODY, Header, Problem, header, json_body, respond, retry_after
-
-_CHALLENGE: Header = (b"www-authenticate", b'Bearer realm="waitroom"')
-
+from waitroom.web.places import held, no_place
+from waitroom.web.proofs import ProofDesk
+from waitroom.web.wire import VISITOR_BODY, json_body, respond
 
 #: What a token or a solution is told that has given its one turn.
-_HAD = "whoever this token or solution is for has had the turn, or gave it up; another token or solution is needed"
+_HAD: Final = (
+    "whoever this token or solution is for has had the turn, or gave it up; another token or solution is needed"
+)
 
 
-class Endpoint:
-    """What the visitors' endpoints share: finding the room and the proofs, and telling a place."""
-
-    def __init__(self, instance: Instance) -> None:
-        self.rooms = instance.rooms
-        self.desk = ProofDesk(instance)
-        self.now_us = instance.clock.now_us
-
-    def room(self, scope: Scope) -> Room:
-        """The room that the path names; raises RoomUnknown."""
-        return self.rooms.get(scope["path_params"]["room"])
-
-    async def inside(self, room: Room, proof: Proof) -> Place | None:
-        """The place that a pass proves, if its holder is still inside."""
-        if proof.granted is None or room.is_revoked(proof.granted):
-            return None
-        place = await room.extend(proof.granted)
-        if place.standing is Standing.UNKNOWN and room.takes_at_its_word(proof.granted):
-            return place._replace(standing=Standing.ADMITTED, expires_us=int(proof.granted.expires * 1_000_000))
-        return place if place.standing is Standing.ADMITTED else None
-
-    async def tell(self, send: Send, room: Room, place: Place, *, bound: str, waiting_status: int) -> None:
-        """Answer with the document of a place; raises Problem for a standing that is not one."""
-        if place.standing is Standing.WAITING:
-            await self._tell_waiting(send, room, place, bound, waiting_status)
-        elif place.standing in (Standing.ADMITTED, Standing.OFFERED):
-            await self._tell_admitted(send, room, place, bound)
-        else:
-            raise refusal(room, place.standing)
-
-    async def _tell_waiting(self, send: Send, room: Room, place: Place, bound: str, status: int) -> None:
-        ticket = self.desk.issue_ticket(room.name, Ticket(place.visitor, place.serial, place.now_us, bound))
-        document = documents.waiting(room, place, ticket=ticket)
-        headers = (
-            self.desk.set_cookie(room.name, "ticket", ticket, seconds=room.settings.ticket_seconds),
-            retry_after(document["poll_after_seconds"]),
-        )
-        await respond(send, status, orjson.dumps(document), headers=headers)
-
-    async def _tell_admitted(self, send: Send, room: Room, place: Place, bound: str) -> None:
-        text, headers = grant(self.desk, room, place, bound)
-        await respond(send, 200, orjson.dumps(documents.admitted(room, place, text=text)), headers=headers)
-
-
-class Enter(Endpoint):
+class Enter:
     """POST /v1/rooms/{room}/enter"""
 
-    def __init__(self, instance: Instance) -> None:
-        super().__init__(instance)
-        self.reception = Reception(instance, self.desk)
+    def __init__(self, instance: Instance, reception: Reception) -> None:
+        self._rooms = instance.rooms
+        self._desk = instance.desk
+        self._reception = reception
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """202 waiting, 200 admitted; with a proof the same place again."""
-        room = self.room(scope)
+        room = self._rooms.get(scope["path_params"]["room"])
         refuse_cross_site(scope, room)
         refuse_fields(await json_body(scope, receive, limit=VISITOR_BODY))
-        proof = self.desk.of_visitor(scope, room)
-        place = await self.place(scope, room, proof)
+        proof = self._desk.of_visitor(scope, room)
+        place = await self._reception.enter(scope, room, proof)
         if place.standing is Standing.USED:
             raise Problem(410, "turn-over", "The turn is over", _HAD)
-        await self.tell(send, room, place, bound=proof.bound, waiting_status=202)
-
-    async def place(self, scope: Scope, room: Room, proof: Proof) -> Place:
-        """The place that the proofs give back, or a new one; raises Demand where that takes more."""
-        inside = await self.inside(room, proof) if proof.granted else None
-        return inside or await self.reception.place(scope, room, proof.ticket)
+        await _tell(send, self._desk, room, place, bound=proof.bound, waiting_status=202)
 
 
-class Status(Endpoint):
+class Status:
     """GET /v1/rooms/{room}/status"""
+
+    def __init__(self, instance: Instance) -> None:
+        self._rooms = instance.rooms
+        self._desk = instance.desk
 
     async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
         """Where the ticket's holder stands; needs a ticket or a pass."""
-        room = self.room(scope)
-        proof = self.desk.of_visitor(scope, room)
-        place = await self.place(room, proof)
-        await self.tell(send, room, place, bound=proof.bound, waiting_status=200)
-
-    async def place(self, room: Room, proof: Proof) -> Place:
-        """Where the holder of the proofs stands; raises Problem where there are none."""
-        place = await self.inside(room, proof) if proof.granted else None
-        if place is None:
-            if proof.ticket is None:
-                raise refusal(room, Standing.USED if proof.granted else Standing.EXPIRED)
-            place = await room.status(proof.ticket)
-        return place
+        room = self._rooms.get(scope["path_params"]["room"])
+        proof = self._desk.of_visitor(scope, room)
+        place = await held(room, proof)
+        await _tell(send, self._desk, room, place, bound=proof.bound, waiting_status=200)
 
 
-class Leave(Endpoint):
+class Leave:
     """POST /v1/rooms/{room}/leave"""
+
+    def __init__(self, instance: Instance) -> None:
+        self._rooms = instance.rooms
+        self._desk = instance.desk
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """204, also the second time; the visitor's proofs are spent."""
-        room = self.room(scope)
+        room = self._rooms.get(scope["path_params"]["room"])
         refuse_cross_site(scope, room)
         refuse_fields(await json_body(scope, receive, limit=VISITOR_BODY))
-        proof = self.desk.of_visitor(scope, room)
-        visitors = {held.visitor for held in (proof.ticket, proof.granted) if held is not None}
+        proof = self._desk.of_visitor(scope, room)
+        visitors = {brought.visitor for brought in (proof.ticket, proof.granted) if brought is not None}
         if not visitors:
-            raise refusal(room, Standing.EXPIRED)
+            raise no_place(room, Standing.EXPIRED)
         for visitor in visitors:
             await room.leave(visitor, with_pass=proof.granted is not None)
-        cleared = (self.desk.clear_cookie(room.name, "ticket"), self.desk.clear_cookie(room.name, "pass"))
+        cleared = (self._desk.clear_cookie(room.name, "ticket"), self._desk.clear_cookie(room.name, "pass"))
         await respond(send, 204, headers=cleared)
 
 
-class PublicRoom(Endpoint):
+class PublicRoom:
     """GET /v1/rooms/{room}"""
+
+    def __init__(self, rooms: Rooms) -> None:
+        self._rooms = rooms
 
     async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
         """What anybody may know, for caches to keep for a second."""
-        room = self.room(scope)
+        room = self._rooms.get(scope["path_params"]["room"])
         # The older it is when it goes into a cache, the sooner everybody who watches must come again.
-        await self.rooms.freshen(room)
+        await self._rooms.freshen(room)
         body = orjson.dumps(documents.public(room))
         await respond(send, 200, body, cache=(b"cache-control", b"public, max-age=1"))
 
 
-def grant(desk: ProofDesk, room: Room, place: Place, bound: str) -> tuple[str, list[Header]]:
-    """The pass of an admitted place, bound to a client if `bound` names one, and the headers that hand it out."""
-    offer = place.standing is Standing.OFFERED
-    text = desk.issue_pass(room.name, Pass(place.visitor, place.expires_us / 1_000_000, offer=offer, bound=bound))
-    seconds = (place.expires_us - place.now_us) / 1_000_000
-    headers = [desk.set_cookie(room.name, "pass", text, seconds=seconds)]
-    if offer and place.serial:
-        # Admitted at first contact: should the offer lapse, in an outage say, the ticket gives the place back.
-        ticket = desk.issue_ticket(room.name, Ticket(place.visitor, place.serial, place.now_us, bound))
-        headers.append(desk.set_cookie(room.name, "ticket", ticket, seconds=room.settings.ticket_seconds))
-    elif not offer:
-        headers.append(desk.clear_cookie(room.name, "ticket"))
-    return text, headers
+async def _tell(send: Send, desk: ProofDesk, room: Room, place: Place, *, bound: str, waiting_status: int) -> None:
+    """Answer with the document of a place; raises Problem for a standing that is not one."""
+    if place.standing is Standing.WAITING:
+        status, (document, headers) = waiting_status, _waiting(desk, room, place, bound)
+    elif place.standing in (Standing.ADMITTED, Standing.OFFERED):
+        status, (document, headers) = 200, _admitted(desk, room, place, bound)
+    else:
+        raise no_place(room, place.standing)
+    await respond(send, status, orjson.dumps(document), headers=headers)
 
 
-def refusal(room: Room, standing: Standing) -> Problem:
-    """The problem document of a standing that is no place."""
-    if standing is Standing.CLOSED:
-        return Problem(403, "closed", "The room is closed", room.settings.message)
-    if standing is Standing.FULL:
-        detail = f"{room.settings.max_waiting} visitors wait already"
-        return Problem(503, "full", "The wait queue is full", detail, headers=(retry_after(15),))
-    if standing in (Standing.USED, Standing.LEFT):  # also of a customer or a solution: one turn each
-        return Problem(410, "turn-over", "The turn is over", "the visitor had their turn or left; enter again")
-    detail = "a valid ticket or pass of this room is needed, as its cookie or as a bearer"
-    return Problem(401, "no-proof", "No valid proof", detail, headers=(_CHALLENGE,))
+def _waiting(desk: ProofDesk, room: Room, place: Place, bound: str) -> tuple[dict[str, Any], Sequence[Header]]:
+    text, cookie = desk.ticket(room, place, bound)
+    document = documents.waiting(room, place, ticket=text)
+    return document, (cookie, retry_after(document["poll_after_seconds"]))
+
+
+def _admitted(desk: ProofDesk, room: Room, place: Place, bound: str) -> tuple[dict[str, Any], Sequence[Header]]:
+    text, headers = desk.grant(room, place, bound)
+    return documents.admitted(room, place, text=text), headers
 
 
 def refuse_fields(document: dict[str, Any]) -> None:

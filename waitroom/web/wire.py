@@ -1,17 +1,15 @@
-"""Reading a request's headers and body, and sending answers, without a request object per call."""
+"""Reading a request's body and sending whole answers, without a request object per call."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import orjson
 from starlette.types import Receive, Scope, Send
 
-from waitroom.errors import WaitroomError
-
-Header = tuple[bytes, bytes]
+from waitroom.web.answers import Problem
+from waitroom.web.headers import NO_STORE, Header, header
 
 #: Bytes that a visitor's request body may have.
 VISITOR_BODY: Final = 4 * 1024
@@ -19,67 +17,7 @@ VISITOR_BODY: Final = 4 * 1024
 #: Bytes that an operator's request body may have.
 OPERATOR_BODY: Final = 64 * 1024
 
-#: Where a request's headers by name are kept in its scope.
-_INDEX: Final = "waitroom.headers"
-
 JSON: Final = b"application/json"
-_NO_STORE: Final[Header] = (b"cache-control", b"no-store")
-
-
-class Problem(WaitroomError):
-    """An answer that says what is wrong with a request, as an RFC 9457 document.
-
-    `slug` is the last part of its type, a URN; `title` says the same in words for every instance of it; `more` are
-    members of its own.
-    """
-
-    def __init__(
-        self,
-        status: int,
-        slug: str,
-        title: str,
-        detail: str = "",
-        *,
-        headers: Sequence[Header] = (),
-        more: Mapping[str, Any] | None = None,
-    ) -> None:
-        super().__init__(detail or title)
-        self.status = status
-        self.slug = slug
-        self.title = title
-        self.detail = detail
-        self.headers = headers
-        self.more = more or {}
-
-    def body(self) -> bytes:
-        """The problem document."""
-        document: dict[str, Any] = {"type": f"urn:waitroom:{self.slug}", "title": self.title, "status": self.status}
-        if self.detail:
-            document["detail"] = self.detail
-        return orjson.dumps({**document, **self.more})
-
-
-def retry_after(seconds: float) -> Header:
-    """A Retry-After header, in whole seconds, not earlier than asked."""
-    return (b"retry-after", b"%d" % math.ceil(seconds))
-
-
-def header(scope: Scope, name: bytes) -> bytes | None:
-    """The first header of that lower-case name, or None."""
-    headers = scope["headers"]
-    known: tuple[object, dict[bytes, bytes]] | None = scope.get(_INDEX)
-    # A copy of the scope may carry other headers than those that were indexed.
-    if known is None or known[0] is not headers:
-        # Half a dozen are looked for in each request, among a browser's dozen. Later ones do not replace the first.
-        known = scope[_INDEX] = (headers, dict(reversed(headers)))
-    return known[1].get(name)
-
-
-def headers_of(scope: Scope, name: bytes) -> list[bytes]:
-    """Every header of that lower-case name."""
-    if header(scope, name) is None:
-        return []
-    return [value for key, value in scope["headers"] if key == name]
 
 
 async def respond(
@@ -89,7 +27,7 @@ async def respond(
     *,
     headers: Sequence[Header] = (),
     content_type: bytes = JSON,
-    cache: Header = _NO_STORE,
+    cache: Header = NO_STORE,
     sized: bool = True,
 ) -> None:
     """Send one whole answer. It is `no-store` unless `cache` says otherwise; `sized` if its length may be told."""

@@ -1,3 +1,5 @@
+"""The waiting page as bytes."""
+
 from __future__ import annotations
 
 import json
@@ -9,20 +11,11 @@ from typing import get_args
 
 import pytest
 
-from waitroom.web.page.rendering import (
-    ASSET_PATH,
-    ASSETS,
-    CSP,
-    PAGE_HEADERS,
-    STRINGS,
-    Page,
-    Situation,
-    duration_words,
-    eta_words,
-    join_address,
-    render,
-)
+from waitroom.web.page.address import join_address
+from waitroom.web.page.rendering import Page, Pages, Situation
 
+PAGES = Pages()
+ASSETS, WORDS = PAGES.assets, PAGES.wording
 NOON = datetime(2026, 1, 2, 12, 0, 0, tzinfo=UTC)
 SITUATIONS: tuple[Situation, ...] = get_args(Situation)
 NASTY = [
@@ -89,18 +82,18 @@ def in_situation(situation: Situation) -> Page:
 @pytest.mark.parametrize("situation", SITUATIONS)
 def test_every_situation_is_a_whole_page(situation: Situation) -> None:
     """Each situation has a language, one heading with words in it, one main landmark and its own headline."""
-    page = Markup(render(in_situation(situation)))
+    page = Markup(PAGES.render(in_situation(situation)))
     assert page.all("html") == [{"lang": "en"}]
     assert len(page.all("h1")) == len(page.all("main")) == len(page.all("header")) == 1
-    assert page.texts["lead"] == STRINGS[f"headline_{situation}"]
-    assert page.texts["state"] == STRINGS[f"state_{situation}"]
+    assert page.texts["lead"] == WORDS[f"headline_{situation}"]
+    assert page.texts["state"] == WORDS[f"state_{situation}"]
     assert page.by_id("main")["data-situation"] == situation
 
 
 @pytest.mark.parametrize("situation", SITUATIONS)
 def test_ids_are_unique(situation: Situation) -> None:
     """No id is given twice, and every reference to one has its target."""
-    page = Markup(render(in_situation(situation)))
+    page = Markup(PAGES.render(in_situation(situation)))
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
     for _, attributes in page.tags:
@@ -111,7 +104,7 @@ def test_ids_are_unique(situation: Situation) -> None:
 @pytest.mark.parametrize("situation", SITUATIONS)
 def test_nothing_is_inline(situation: Situation) -> None:
     """Scripts and styles come from the page's own assets only, as the content security policy demands."""
-    page = Markup(render(replace(in_situation(situation), message=NASTY[0])))
+    page = Markup(PAGES.render(replace(in_situation(situation), message=NASTY[0])))
     sources = [attributes.get("src") for attributes in page.all("script")]
     assert sources == [ASSETS["strings.js"].url, ASSETS["wait.js"].url]
     assert not page.all("style")
@@ -123,7 +116,7 @@ def test_nothing_is_inline(situation: Situation) -> None:
 @pytest.mark.parametrize("message", NASTY)
 def test_a_message_is_only_text(message: str) -> None:
     """Whatever an operator writes comes out as that text and adds no element."""
-    plain, nasty = render(replace(waiting(), message="x")), render(replace(waiting(), message=message))
+    plain, nasty = PAGES.render(replace(waiting(), message="x")), PAGES.render(replace(waiting(), message=message))
     assert Markup(nasty).texts["message"] == message
     assert [tag for tag, _ in Markup(nasty).tags] == [tag for tag, _ in Markup(plain).tags]
 
@@ -131,17 +124,17 @@ def test_a_message_is_only_text(message: str) -> None:
 @pytest.mark.parametrize("text", NASTY)
 def test_a_return_address_stays_in_its_attribute(text: str) -> None:
     """A return address comes back whole from its attribute, and encoded from the address to join again."""
-    page = Markup(render(replace(waiting(), return_to="/" + text)))
+    page = Markup(PAGES.render(replace(waiting(), return_to="/" + text)))
     assert page.by_id("main")["data-return"] == "/" + text
     href = page.by_id("link")["href"] or ""
     assert href == join_address("shop", "/" + text)
     assert re.fullmatch(r"/wait/shop\?return=[A-Za-z0-9%._~-]+", href)
-    assert len(page.tags) == len(Markup(render(waiting())).tags)
+    assert len(page.tags) == len(Markup(PAGES.render(waiting())).tags)
 
 
 def test_the_script_starts_from_what_the_server_knew() -> None:
     """The place in its attribute is the waiting document's fields, and no proof is among them."""
-    place = json.loads(Markup(render(waiting())).by_id("main")["data-place"] or "")
+    place = json.loads(Markup(PAGES.render(waiting())).by_id("main")["data-place"] or "")
     assert place["rank"] == 1234
     assert place["entered_at"] == "2026-01-02T12:00:00.000+00:00"
     assert "ticket" not in place
@@ -149,7 +142,7 @@ def test_the_script_starts_from_what_the_server_knew() -> None:
 
 def test_the_rank_leads_heading_and_title() -> None:
     """A waiting visitor reads their number, how many are ahead, the range, the crowd and for how long it keeps."""
-    html = render(waiting())
+    html = PAGES.render(waiting())
     page = Markup(html)
     assert page.texts["title"] == "1,233 ahead · shop"
     assert page.texts["rank"] == "1,234"
@@ -165,34 +158,34 @@ def test_the_rank_leads_heading_and_title() -> None:
 )
 def test_the_head_of_the_queue_reads_well(rank: int, title: str, detail: str) -> None:
     """The first two places have their own grammar."""
-    page = Markup(render(replace(waiting(), rank=rank)))
+    page = Markup(PAGES.render(replace(waiting(), rank=rank)))
     assert (page.texts["title"], page.texts["detail"]) == (title, detail)
 
 
 @pytest.mark.parametrize("room_state", ["paused", "closed"])
 def test_a_standing_queue_gives_its_reason(room_state: str) -> None:
     """Paused or closed, whoever waits keeps the number and reads why nothing moves; no wait is invented."""
-    page = Markup(render(replace(waiting(), room_state=room_state, message="Restocking.")))
+    page = Markup(PAGES.render(replace(waiting(), room_state=room_state, message="Restocking.")))
     assert page.texts["rank"] == "1,234"
-    assert page.texts["notice"] == STRINGS[f"notice_{room_state}"]
+    assert page.texts["notice"] == WORDS[f"notice_{room_state}"]
     assert (page.texts["message-label"], page.texts["message"]) == ("Reason", "Restocking.")
-    assert page.texts["eta"] == STRINGS["eta_held"]
-    assert page.texts["title"].startswith(STRINGS[f"state_{room_state}"])
+    assert page.texts["eta"] == WORDS["eta_held"]
+    assert page.texts["title"].startswith(WORDS[f"state_{room_state}"])
 
 
 def test_without_a_rank_no_number_is_made_up() -> None:
     """A place whose rank cannot be read shows that the queue cannot be reached."""
-    page = Markup(render(replace(waiting(), rank=None)))
-    assert page.texts["lead"] == STRINGS["headline_unavailable"]
+    page = Markup(PAGES.render(replace(waiting(), rank=None)))
+    assert page.texts["lead"] == WORDS["headline_unavailable"]
     assert "hidden" in page.by_id("rank")
 
 
 def test_missing_figures_are_left_out() -> None:
     """An unknown crowd is not shown, an unknown wait is called so, and one figure serves as both bounds."""
     bare = replace(waiting(), waiting=None, eta_seconds=None, eta_low_seconds=None, eta_high_seconds=None)
-    assert "waiting" not in Markup(render(bare)).texts
-    assert Markup(render(bare)).texts["eta"] == STRINGS["eta_unknown"]
-    assert Markup(render(replace(bare, eta_seconds=240.0))).texts["eta"] == "about 4 minutes"
+    assert "waiting" not in Markup(PAGES.render(bare)).texts
+    assert Markup(PAGES.render(bare)).texts["eta"] == WORDS["eta_unknown"]
+    assert Markup(PAGES.render(replace(bare, eta_seconds=240.0))).texts["eta"] == "about 4 minutes"
 
 
 @pytest.mark.parametrize(
@@ -200,13 +193,13 @@ def test_missing_figures_are_left_out() -> None:
 )
 def test_the_page_refreshes_without_a_script(poll_after_seconds: float, content: str) -> None:
     """Without a script the page asks again after the time given, rounded up."""
-    html = render(replace(waiting(), poll_after_seconds=poll_after_seconds)).decode()
+    html = PAGES.render(replace(waiting(), poll_after_seconds=poll_after_seconds)).decode()
     assert f'<noscript><meta http-equiv="refresh" content="{content}"></noscript>' in html.split("</head>")[0]
 
 
 def test_a_turn_that_is_over_is_not_renewed_unasked() -> None:
     """Nobody joins again without choosing to: no refresh, but a link."""
-    page = Markup(render(in_situation("over")))
+    page = Markup(PAGES.render(in_situation("over")))
     assert not [attributes for attributes in page.all("meta") if attributes.get("http-equiv") == "refresh"]
     assert "hidden" not in page.by_id("way")
     assert "hidden" in page.by_id("stub")
@@ -214,7 +207,7 @@ def test_a_turn_that_is_over_is_not_renewed_unasked() -> None:
 
 def test_what_needs_a_script_is_hidden_without_one() -> None:
     """Leaving and the progress bar wait for the script that makes them work."""
-    page = Markup(render(waiting()))
+    page = Markup(PAGES.render(waiting()))
     assert "hidden" in page.by_id("leave")
     assert "hidden" in page.by_id("course")
 
@@ -222,101 +215,17 @@ def test_what_needs_a_script_is_hidden_without_one() -> None:
 def test_the_time_is_utc_until_the_script_knows_better() -> None:
     """A time from another zone is shown and marked up in UTC."""
     elsewhere = datetime(2026, 1, 2, 14, 3, 4, 999999, tzinfo=timezone(timedelta(hours=2)))
-    page = Markup(render(replace(waiting(), as_of=elsewhere)))
+    page = Markup(PAGES.render(replace(waiting(), as_of=elsewhere)))
     assert page.by_id("updated")["datetime"] == "2026-01-02T12:03:04+00:00"
     assert page.texts["updated"] == "12:03:04 UTC"
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "words"),
-    [
-        (None, None, "not known yet"),
-        (10.0, None, "not known yet"),
-        (0, 0, "less than a minute"),
-        (5, 60, "less than a minute"),
-        (5, 61, "up to 2 minutes"),
-        (60, 61, "between 1 and 2 minutes"),
-        (241, 350, "between 4 and 6 minutes"),
-        (350, 241, "between 4 and 6 minutes"),
-        (240, 240, "about 4 minutes"),
-        (-5, 100, "up to 2 minutes"),
-        (1200, 1260, "between 20 and 25 minutes"),
-        (3300, 4801, "between 55 and 85 minutes"),
-        (1000, 10800, "up to 3 hours"),
-        (10801, 17000, "between 3 and 5 hours"),
-        (86400, 172800, "between 1 and 2 days"),
-    ],
-)
-def test_an_expected_wait_is_a_range(low: float | None, high: float | None, words: str) -> None:
-    """A range is rounded outwards to what a person would say."""
-    assert eta_words(low, high) == words
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [
-        (0.1, "1 second"),
-        (59.9, "59 seconds"),
-        (60, "1 minute"),
-        (90, "1 minute 30 seconds"),
-        (3600, "1 hour"),
-        (3601, "1 hour"),
-        (5400, "1 hour 30 minutes"),
-        (129600, "1 day 12 hours"),
-        (604800, "7 days"),
-    ],
-)
-def test_a_duration_is_never_more_than_promised(seconds: float, words: str) -> None:
-    """A duration is told in its two largest units, rounded down."""
-    assert duration_words(seconds) == words
-
-
-def test_the_policy_allows_no_inline_code() -> None:
-    """Every page's headers carry the policy, which names no unsafe source and forbids framing."""
-    assert PAGE_HEADERS["Content-Security-Policy"] == CSP
-    assert "unsafe" not in CSP
-    assert "default-src 'none'" in CSP
-    assert "frame-ancestors 'none'" in CSP
-    assert PAGE_HEADERS["Cache-Control"] == "no-store"
-
-
-@pytest.mark.parametrize("name", sorted(ASSETS))
-def test_an_asset_may_be_cached_for_a_year(name: str) -> None:
-    """An asset's address holds a hash of its content, which is its entity tag too."""
-    asset = ASSETS[name]
-    assert asset.url == f"{ASSET_PATH}{name}?v={asset.etag.strip(chr(34))}"
-    assert "max-age=31536000" in asset.headers["Cache-Control"]
-    assert asset.body
 
 
 def test_the_script_uses_only_what_the_page_has() -> None:
     """Every element the script looks up is in the page, and every sentence it names in the table."""
     script = ASSETS["wait.js"].body.decode()
-    tags = [tag for situation in SITUATIONS for tag in Markup(render(in_situation(situation))).tags]
+    tags = [tag for situation in SITUATIONS for tag in Markup(PAGES.render(in_situation(situation))).tags]
     ids = {attributes["id"] for _, attributes in tags if "id" in attributes}
     assert set(re.findall(r'(?:find|put)\("([\w-]+)"', script)) <= ids
-    assert set(re.findall(r'words\("(\w+)"', script)) <= set(STRINGS)
+    assert set(re.findall(r'words\("(\w+)"', script)) <= set(WORDS.sentences)
     for situation in (*SITUATIONS, "left", "cookie", "admitted"):
-        assert {f"state_{situation}", f"headline_{situation}"} <= set(STRINGS)
-
-
-@pytest.mark.parametrize("name", ["--ink", "--quiet"])
-def test_text_stands_out_in_light_and_dark(name: str) -> None:
-    """Each text colour has a contrast of at least 4.5 to 1 against the paper in both schemes."""
-    css = ASSETS["wait.css"].body.decode()
-    texts, papers = (re.findall(rf"{key}: (#\w{{6}});", css) for key in (name, "--paper"))
-    assert len(texts) == len(papers) == 2
-    for text, paper in zip(texts, papers, strict=True):
-        assert contrast(text, paper) >= 4.5
-
-
-def contrast(one: str, other: str) -> float:
-    """The contrast ratio of two colours by the WCAG's formula."""
-    dark, light = sorted(luminance(colour) for colour in (one, other))
-    return (light + 0.05) / (dark + 0.05)
-
-
-def luminance(colour: str) -> float:
-    channels = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
-    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels)
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+        assert {f"state_{situation}", f"headline_{situation}"} <= set(WORDS.sentences)

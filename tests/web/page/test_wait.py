@@ -12,8 +12,8 @@ import pytest
 from tests.web import sites
 from tests.web.listeners import listening
 from tests.web.sites import Site, assert_problem, set_cookies, until
-from waitroom.web.page.rendering import ASSET_PATH, ASSETS, PAGE_HEADERS, STRINGS
-from waitroom.web.page.wait import asked_return
+from waitroom.web.page.assets import PAGE_HEADERS, assets
+from waitroom.web.page.wording import Wording
 
 NewRoom = Callable[..., str]
 
@@ -140,7 +140,7 @@ def test_a_paused_room_queues(site: Site, new_room: NewRoom) -> None:
     """Paused, the page shows the place and why nothing moves."""
     answer = visit(site, new_room(state="paused"))
     assert (answer.status_code, situation(answer)) == (200, "waiting")
-    assert STRINGS["notice_paused"] in answer.text
+    assert Wording()["notice_paused"] in answer.text
 
 
 def test_a_broken_room_has_its_page(site: Site, new_room: NewRoom) -> None:
@@ -161,32 +161,6 @@ def test_an_unknown_room_has_none(site: Site) -> None:
 
 
 # The return address.
-
-
-@pytest.mark.parametrize(
-    ("query", "asked"),
-    [
-        (b"return=/basket", "/basket"),
-        (b"return=/basket?step=2&x=1", "/basket?step=2&x=1"),
-        (b"return=%2Fbasket%3Fstep%3D2%26x%3D1", "/basket?step=2&x=1"),
-        (b"return=%2Fbasket&lang=en", "/basket"),
-        (b"lang=en&return=/basket&x=1", "/basket&x=1"),
-        (b"return=https://shop.example/a?x=1&y=%20", "https://shop.example/a?x=1&y=%20"),
-        (b"return=http://shop.example/a&x=1", "http://shop.example/a&x=1"),
-        (b"return=https%3A%2F%2Fshop.example%2Fa", "https://shop.example/a"),
-        (b"return=/a%20b", "/a%20b"),
-        (b"return=%2Fa%2520b", "/a%20b"),
-        (b"return=/x?return=/y", "/x?return=/y"),
-        (b"return=", ""),
-        (b"", None),
-        (b"xreturn=/a", None),
-        (b"back=/a", None),
-        (b"return=%ff", None),
-    ],
-)
-def test_the_return_address_is_read_raw_and_encoded(query: bytes, asked: str | None) -> None:
-    """nginx puts the address there as it came, others encode it: both are read."""
-    assert asked_return(query) == asked
 
 
 @pytest.mark.parametrize("encode", [False, True])
@@ -216,53 +190,16 @@ def test_the_page_keeps_the_return_address(site: Site, full_room: str) -> None:
     assert "evil.example" not in visit(site, full_room, query="?return=//evil.example").text
 
 
-# Files.
-
-
-@pytest.mark.parametrize("name", ASSETS)
-def test_a_file_of_the_page_is_served_for_good(site: Site, name: str) -> None:
-    """Each file comes with its type and ETag, cacheable for ever under its address."""
-    asset = ASSETS[name]
-    answer = site.call("GET", asset.url)
-    assert (answer.status_code, answer.content) == (200, asset.body)
-    for header, value in asset.headers.items():
-        assert answer.headers.get_list(header) == [value]
-
-
-@pytest.mark.parametrize("name", ASSETS)
-def test_an_unchanged_file_is_not_sent_again(site: Site, name: str) -> None:
-    """If-None-Match with its ETag gets 304 without a body, with the ETag and without a false length."""
-    asset = ASSETS[name]
-    answer = site.call("GET", asset.url, headers={"If-None-Match": asset.etag})
-    assert (answer.status_code, answer.content, answer.headers["etag"]) == (304, b"", asset.etag)
-    # RFC 9110, 8.6: a length other than the file's must not be told.
-    assert answer.headers.get("content-length") in (None, str(len(asset.body)))
-    assert site.call("GET", asset.url, headers={"If-None-Match": '"other"'}).status_code == 200
-
-
-@pytest.mark.parametrize(
-    "name", ["nothing.js", "wait.html", "..%2fwait.js", "%2e%2e%2ftemplates%2fwait.html", "WAIT.js"]
-)
-def test_nothing_else_is_served(site: Site, name: str) -> None:
-    """A name that is no file of the page is 404, wherever it points."""
-    assert_problem(site.call("GET", f"{ASSET_PATH}{name}"), 404)
-
-
 def test_the_page_names_only_files_that_exist(site: Site, full_room: str) -> None:
     """Every script and style of the page is served."""
     addresses = re.findall(r'(?:src|href|data-work)="(/wait/_assets/[^"]+)"', visit(site, full_room).text)
-    assert len(addresses) == len(ASSETS)
+    assert len(addresses) == len(assets(Wording()))
     answers = [site.call("GET", address) for address in addresses]
     assert {answer.status_code for answer in answers} == {200}
     assert all("immutable" in answer.headers["cache-control"] for answer in answers)
 
 
-@pytest.mark.parametrize("version", ["", "?v=", "?v=0000000000000000", "?w={}", "?v={}&x=1"])
-def test_only_the_content_that_was_asked_for_is_kept(site: Site, version: str) -> None:
-    """Under an address that names another version, as in the middle of an upgrade, nothing is kept for a year."""
-    path, _, query = ASSETS["wait.js"].url.partition("?")
-    answer = site.call("GET", path + version.format(query.partition("=")[2]))
-    assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-cache")
+# Whose visit it is.
 
 
 @pytest.mark.parametrize(

@@ -1,63 +1,37 @@
-"""What operators call: /admin/rooms and what is below it. A bearer key guards it all."""
+"""What operators do with rooms: /admin/rooms and what is below it."""
 
 from __future__ import annotations
 
-import hmac
-import logging
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
-from functools import partial
-from hashlib import sha256
-from typing import Any, Final
+from typing import Any
 
-import orjson
-from starlette.types import Receive, Scope, Send
+from starlette.types import Receive, Scope
 
 from waitroom.errors import RoomUnknown, SettingsError, VersionConflict
 from waitroom.model import VISITOR_ID, Standing, Visitor, room_name
 from waitroom.rooms.room import Room
 from waitroom.settings.room import parse_room
+from waitroom.web.admin.calls import Answer
+from waitroom.web.answers import Problem
+from waitroom.web.documents import for_operators
+from waitroom.web.headers import header
 from waitroom.web.instance import Instance
-from waitroom.web.wire import OPERATOR_BODY, Header, Problem, header, headers_of, json_body, respond
-
-logger = logging.getLogger(__name__)
-
-#: What a command does to a room's state.
-_COMMANDS: Final = {"pause": "paused", "resume": "open", "close": "closed"}
-
-Answer = tuple[int, Any, tuple[Header, ...]]
+from waitroom.web.wire import OPERATOR_BODY, json_body
 
 
-class Operators:
-    """The admin endpoints of one instance."""
+class RoomAdmin:
+    """The calls of operators that look at rooms and change them."""
 
     def __init__(self, instance: Instance) -> None:
         self._rooms = instance.rooms
         self._tickets = instance.tickets
         self._passes = instance.passes
         self._clock = instance.clock
-        self._key = sha256(instance.settings.admin_key.encode()).digest()
-        self._open = bool(instance.settings.admin_key)
         self._settings = instance.settings
-
-    def endpoint(self, handle: Callable[[Scope, Receive], Awaitable[Answer]]) -> Callable[..., Awaitable[None]]:
-        """An ASGI callable that checks the key first."""
-
-        async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
-            self._check_key(scope)
-            status, document, headers = await handle(scope, receive)
-            if scope["method"] not in ("GET", "HEAD"):
-                # What was done well was done to a room whose name is one: nothing in the path needs to be escaped.
-                logger.info("admin: %s %s: %d", scope["method"], scope["path"], status)
-            await respond(send, status, b"" if document is None else orjson.dumps(document), headers=headers)
-
-        return _AsgiCallable(guarded)
 
     async def list_rooms(self, _scope: Scope, _receive: Receive) -> Answer:
         """GET /admin/rooms"""
         await self._rooms.refresh()
-        documents = [describe(room) for room in self._rooms]
+        documents = [for_operators(room) for room in self._rooms]
         return 200, {"rooms": documents, "faults": self._rooms.faults}, ()
 
     async def read(self, scope: Scope, _receive: Receive) -> Answer:
@@ -69,10 +43,9 @@ class Operators:
         name, expected = _name(scope), _expected(scope)
         if header(scope, b"if-match") == b"*":
             await self._existing(name)
-        with _mapped_errors():
-            settings = parse_room(await json_body(scope, receive, limit=OPERATOR_BODY))
-            self._check_tokens(settings.enqueue_tokens)
-            version = await self._rooms.create(name, settings, expected=expected)
+        settings = parse_room(await json_body(scope, receive, limit=OPERATOR_BODY))
+        self._check_tokens(settings.enqueue_tokens)
+        version = await self._rooms.create(name, settings, expected=expected)
         status, document, headers = _answer(await self._rooms.adopt(name))
         return (201 if version == 1 else status), document, headers
 
@@ -107,13 +80,20 @@ class Operators:
         kind = "an id of 22 characters" if name == "visitor" else "a ticket or pass"
         raise Problem(400, "visitor", "No visitor", f"`{name}` must be {kind}, got {str(body[name])[:40]!r}")
 
-    def commands(self) -> Iterator[tuple[str, Callable[[Scope, Receive], Awaitable[Answer]]]]:
-        """POST /admin/rooms/{room}/pause, resume, close: each command's name and handler."""
-        for command, state in _COMMANDS.items():
-            yield command, partial(self._command, state)
+    async def pause(self, scope: Scope, receive: Receive) -> Answer:
+        """POST /admin/rooms/{room}/pause: admit nobody; the body may carry the message to show."""
+        return await self._told(scope, receive, state="paused")
 
-    async def _command(self, state: str, scope: Scope, receive: Receive) -> Answer:
-        """Change the state; the body may carry the message to show."""
+    async def resume(self, scope: Scope, receive: Receive) -> Answer:
+        """POST /admin/rooms/{room}/resume: the same for an open room."""
+        return await self._told(scope, receive, state="open")
+
+    async def close(self, scope: Scope, receive: Receive) -> Answer:
+        """POST /admin/rooms/{room}/close: the same for a closed room."""
+        return await self._told(scope, receive, state="closed")
+
+    async def _told(self, scope: Scope, receive: Receive, *, state: str) -> Answer:
+        """Change the state, and the message with it."""
         body = await json_body(scope, receive, limit=OPERATOR_BODY)
         unknown = [name for name in body if name != "message"]
         if unknown:
@@ -124,7 +104,7 @@ class Operators:
         """DELETE /admin/rooms/{room}: the room and everybody in it are gone."""
         name, expected = _name(scope), _expected(scope)
         if expected is not None and (version := (await self._existing(name)).reading.version) != expected:
-            raise _changed(VersionConflict(name, version))
+            raise VersionConflict(name, version)
         if not await self._rooms.delete(name):
             raise RoomUnknown(f"no room {name!r}")
         return 204, None, ()
@@ -134,54 +114,20 @@ class Operators:
         try:
             return await self._rooms.adopt(name)
         except RoomUnknown:
-            raise _changed(VersionConflict(name, 0)) from None
+            raise VersionConflict(name, 0) from None
 
     async def _patched(self, scope: Scope, changes: dict[str, Any]) -> Answer:
-        with _mapped_errors():
-            self._check_tokens(changes.get("enqueue_tokens"))
-            return _answer(await self._rooms.change(_name(scope), changes, expected=_expected(scope)))
+        self._check_tokens(changes.get("enqueue_tokens"))
+        return _answer(await self._rooms.change(_name(scope), changes, expected=_expected(scope)))
 
     def _check_tokens(self, wanted: object) -> None:
         """Raise SettingsError for tokens that this instance has no key to verify by: they would shut everybody out."""
         if fault := self._settings.fault_of_tokens(wanted):
             raise SettingsError(fault)
 
-    def _check_key(self, scope: Scope) -> None:
-        brought = headers_of(scope, b"authorization")
-        scheme, _, key = (brought[0] if len(brought) == 1 else b"").partition(b" ")
-        # Digests are compared, so that neither length nor content shows in the time it takes.
-        good = hmac.compare_digest(sha256(key).digest(), self._key)
-        if not (good and self._open and scheme.lower() == b"bearer"):
-            challenge = (b"www-authenticate", b'Bearer realm="waitroom admin"')
-            raise Problem(401, "no-admin-key", "No valid admin key", headers=(challenge,))
-
-
-class _AsgiCallable:
-    """Starlette takes a function for a request handler; an object with __call__ is taken for an ASGI application."""
-
-    def __init__(self, call: Callable[[Scope, Receive, Send], Awaitable[None]]) -> None:
-        self._call = call
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._call(scope, receive, send)
-
-
-def describe(room: Room) -> dict[str, Any]:
-    """Everything that an operator may know of a room."""
-    reading = room.reading
-    return {
-        "room": room.name,
-        "version": reading.version,
-        "settings": room.settings.model_dump(),
-        "waiting": reading.waiting,
-        "occupancy": reading.occupancy,
-        "offered": reading.offered,
-        "counts": asdict(reading.counts),
-    }
-
 
 def _answer(room: Room) -> Answer:
-    return 200, describe(room), ((b"etag", b'"%d"' % room.reading.version),)
+    return 200, for_operators(room), ((b"etag", b'"%d"' % room.reading.version),)
 
 
 def _name(scope: Scope) -> str:
@@ -202,17 +148,3 @@ def _expected(scope: Scope) -> int | None:
     if not text.isdigit() or len(text) > 15:
         raise Problem(400, "if-match", "Not a version", 'If-Match must be a version like "3", as ETag gave it')
     return int(text)
-
-
-@contextmanager
-def _mapped_errors() -> Iterator[None]:
-    try:
-        yield
-    except SettingsError as error:
-        raise Problem(400, "settings", "Settings are not valid", str(error)) from None
-    except VersionConflict as conflict:
-        raise _changed(conflict) from None
-
-
-def _changed(conflict: VersionConflict) -> Problem:
-    return Problem(412, "version", "The room has another version", str(conflict))

@@ -1,0 +1,78 @@
+"""The files that the waiting page loads, and the headers that say what it may load."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from types import MappingProxyType
+from typing import Final
+
+from waitroom.web.page.wording import Wording
+
+#: Where the application has to serve the files; no room can be called so.
+ASSET_PATH: Final = "/wait/_assets/"
+
+#: Everything comes from our own files, nothing inline; no page may put this one into a frame.
+CSP: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+
+#: Headers of every answer that carries a page, whatever its status.
+PAGE_HEADERS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "Content-Security-Policy": CSP,
+        "Cache-Control": "no-store",
+        "Referrer-Policy": "no-referrer",
+        "X-Content-Type-Options": "nosniff",
+        "X-Frame-Options": "DENY",
+        "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+    }
+)
+
+_STYLE: Final = "text/css; charset=utf-8"
+_SCRIPT: Final = "text/javascript; charset=utf-8"
+
+
+@dataclass(frozen=True)
+class Asset:
+    """A file of the page: its bytes and what to say about them. `url` changes with the content."""
+
+    body: bytes
+    content_type: str
+    etag: str
+    url: str
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The response headers; a year of caching is safe under `url` only."""
+        return {
+            "Content-Type": self.content_type,
+            "ETag": self.etag,
+            "Cache-Control": "public, max-age=31536000, immutable",
+            "X-Content-Type-Options": "nosniff",
+        }
+
+
+def assets(wording: Wording) -> Mapping[str, Asset]:
+    """The page's files by name. The script gets its sentences as a file too: it can be cached, the page cannot."""
+    sentences = f"globalThis.waitroomStrings = {json.dumps(dict(wording.sentences))};\n"
+    made = {
+        "wait.css": (_STYLE, _read("wait.css")),
+        "wait.js": (_SCRIPT, _read("live.js") + _read("wait.js")),
+        "work.js": (_SCRIPT, _read("work.js")),
+        "strings.js": (_SCRIPT, sentences.encode()),
+    }
+    return MappingProxyType({name: _asset(name, kind, body) for name, (kind, body) in made.items()})
+
+
+def _read(name: str) -> bytes:
+    return (resources.files("waitroom.web.page") / "assets" / name).read_bytes()
+
+
+def _asset(name: str, content_type: str, body: bytes) -> Asset:
+    digest = hashlib.sha256(body).hexdigest()[:16]
+    return Asset(body, content_type, f'"{digest}"', f"{ASSET_PATH}{name}?v={digest}")
