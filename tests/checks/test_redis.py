@@ -17,6 +17,7 @@ from redis import Redis
 from redis.exceptions import AuthenticationError
 
 from tests import topology
+from tests.accepting import accepting
 from tests.servers import any_binary, missing
 from waitroom.checks import redis as check
 from waitroom.checks.redis import (
@@ -94,11 +95,8 @@ async def answering(answer: bytes) -> AsyncIterator[int]:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while await reader.read(4096):
             writer.write(answer)
-        writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server:
-        port: int = server.sockets[0].getsockname()[1]
+    async with accepting(serve) as port:
         yield port
 
 

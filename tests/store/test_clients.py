@@ -15,6 +15,7 @@ import uvloop
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from tests import servers, topology
+from tests.accepting import accepting
 from waitroom.errors import Unavailable
 from waitroom.model import Place
 from waitroom.proofs.tickets import new_visitor
@@ -246,14 +247,11 @@ async def test_an_answer_that_makes_no_sense_is_an_outage(url: str, answer: byte
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while await reader.read(4096):
             writer.write(answer)
-        writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with stored(url.format(server.sockets[0].getsockname()[1])) as store:
+    async with accepting(serve) as port, stored(url.format(port)) as store:
         for _ in range(2):
             with pytest.raises(Unavailable):
                 await store.registered()
-    server.close()
 
 
 # Sentinel.
@@ -279,16 +277,14 @@ async def test_dead_and_silent_sentinels_cost_no_call(group: topology.Watched) -
 
     async def silence(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
-        writer.close()
 
-    silent = await asyncio.start_server(silence, "127.0.0.1", 0)
-    port = silent.sockets[0].getsockname()[1]
-    async with stored(f"redis+sentinel://127.0.0.1:1,127.0.0.1:{port},{living}/{topology.SERVICE}") as store:
-        await store.configure("shop", fields_of(RoomSettings()), expected=0)
     only = group.sentinels[0].port
-    async with stored(f"redis+sentinel://127.0.0.1:1,127.0.0.1:{port},127.0.0.1:{only}/{topology.SERVICE}") as store:
-        await served_again(store, "shop")
-    silent.close()
+    async with accepting(silence) as port:
+        dead = f"redis+sentinel://127.0.0.1:1,127.0.0.1:{port}"
+        async with stored(f"{dead},{living}/{topology.SERVICE}") as store:
+            await store.configure("shop", fields_of(RoomSettings()), expected=0)
+        async with stored(f"{dead},127.0.0.1:{only}/{topology.SERVICE}") as store:
+            await served_again(store, "shop")
 
 
 async def test_sentinels_that_are_gone_do_not_matter_to_who_knows(group: topology.Watched) -> None:

@@ -16,6 +16,7 @@ from redis import exceptions
 from redis.asyncio import Redis
 
 from tests import servers
+from tests.accepting import accepting
 from waitroom.errors import Full, RoomBroken, RoomUnknown, Unavailable, VersionConflict, WaitroomError
 from waitroom.model import Pass, Place, Standing, Ticket, Visitor
 from waitroom.proofs.tickets import new_visitor
@@ -314,12 +315,13 @@ class Proxy:
         back = asyncio.create_task(self._replies(there_reader, writer))
         self._links.add(back)
         back.add_done_callback(self._links.discard)
-        with suppress(OSError):
-            while (data := await reader.read(65_536)) and not back.done():
-                there_writer.write(data)
-        back.cancel()
-        for end in (there_writer, writer):
-            end.close()
+        try:
+            with suppress(OSError):
+                while (data := await reader.read(65_536)) and not back.done():
+                    there_writer.write(data)
+        finally:
+            back.cancel()
+            there_writer.close()
 
     async def _replies(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(65_536):
@@ -337,10 +339,9 @@ async def proxy(lone: str, direct: Redis) -> AsyncIterator[Proxy]:
     for name in scripts.NAMES:
         await direct.script_load(scripts.load(name).text)
     made = Proxy(Path(lone.removeprefix("unix://")))
-    server = await asyncio.start_server(made.serve, "127.0.0.1", 0)
-    made.url = f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    yield made
-    server.close()
+    async with accepting(made.serve) as port:
+        made.url = f"redis://127.0.0.1:{port}"
+        yield made
 
 
 async def lost(proxy: Proxy, call: Callable[[], object]) -> None:
