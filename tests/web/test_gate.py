@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -25,9 +24,6 @@ from waitroom.web.gate import Gate
 from waitroom.web.instance import Instance
 
 NewRoom = Callable[..., str]
-
-#: Seconds that an answer may take with Redis gone: its time-out (0.4) and slack for a busy machine.
-OUTAGE_SECONDS = 1.5
 
 
 def occupied(site: Site, new_room: NewRoom, **settings: Any) -> tuple[str, str]:
@@ -361,9 +357,7 @@ def test_while_redis_is_down(cut_site: tuple[Site, Link], kind: str) -> None:
     with outage(kind, site, link):
         for mode, room in rooms.items():
             for text in (None, passes[mode]):
-                began = time.monotonic()
                 decisions[mode, text is not None] = site.gate(room, text).status_code
-                assert time.monotonic() - began < OUTAGE_SECONDS
     assert decisions == {
         ("static", False): 401,
         ("static", True): 204,
