@@ -28,6 +28,9 @@ from waitroom.store.store import Store
 #: A room in each third of the slots.
 FIRST, SECOND, THIRD = topology.ROOMS_BY_THIRD
 TIMEOUT = 0.4
+
+#: Seconds that a busy machine makes of one or two time-outs; so many calls in turn would take a minute.
+IN_TIME = 20 * TIMEOUT
 COUNT = "return redis.call('INCR', KEYS[1])"
 
 
@@ -66,7 +69,7 @@ async def served_again(store: Store, room: str) -> Place:
         try:
             return await arrive(store, room)
         except Unavailable:
-            assert time.monotonic() - began < 1.5 * TIMEOUT
+            assert time.monotonic() - began < IN_TIME
             assert time.monotonic() < deadline
             await asyncio.sleep(0.05)
 
@@ -191,7 +194,7 @@ async def test_a_frozen_node_costs_one_call_the_time(cluster: topology.Clustered
                 )
                 assert {type(result) for result in results[:-1]} == {Unavailable}
                 assert isinstance(results[-1], Place)
-            assert time.monotonic() - began < 3 * 1.5 * TIMEOUT
+            assert time.monotonic() - began < IN_TIME
         finally:
             frozen.thaw()
         await served_again(store, FIRST)

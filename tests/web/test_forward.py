@@ -313,7 +313,7 @@ def test_forbidden_says_why_in_both_forms(site: Site, new_room: NewRoom, revoked
     room, granted = occupied(site, new_room)
     if revoked:
         site.leave(room, granted)
-        until(lambda: ask(site, room, granted).status_code == 403, seconds=4, what="revocation")
+        until(lambda: ask(site, room, granted).status_code == 403, what="revocation")
     else:
         site.admin("PATCH", f"/{room}", json={"state": "closed"})
         granted = "x.y.z"
