@@ -11,6 +11,8 @@ from typing import Final, Literal
 
 import httpx
 
+from tests.accepting import accepting
+
 #: What happens to a request: `cut`: the connection is closed, unread; `lost`: it is carried out, but the answer is
 #: lost; `held`: the same, but the connection stays open and silent. Bytes are the answer of somebody in between.
 Mishap = Literal["cut", "lost", "held"] | bytes
@@ -36,7 +38,6 @@ class Relay:
         self.asked: list[Asked] = []
         self.mishap: Callable[[str], Mishap | None] = lambda line: None
         self.url = ""
-        self._open: set[asyncio.Task[None]] = set()
 
     def lines(self, word: str) -> list[Asked]:
         """The requests with that word in their line."""
@@ -44,24 +45,8 @@ class Relay:
 
     async def take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection."""
-        task = asyncio.current_task()
-        assert task is not None
-        self._open.add(task)
-        try:
-            with suppress(OSError, asyncio.IncompleteReadError):
-                await self._serve(reader, writer)
-        finally:
-            self._open.discard(task)
-            writer.close()
-
-    async def close(self) -> None:
-        """End the connections that are still open."""
-        # Those taken a moment ago have no task yet.
-        for _ in range(10):
-            await asyncio.sleep(0)
-        for task in list(self._open):
-            task.cancel()
-        await asyncio.gather(*self._open, return_exceptions=True)
+        with suppress(OSError, asyncio.IncompleteReadError):
+            await self._serve(reader, writer)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         # The client's requests have no body.
@@ -80,24 +65,21 @@ class Relay:
 
     async def _ask(self, line: str, headers: dict[str, str]) -> bytes:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-        lines = [line, *(f"{name}: {value}" for name, value in (headers | {"connection": "close"}).items())]
-        writer.write(("\r\n".join(lines) + "\r\n\r\n").encode())
-        answer = await reader.read()
-        writer.close()
-        return answer
+        try:
+            lines = [line, *(f"{name}: {value}" for name, value in (headers | {"connection": "close"}).items())]
+            writer.write(("\r\n".join(lines) + "\r\n\r\n").encode())
+            return await reader.read()
+        finally:
+            writer.close()
 
 
 @asynccontextmanager
 async def relaying(url: str) -> AsyncIterator[Relay]:
     """A relay to the instance at that URL."""
     relay = Relay(httpx.URL(url).port or 80)
-    server = await asyncio.start_server(relay.take, "127.0.0.1", 0)
-    relay.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    try:
+    async with accepting(relay.take) as port:
+        relay.url = f"http://127.0.0.1:{port}"
         yield relay
-    finally:
-        server.close()
-        await relay.close()
 
 
 _REASONS: Final = {200: "OK", 302: "Found", 404: "Not Found", 429: "Too Many Requests", 502: "Bad Gateway"}

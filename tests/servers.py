@@ -17,7 +17,7 @@ from typing import Final, NoReturn
 import pytest
 
 #: Seconds until a server that was started must answer, and until one that was stopped must be gone.
-DEADLINE_SECONDS: Final = 10.0
+DEADLINE_SECONDS: Final = 60.0
 
 _SETTINGS: Final = (
     *("--port", "0"),

@@ -93,7 +93,7 @@ class Node:
         """The reply to a command."""
         once = Retry(NoBackoff(), 0)
         with Redis(
-            port=self.port, decode_responses=True, socket_timeout=2, protocol=2, retry=once, **self.login
+            port=self.port, decode_responses=True, socket_timeout=10, protocol=2, retry=once, **self.login
         ) as client:
             return client.execute_command(*command)
 

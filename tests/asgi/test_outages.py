@@ -1,4 +1,7 @@
-"""A server or a Redis that is dead, silent or frozen: answers come in time, and nobody gets past (I24, I29, T37)."""
+"""A server or a Redis that is dead, silent or frozen: answers come, and nobody gets past (I24, T37).
+
+How soon they come: test_in_time.py.
+"""
 
 from __future__ import annotations
 
@@ -23,18 +26,10 @@ from tests.web.sites import SIGNING_KEY, Site, until
 from waitroom.asgi import WaitroomGate
 from waitroom.asgi.instance import OwnInstance
 
-#: Seconds that a gated request may take: the time-out (below 0.5) and slack for a busy machine.
-OUTAGE_SECONDS = 1.5
 
-#: Seconds that a visitor's call may take that hangs: its time-out (3) and the same.
-CALL_SECONDS = 6.0
-
-
-def timed(url: str, path: str = "/x", **headers: str) -> tuple[int, float]:
-    """The status of an answer, and how long it took."""
-    began = time.monotonic()
-    answer = fetch("GET", f"{url}{path}", headers=headers)
-    return answer.status_code, time.monotonic() - began
+def asked(url: str, path: str = "/x", **headers: str) -> int:
+    """The status of an answer; it comes before a caller's patience ends."""
+    return fetch("GET", f"{url}{path}", headers=headers).status_code
 
 
 # A server.
@@ -95,20 +90,16 @@ def huge(link: socket.socket) -> None:
 
 @pytest.mark.parametrize("fault", [hanging_up, silent, endless, huge])
 def test_a_server_that_gives_no_answer(fault: Callable[[socket.socket], None]) -> None:
-    """503 in time, one by one and in a crowd; what is exempt and admitted before is not asked for."""
+    """503, one by one and in a crowd; what is exempt and admitted before is not asked for."""
     origin = bare_origin()
     with listening(fault) as port:
         gate = WaitroomGate(origin.app, room="shop", server=f"http://127.0.0.1:{port}", exempt=["/healthz"])
         with running(gate) as url:
-            status, took = timed(url)
-            assert status == 503
-            assert took < OUTAGE_SECONDS
+            assert asked(url) == 503
             with ThreadPoolExecutor(30) as pool:
-                answers = list(pool.map(lambda _: timed(url), range(30)))
-            assert {status for status, _ in answers} == {503}
-            assert max(took for _, took in answers) < 2 * OUTAGE_SECONDS
+                assert set(pool.map(asked, [url] * 30)) == {503}
             assert origin.seen == []
-            assert timed(url, "/healthz")[0] == 200
+            assert asked(url, "/healthz") == 200
 
 
 def test_a_server_that_is_not_there() -> None:
@@ -118,9 +109,7 @@ def test_a_server_that_is_not_there() -> None:
         port = unused.getsockname()[1]
     for server in (f"http://127.0.0.1:{port}", "http://waitroom.invalid:8000"):
         with running(WaitroomGate(origin.app, room="shop", server=server)) as url, visiting(url) as visitor:
-            began = time.monotonic()
             assert visitor.get("/x").status_code == 503
-            assert time.monotonic() - began < OUTAGE_SECONDS
             assert visitor.get("/wait/shop").headers["content-type"] == "text/html; charset=utf-8"
             answer = visitor.post("/v1/rooms/shop/enter")
             assert answer.status_code == answer.json()["status"] == 503
@@ -129,27 +118,24 @@ def test_a_server_that_is_not_there() -> None:
 
 
 def test_a_server_that_freezes_and_thaws(tmp_path: Path) -> None:
-    """503 in time, also while calls hang on it; afterwards all is as before, and no connection is lost for good."""
+    """503, also while calls hang on it; afterwards all is as before, and no connection is lost for good."""
     origin = bare_origin()
     with sites.own_redis() as (redis_url, redis), sites.program(redis, redis_url, folder=tmp_path) as site:
         room = site.make_room(capacity=1)
         granted = site.pass_of_new(room)
         with running(gated("server", origin.app, room, site)) as url:
-            assert timed(url, **{"X-Waitroom-Pass": granted})[0] == 200
+            assert asked(url, **{"X-Waitroom-Pass": granted}) == 200
             os.kill(site.pid, signal.SIGSTOP)
             try:
                 with ThreadPoolExecutor(60) as pool:
-                    calls = [pool.submit(timed, url, f"/v1/rooms/{room}") for _ in range(30)]
-                    asked = [pool.submit(timed, url, **{"X-Waitroom-Pass": granted}) for _ in range(30)]
-                    assert {asking.result()[0] for asking in asked} == {503}
-                    assert max(asking.result()[1] for asking in asked) < 2 * OUTAGE_SECONDS
-                    assert {call.result()[0] for call in calls} == {503}
-                    assert max(call.result()[1] for call in calls) < CALL_SECONDS
+                    calls = [pool.submit(asked, url, f"/v1/rooms/{room}") for _ in range(30)]
+                    gates = [pool.submit(asked, url, **{"X-Waitroom-Pass": granted}) for _ in range(30)]
+                    assert {call.result() for call in gates + calls} == {503}
             finally:
                 os.kill(site.pid, signal.SIGCONT)
-            until(lambda: timed(url, **{"X-Waitroom-Pass": granted})[0] == 200, what="recovery")
-            assert timed(url)[0] == 401
-            assert timed(url, f"/v1/rooms/{room}")[0] == 200
+            until(lambda: asked(url, **{"X-Waitroom-Pass": granted}) == 200, what="recovery")
+            assert asked(url) == 401
+            assert asked(url, f"/v1/rooms/{room}") == 200
     assert len(origin.seen) == 2
 
 
@@ -195,7 +181,7 @@ def severed(link: Link, mode: links.Mode) -> Iterator[None]:
 
 @pytest.mark.parametrize("mode", ["refused", "silent", "frozen"])
 def test_a_redis_that_gives_no_answer(cut: Cut, mode: links.Mode | str) -> None:
-    """Who has a pass goes on (`when_down` is static), nobody else does, and visitors' calls say 503, all in time."""
+    """Who has a pass goes on (`when_down` is static), nobody else does, and visitors' calls say 503."""
     cut.origin.seen.clear()
     brought = {"X-Waitroom-Pass": cut.granted}
     outage = sites.frozen(cut.site.redis) if mode == "frozen" else severed(cut.link, mode)  # type: ignore[arg-type]
@@ -207,9 +193,7 @@ def test_a_redis_that_gives_no_answer(cut: Cut, mode: links.Mode | str) -> None:
             ("/wait/shop", {"Accept": "text/html"}, 503),
             ("/v1/rooms/shop/status", brought, 401),
         ):
-            status, took = timed(cut.url, path, **headers)
-            assert (path, status) == (path, wanted)
-            assert took < OUTAGE_SECONDS
+            assert (path, asked(cut.url, path, **headers)) == (path, wanted)
         assert fetch("POST", f"{cut.url}/v1/rooms/shop/enter").status_code == 503
     assert len(cut.origin.seen) == 1
     until(lambda: fetch("POST", f"{cut.url}/v1/rooms/shop/enter").status_code == 202, what="recovery")
@@ -226,13 +210,11 @@ def test_a_start_without_redis(mode: links.Mode, lifespan: str) -> None:
         )
         with running(gate, lifespan=lifespan) as url:
             for _ in range(3):
-                status, took = timed(url)
-                assert status in (401, 503)
-                assert took < OUTAGE_SECONDS
+                assert asked(url) in (401, 503)
             assert origin.seen == []
             link.set_mode("refused")
             link.set_mode("open")
-            until(lambda: timed(url)[0] == 200, what="the room")
+            until(lambda: asked(url) == 200, what="the room")
 
 
 # Bugs (T37).

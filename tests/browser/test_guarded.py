@@ -78,7 +78,7 @@ def test_one_more_behind_a_shared_address(browser: Browser, tmp_path: Path) -> N
 
 def test_a_limited_address_is_told_so_and_gets_in_later(browser: Browser, tmp_path: Path) -> None:
     """Without a challenge the page waits and gets a place when the address has one again."""
-    room = HELD | {"places_per_address": 1, "ticket_seconds": 8, "abandon_seconds": 8}
+    room = HELD | {"places_per_address": 1, "ticket_seconds": 15, "abandon_seconds": 15}
     with serving(tmp_path, rooms={"shop": room}, **BEHIND_NOBODY) as served:
         with visiting(browser) as visitor:
             visitor.context.new_page().goto(address(served))

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from tests.accepting import accepting
 from waitroom.checks.finding import Finding
 from waitroom.checks.judgement import ANSWER_SECONDS
 from waitroom.checks.redis import examine
@@ -36,9 +37,6 @@ async def answering(answer: bytes) -> AsyncIterator[int]:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while await reader.read(4096):
             writer.write(answer)
-        writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server:
-        port: int = server.sockets[0].getsockname()[1]
+    async with accepting(serve) as port:
         yield port

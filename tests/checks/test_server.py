@@ -168,9 +168,8 @@ async def test_no_password(url: str) -> None:
 
 async def test_nobody_there() -> None:
     """A refused connection is one finding, found at once."""
-    began = time.monotonic()
-    findings = await found(f"redis://:{QUOTED_SECRET}@127.0.0.1:{free_port()}/0")
-    assert time.monotonic() - began < 2.0
+    async with asyncio.timeout(60):
+        findings = await found(f"redis://:{QUOTED_SECRET}@127.0.0.1:{free_port()}/0", answer_seconds=3600)
     assert list(findings) == ["connection"]
     assert unfit(list(findings.values()))
     assert "redis://***@127.0.0.1:" in findings["connection"].detail
@@ -188,9 +187,8 @@ async def test_no_such_socket(tmp_path: Path) -> None:
 async def test_silent_server_is_given_up(scheme: str) -> None:
     """The bound holds against one that takes the connection and says nothing."""
     async with answering(b"") as port:
-        began = time.monotonic()
-        findings = await examine(f"{scheme}://127.0.0.1:{port}/0", answer_seconds=0.3)
-        assert time.monotonic() - began < 1.5
+        async with asyncio.timeout(60):
+            findings = await examine(f"{scheme}://127.0.0.1:{port}/0", answer_seconds=0.3)
     assert [(finding.name, finding.verdict) for finding in findings] == [("connection", "fail")]
     assert "no answer within 0.3 s" in findings[0].detail
 

@@ -14,6 +14,7 @@ from waitroom.client import (
     pauses,
     places,
 )
+from waitroom.settings import room
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +51,12 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pauses, "FIRST_PAUSE_SECONDS", 0.02)
     monkeypatch.setattr(pauses, "LONGEST_PAUSE_SECONDS", 0.2)
     monkeypatch.setattr(pauses, "LONGEST_RETRY_AFTER_SECONDS", 0.5)
+
+
+@pytest.fixture
+def brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever waits is told to ask every fifth of a second, though a place may be silent for long."""
+    monkeypatch.setattr(room, "LONGEST_POLL_SECONDS", 0.2)
 
 
 @pytest.fixture

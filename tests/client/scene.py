@@ -19,10 +19,11 @@ from waitroom.client import (
     WaitroomClient,
 )
 
-QUICK: dict[str, Any] = {"capacity": 1, "abandon_seconds": 0.6}
+#: A room of one. Whoever waits asks soon by the fixture `brief`, not because a place is lost soon.
+QUICK: dict[str, Any] = {"capacity": 1, "abandon_seconds": 60}
 
-#: A room for holders, whose slots end soon.
-SLIDING: dict[str, Any] = QUICK | {"sliding": True, "session_seconds": 1.5}
+#: A room for holders, whose slots end soon, but not before an extension that a busy machine holds up for two seconds.
+SLIDING: dict[str, Any] = QUICK | {"sliding": True, "session_seconds": 4}
 
 
 def sizes(site: Site, room: str) -> tuple[int, int]:

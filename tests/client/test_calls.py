@@ -31,6 +31,8 @@ from waitroom.client import (
 )
 from waitroom.errors import RoomUnknown
 
+pytestmark = pytest.mark.usefixtures("brief")
+
 
 async def test_a_place_in_the_queue_and_a_place_inside(site: Site, client: WaitroomClient) -> None:
     """Every field of both documents arrives, and no proof is in a repr."""

@@ -19,6 +19,8 @@ from waitroom.client import (
     WaitroomClient,
 )
 
+pytestmark = pytest.mark.usefixtures("brief")
+
 
 def is_idle(http: httpx.AsyncClient) -> bool:
     """Whether no connection of the client is in use."""

@@ -27,6 +27,8 @@ from waitroom.client import (
     pauses,
 )
 
+pytestmark = pytest.mark.usefixtures("brief")
+
 
 @pytest.mark.usefixtures("hasty")
 async def test_a_restart_of_the_server_keeps_the_place() -> None:

@@ -30,6 +30,8 @@ from waitroom.client import (
     holding,
 )
 
+pytestmark = pytest.mark.usefixtures("brief")
+
 
 async def test_a_slot_lasts_as_long_as_its_block(site: Site, client: WaitroomClient) -> None:
     """It is extended past its session, with newer passes that the gate takes, and free at the block's end."""
@@ -88,7 +90,7 @@ async def test_a_short_outage_of_redis_does_not_end_a_slot(
 ) -> None:
     """The holder goes on, and its slot is extended afterwards."""
     site, link = severable
-    room = site.make_room(**SLIDING | {"session_seconds": 4})
+    room = site.make_room(**SLIDING | {"session_seconds": 9})
     async with WaitroomClient(site.url) as client, client.admission(room) as slot:
         with outage(site, link, silent=False):
             await until(lambda: "a slot cannot be extended" in caplog.text, "a try that fails")

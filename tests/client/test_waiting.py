@@ -24,6 +24,8 @@ from waitroom.client import (
 )
 from waitroom.errors import RoomUnknown
 
+pytestmark = pytest.mark.usefixtures("brief")
+
 
 async def test_everybody_gets_in_by_turns(site: Site, client: WaitroomClient) -> None:
     """Each in the order of arrival, told of ranks that fall, and with a session that has begun."""
@@ -56,7 +58,7 @@ async def test_everybody_gets_in_by_turns(site: Site, client: WaitroomClient) ->
 
 async def test_a_given_place_stays_the_callers(site: Site, client: WaitroomClient) -> None:
     """When the time is up it is handed back to go on with; one that is the client's own is given up."""
-    room = site.make_room(capacity=1, abandon_seconds=3)
+    room = site.make_room(**QUICK)
     inside = await filled(client, room)
     place = await client.enter(room)
     with pytest.raises(NotAdmitted, match=r"within 1\.3 s") as late:

@@ -14,6 +14,8 @@ from itertools import pairwise
 from typing import Final
 from urllib.parse import unquote
 
+from tests.accepting import accepting
+
 #: Seconds to wait for the first byte of an answer, and for another after that.
 _PATIENCE_SECONDS: Final = 5.0
 _SILENCE_SECONDS: Final = 0.3
@@ -385,10 +387,7 @@ async def counting(answer: Callable[[Arrived], bytes] = _admitted) -> AsyncItera
     """Run a counting origin, or whatever else answers so."""
     counter = Counter()
 
-    open_ends: set[asyncio.StreamWriter] = set()
-
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        open_ends.add(writer)
         counter.connections += 1
         with suppress(asyncio.IncompleteReadError, ConnectionError):
             while True:
@@ -397,22 +396,9 @@ async def counting(answer: Callable[[Arrived], bytes] = _admitted) -> AsyncItera
                 if _is_ambiguous(request):
                     counter.ambiguous.append(request)
                 writer.write(answer(request))
-        open_ends.discard(writer)
-        await _hang_up(writer)
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=1 << 20, backlog=2048)
-    counter.port = server.sockets[0].getsockname()[1]
-    try:
+    async with accepting(serve, limit=1 << 20, backlog=2048) as counter.port:
         yield counter
-    finally:
-        server.close()
-        await asyncio.gather(*map(_hang_up, open_ends))
-
-
-async def _hang_up(writer: asyncio.StreamWriter) -> None:
-    writer.close()
-    with suppress(OSError):
-        await writer.wait_closed()
 
 
 async def _read_request(reader: asyncio.StreamReader) -> Arrived:
@@ -453,5 +439,7 @@ async def exchange(port: int, data: bytes) -> bytes:
             if not more:
                 break
             said += more
-    await _hang_up(writer)
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
     return said

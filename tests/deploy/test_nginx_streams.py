@@ -12,6 +12,7 @@ from typing import Final
 
 import psutil
 
+from tests.accepting import accepting
 from tests.deploy import worlds
 from tests.servers import DEADLINE_SECONDS
 from tests.system.http import browsing
@@ -51,19 +52,9 @@ async def _streaming() -> AsyncIterator[Streams]:
         with suppress(ConnectionError):
             await reader.read()
         streams.gone.set()
-        writer.close()
-        with suppress(ConnectionError):
-            await writer.wait_closed()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    streams.port = server.sockets[0].getsockname()[1]
-    try:
+    async with accepting(serve) as streams.port:
         yield streams
-    finally:
-        server.close()
-        for end in streams.ends:
-            end.close()
-        await asyncio.sleep(0)
 
 
 @asynccontextmanager

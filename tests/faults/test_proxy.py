@@ -17,7 +17,7 @@ from redis.exceptions import TimeoutError as Silent
 from tests.faults.proxy import Proxy, proxying
 
 #: Seconds after which a client gives up waiting.
-PATIENCE_SECONDS: Final = 1.0
+PATIENCE_SECONDS: Final = 3.0
 
 
 @pytest.fixture

@@ -80,14 +80,18 @@ async def test_only_one_of_three_leads(store: Store) -> None:
     assert len({terms.index(term) for term in terms if term is not None}) == 1
 
 
-async def test_another_takes_over_when_the_lease_has_run_out(store: Store) -> None:
+async def test_another_takes_over_when_the_lease_has_run_out(store: Store, redis: Redis) -> None:
     """A leader that falls silent is replaced under a newer term, and by then no longer believes it leads."""
-    silent, heir = Leadership(store, lease_seconds=0.3), Leadership(store, lease_seconds=0.3)
+    hands = Hands()
+    silent, heir = Leadership(store, lease_seconds=60, monotonic=hands), Leadership(store, lease_seconds=60)
     old = await silent.hold()
     assert old is not None
     assert await heir.hold() is None
-    new = await taken_over(heir)
+    hands.now += 61
+    await redis.hincrby(keys.LEASE, "until_us", -61_000_000)
+    new = await heir.hold()
     assert silent.term is None
+    assert new is not None
     assert new > old
     assert await silent.hold() is None
 

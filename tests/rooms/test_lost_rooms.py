@@ -83,7 +83,7 @@ async def test_a_used_turn_stays_used_after_a_loss(store: Store, redis: Redis) -
 
 async def test_a_session_that_had_ended_stays_used_after_a_loss(store: Store, redis: Redis) -> None:
     """Its ticket is young enough to be that of somebody who never heard of the turn; the instance knows better."""
-    room = RoomSettings(capacity=1, session_seconds=1, abandon_seconds=360)
+    room = RoomSettings(capacity=1, session_seconds=3, abandon_seconds=360)
     rooms = await instance(store, shop=room)
     gone = await arrive(rooms)
     inside = await rooms.get("shop").status(ticket_of(gone))

@@ -59,11 +59,11 @@ class Hesitant(Rooms):
 
     tries = 0
 
-    async def refresh(self) -> None:
+    async def refresh(self, *, in_part: bool = True) -> None:
         self.tries += 1
         if self.tries == 1:
             raise Unavailable("a moment of trouble")
-        await super().refresh()
+        await super().refresh(in_part=in_part)
 
 
 async def test_rooms_are_looked_for_again_before_the_first_request(settings: ServerSettings) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests import servers, topology
+from tests.accepting import accepting
 from tests.store.opening import arrive, served_again, stored
 from waitroom.errors import Unavailable
 from waitroom.settings.room import RoomSettings, fields_of
@@ -35,16 +36,14 @@ async def test_dead_and_silent_sentinels_cost_no_call(group: topology.Watched) -
 
     async def silence(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
-        writer.close()
 
-    silent = await asyncio.start_server(silence, "127.0.0.1", 0)
-    port = silent.sockets[0].getsockname()[1]
-    async with stored(f"redis+sentinel://127.0.0.1:1,127.0.0.1:{port},{living}/{topology.SERVICE}") as store:
-        await store.configure("shop", fields_of(RoomSettings()), expected=0)
     only = group.sentinels[0].port
-    async with stored(f"redis+sentinel://127.0.0.1:1,127.0.0.1:{port},127.0.0.1:{only}/{topology.SERVICE}") as store:
-        await served_again(store, "shop")
-    silent.close()
+    async with accepting(silence) as port:
+        dead = f"redis+sentinel://127.0.0.1:1,127.0.0.1:{port}"
+        async with stored(f"{dead},{living}/{topology.SERVICE}") as store:
+            await store.configure("shop", fields_of(RoomSettings()), expected=0)
+        async with stored(f"{dead},127.0.0.1:{only}/{topology.SERVICE}") as store:
+            await served_again(store, "shop")
 
 
 async def test_sentinels_that_are_gone_do_not_matter_to_who_knows(group: topology.Watched) -> None:

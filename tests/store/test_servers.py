@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from tests.accepting import accepting
 from tests.store.opening import stored
 from waitroom.errors import Unavailable
 from waitroom.store.cluster import Cluster
@@ -21,14 +22,11 @@ async def test_an_answer_that_makes_no_sense_is_an_outage(url: str, answer: byte
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while await reader.read(4096):
             writer.write(answer)
-        writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with stored(url.format(server.sockets[0].getsockname()[1])) as store:
+    async with accepting(serve) as port, stored(url.format(port)) as store:
         for _ in range(2):
             with pytest.raises(Unavailable):
                 await store.registered()
-    server.close()
 
 
 @pytest.mark.parametrize("kind", [Cluster, Watched])

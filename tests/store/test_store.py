@@ -16,6 +16,8 @@ from redis import exceptions
 from redis.asyncio import Redis
 
 from tests import servers
+from tests.accepting import accepting
+from tests.leaping import LeapingLoop, leaping
 from waitroom.errors import Full, RoomBroken, RoomUnknown, Unavailable, VersionConflict, WaitroomError
 from waitroom.model import Arrival, Pass, Place, Standing, Ticket, Visitor
 from waitroom.proofs.tickets import new_visitor
@@ -259,29 +261,34 @@ async def test_a_busy_server_is_unavailable(lone: str, direct: Redis) -> None:
 @pytest.mark.parametrize("url", ["unix:///nowhere/at/all", "redis://127.0.0.1:1"])
 async def test_a_refused_connection_is_unavailable(url: str) -> None:
     """Without a server every call raises Unavailable at once."""
-    async with opened(url, timeout_seconds=0.5) as store:
-        started = time.monotonic()
+    async with opened(url, timeout_seconds=3600) as store, asyncio.timeout(60):
         for call in (store.registered(), store.ping(), store.read("shop"), store.delete("shop")):
             with pytest.raises(Unavailable):
                 await call
-        assert time.monotonic() - started < 4 * 0.5
 
 
-async def test_a_frozen_server_is_unavailable_in_time(lone: str, direct: Redis) -> None:
+def test_a_frozen_server_is_unavailable_in_time(lone: str) -> None:
     """A server that accepts and says nothing costs a caller no more than the time-out, with old and new connections."""
-    pid = int((await direct.info("server"))["process_id"])
-    async with opened(lone, timeout_seconds=0.3) as store:
-        await store.configure("shop", ONE_INSIDE, expected=0)
-        os.kill(pid, signal.SIGSTOP)
-        try:
-            for _ in range(2):
-                started = time.monotonic()
-                failures = await asyncio.gather(*(arrive(store) for _ in range(20)), return_exceptions=True)
-                assert time.monotonic() - started < 2 * 0.3
-                assert {type(failure) for failure in failures} == {Unavailable}
-        finally:
-            os.kill(pid, signal.SIGCONT)
-        await answering(store)
+
+    async def run() -> None:
+        async with opened(lone, timeout_seconds=10) as store:
+            await store.configure("shop", ONE_INSIDE, expected=0)
+            async with Redis.from_url(lone, protocol=2) as direct:
+                pid = int((await direct.info("server"))["process_id"])
+            os.kill(pid, signal.SIGSTOP)
+            try:
+                with leaping():
+                    for _ in range(2):
+                        started = asyncio.get_running_loop().time()
+                        failures = await asyncio.gather(*(arrive(store) for _ in range(20)), return_exceptions=True)
+                        assert asyncio.get_running_loop().time() - started < 1.1 * 10
+                        assert {type(failure) for failure in failures} == {Unavailable}
+            finally:
+                os.kill(pid, signal.SIGCONT)
+            await answering(store)
+
+    with asyncio.Runner(loop_factory=LeapingLoop) as runner:
+        runner.run(run())
 
 
 async def answering(store: Store) -> None:
@@ -318,12 +325,13 @@ class Proxy:
         back = asyncio.create_task(self._replies(there_reader, writer))
         self._links.add(back)
         back.add_done_callback(self._links.discard)
-        with suppress(OSError):
-            while (data := await reader.read(65_536)) and not back.done():
-                there_writer.write(data)
-        back.cancel()
-        for end in (there_writer, writer):
-            end.close()
+        try:
+            with suppress(OSError):
+                while (data := await reader.read(65_536)) and not back.done():
+                    there_writer.write(data)
+        finally:
+            back.cancel()
+            there_writer.close()
 
     async def _replies(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(65_536):
@@ -341,10 +349,9 @@ async def proxy(lone: str, direct: Redis) -> AsyncIterator[Proxy]:
     for name in scripts.NAMES:
         await direct.script_load(scripts.load(name).text)
     made = Proxy(Path(lone.removeprefix("unix://")))
-    server = await asyncio.start_server(made.serve, "127.0.0.1", 0)
-    made.url = f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    yield made
-    server.close()
+    async with accepting(made.serve) as port:
+        made.url = f"redis://127.0.0.1:{port}"
+        yield made
 
 
 async def lost(proxy: Proxy, call: Callable[[], object]) -> None:

@@ -5,12 +5,19 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from typing import Final
 
 from tests.system.history import Visit
 from tests.system.http import Browser
 
 #: Connections opened at the same time: more would only test the machine's accept queue.
 _AT_ONCE = 200
+
+#: Times that no visitor of a test exceeds, however busy the machine is.
+PATIENT: Final = {"session_seconds": 600, "claim_seconds": 300, "abandon_seconds": 600}
+
+#: Seconds between two of a visitor's questions at most: with such times the room asks for far fewer.
+LONGEST_POLL_SECONDS: Final = 3.0
 
 
 async def all_enter(browsers: list[Browser], room: str) -> list[Visit]:
@@ -42,7 +49,7 @@ async def _one(browser: Browser, visit: Visit, room: str, stay: float) -> None:
         await asyncio.sleep(poll)
         status, document = await browser.ask("GET", f"/v1/rooms/{room}/status")
         _note(visit, status, document)
-        poll = document.get("poll_after_seconds", 1.0)
+        poll = min(document.get("poll_after_seconds", 1.0), LONGEST_POLL_SECONDS)
     await asyncio.sleep(stay)
     status, document = await browser.ask("GET", f"/gate/{room}")
     if status != 204:

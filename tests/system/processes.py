@@ -18,7 +18,7 @@ from typing import Any, Final
 from waitroom.demo.processes import free_port
 
 #: Seconds that a process may take to answer for the first time, or to end.
-DEADLINE_SECONDS: Final = 30.0
+DEADLINE_SECONDS: Final = 60.0
 
 KEYS: Final = "k1:0123456789abcdefghijklmnopqrstuvwxyzABCDEF"
 ADMIN_KEY: Final = "an-admin-key-of-0123456789-ABCDEFGHIJ"

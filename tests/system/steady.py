@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final, Protocol
 
+from tests.system.crowd import LONGEST_POLL_SECONDS
 from tests.system.history import Visit, check
 from tests.system.http import Browser
 
@@ -75,7 +76,7 @@ class SteadyCrowd:
         while document.get("state") == "waiting":
             visit.serials.append(str(document["entered_at"]))
             visit.ranks.append(int(document["rank"]))
-            await asyncio.sleep(float(document["poll_after_seconds"]))
+            await asyncio.sleep(min(float(document["poll_after_seconds"]), LONGEST_POLL_SECONDS))
             if self._over.is_set():
                 self.visits.remove(visit)
                 self.gave_up.append(visit)

@@ -25,11 +25,12 @@ WORKERS: Final = 100
 KILLED: Final = 3
 PROCESSES: Final = 4
 
-#: How long a job takes, and after how long the slot of a killed holder comes back.
+#: How long a job takes, and after how long the slot of a killed holder comes back: a holder extends it after a third
+#: of that, and must not be too late on a busy machine.
 JOB_SECONDS: Final = 0.15
-SESSION_SECONDS: Final = 3.0
+SESSION_SECONDS: Final = 9.0
 
-#: Who waits asks every 0.5 s.
+#: Who waits asks every 0.5 s; a visitor who is late for that comes back to the same place.
 ROOM: Final = {"capacity": CAPACITY, "sliding": True, "session_seconds": SESSION_SECONDS, "abandon_seconds": 1.5}
 
 ROOT: Final = Path(__file__).parent.parent.parent

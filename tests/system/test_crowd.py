@@ -9,14 +9,14 @@ import pytest
 from redis.asyncio import Redis
 
 from loadtest.watch import Watch, watching
-from tests.system.crowd import all_enter, all_stay
+from tests.system.crowd import PATIENT, all_enter, all_stay
 from tests.system.history import Visit, check
 from tests.system.http import browsing
 from tests.system.processes import Served, serving
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
-ROOM = {"capacity": 50, "session_seconds": 60, "claim_seconds": 6, "abandon_seconds": 60, "state": "paused"}
+ROOM = {"capacity": 50, "state": "paused", **PATIENT}
 
 
 async def counts(redis: Redis) -> dict[str, int]:

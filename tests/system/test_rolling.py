@@ -14,6 +14,7 @@ import pytest
 from deploy.cluster import Cluster, Instance
 from loadtest.watch import watching
 from tests.system.clusters import all_serve, clustered, raw, tried
+from tests.system.crowd import PATIENT
 from tests.system.http import Browser
 from tests.system.steady import SteadyCrowd, coming
 from tests.system.test_crowd import counts
@@ -21,10 +22,10 @@ from tests.system.test_crowd import counts
 pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
 
 CAPACITY = 60
-SHOP = {"capacity": CAPACITY, "session_seconds": 60, "claim_seconds": 6, "abandon_seconds": 60}
+SHOP = {"capacity": CAPACITY, **PATIENT}
 
-#: Without no-shows: an arrival that a frozen instance takes when nobody waits for the answer any more is one.
-PATIENT = {**SHOP, "claim_seconds": 60, "abandon_seconds": 18}
+#: An arrival that a frozen instance takes when nobody waits for the answer any more keeps others out for so long.
+HAUNTED = {**SHOP, "claim_seconds": 60}
 
 #: A room in which nobody moves, so that every place can be compared.
 HALL = {"capacity": 10, "state": "paused", "abandon_seconds": 600}
@@ -112,7 +113,7 @@ async def test_a_rolling_restart_costs_nobody_anything(tmp_path: Path, by_name: 
 
 async def test_visitors_are_answered_while_an_instance_is_frozen(tmp_path: Path) -> None:
     """The leader of three gets SIGSTOP: another leads when its lease is over, and nobody gets an error."""
-    async with clustered(tmp_path, instances=3, rooms={"shop": PATIENT}) as cluster, raw(cluster) as redis:
+    async with clustered(tmp_path, instances=3, rooms={"shop": HAUNTED}) as cluster, raw(cluster) as redis:
         crowd = SteadyCrowd(cluster.port, "shop", size=200, seed=6)
         async with watching(redis) as watch, coming(crowd):
             await all_serve(cluster, crowd)

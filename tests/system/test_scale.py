@@ -11,13 +11,14 @@ import pytest
 
 from loadtest.watch import watching
 from tests.system.clusters import all_serve, clustered, raw, tried
+from tests.system.crowd import PATIENT
 from tests.system.steady import SteadyCrowd, coming
 from tests.system.test_crowd import counts
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
 CAPACITY = 60
-ROOM = {"capacity": CAPACITY, "session_seconds": 60, "claim_seconds": 6, "abandon_seconds": 60}
+ROOM = {"capacity": CAPACITY, **PATIENT}
 
 
 async def test_no_visitor_notices_that_instances_come_and_go(tmp_path: Path) -> None:

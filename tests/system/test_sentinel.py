@@ -71,7 +71,9 @@ async def test_a_failover_costs_nobody_the_place(tmp_path: Path) -> None:
             replica.ask("REPLICAOF", "127.0.0.1", "1")
             offset = replica.ask("INFO", "replication")["master_repl_offset"]
             await all_enter(late)
+            unsaid = follower.admissions[-1][1]
             await asyncio.sleep(LOST_SECONDS)
+            await until(lambda: follower.admissions[-1][1] > unsaid)
             forgotten = primary.ask("INFO", "replication")["master_repl_offset"] - offset
             primary.kill()
             killed_at = time.monotonic()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Literal
 from urllib.parse import urlsplit
+
+from tests.accepting import closed
 
 #: What the line does. refused: nobody listens; silent: connections are taken, nothing comes back.
 Mode = Literal["open", "refused", "silent"]
@@ -34,7 +36,11 @@ class Link:
 
     def set_mode(self, mode: Mode) -> None:
         """Change what the line does, also to the connections that exist."""
-        asyncio.run_coroutine_threadsafe(self._change(mode), self._loop).result(5)
+        asyncio.run_coroutine_threadsafe(self._change(mode), self._loop).result(30)
+
+    def call_soon(self, call: Callable[..., object], *arguments: object) -> None:
+        """Have that done in the thread that serves."""
+        self._loop.call_soon_threadsafe(call, *arguments)
 
     def run(self) -> None:
         """Serve in this thread until `stop`."""
@@ -46,7 +52,7 @@ class Link:
 
     def stop(self) -> None:
         """End `run`."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        self.call_soon(self._loop.stop)
 
     async def _change(self, mode: Mode) -> None:
         self._mode = mode
@@ -57,9 +63,9 @@ class Link:
             self.port = self._server.sockets[0].getsockname()[1]
 
     async def _close(self) -> None:
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        server, self._server = self._server, None
+        if server is not None:
+            await closed(server)
         writers, self._writers = self._writers, set()
         for writer in writers:
             writer.transport.abort()

@@ -38,7 +38,7 @@ SIGNING_KEY: Final = "k1:a-signing-key-made-up-for-the-tests-0123456789"
 ADMIN: Final = {"Authorization": f"Bearer {ADMIN_KEY}"}
 
 #: Seconds that anything awaited may take on a busy machine.
-PATIENCE_SECONDS: Final = 10.0
+PATIENCE_SECONDS: Final = 30.0
 
 #: Beginnings of the fields of a room's state that the leader's ticks rewrite whatever visitors do.
 TICKING: Final = ("term", "led_us", "resumed_us", "pace_")

@@ -249,13 +249,13 @@ def test_a_solution_of_another_room_or_of_less_work(behind: Site, guarded: NewRo
 
 def test_a_solution_does_not_outlive_the_mark_of_its_turn(behind: Site, guarded: NewRoom) -> None:
     """Where tickets are short, so are solutions: else one would be good for turn after turn."""
-    times = {"ticket_seconds": 1.5, "abandon_seconds": 1.0, "session_seconds": 0.3, "claim_seconds": 0.3}
+    times = {"ticket_seconds": 3.0, "abandon_seconds": 2.0, "session_seconds": 0.3, "claim_seconds": 0.3}
     room = guarded(capacity=5, challenge="always", challenge_bits=1, **times)
     solution = solve(assert_problem(enter(behind, room), 403)["challenge"]["text"], 1)
     first = enter(behind, room, X_Waitroom_Challenge=solution).json()
     behind.status(room, first["pass"])
     statuses = []
-    until = time.monotonic() + 4
+    until = time.monotonic() + 7
     while time.monotonic() < until:
         statuses.append(enter(behind, room, X_Waitroom_Challenge=solution).status_code)
         time.sleep(0.2)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -25,9 +23,6 @@ from waitroom.web.gate import Gate
 from waitroom.web.instance import Instance
 
 NewRoom = Callable[..., str]
-
-#: Seconds that an answer may take with Redis gone: its time-out (0.4) and slack for a busy machine.
-OUTAGE_SECONDS = 1.5
 
 
 def occupied(site: Site, new_room: NewRoom, **settings: Any) -> tuple[str, str]:
@@ -192,7 +187,7 @@ def test_leaving_revokes_the_pass(site: Site, new_room: NewRoom) -> None:
     room, granted = occupied(site, new_room)
     assert site.gate(room, granted).status_code == 204
     site.leave(room, granted)
-    until(lambda: site.gate(room, granted).status_code == 403, seconds=4, what="revocation")
+    until(lambda: site.gate(room, granted).status_code == 403, what="revocation")
 
 
 def test_leaving_revokes_the_pass_on_other_instances(site: Site, new_room: NewRoom) -> None:
@@ -203,7 +198,7 @@ def test_leaving_revokes_the_pass_on_other_instances(site: Site, new_room: NewRo
         with sites.serving(redis, sites.settings_for(url)) as other:
             assert other.gate(room, granted).status_code == 204
             one.leave(room, granted)
-            until(lambda: other.gate(room, granted).status_code == 403, seconds=4, what="revocation")
+            until(lambda: other.gate(room, granted).status_code == 403, what="revocation")
 
 
 def test_a_pass_ends_with_its_session(site: Site, new_room: NewRoom) -> None:
@@ -212,7 +207,7 @@ def test_a_pass_ends_with_its_session(site: Site, new_room: NewRoom) -> None:
     granted = site.pass_of_new(room)
     assert site.gate(room, granted).status_code == 204
     site.admin("PATCH", f"/{room}", json={"state": "paused"})
-    until(lambda: site.gate(room, granted).status_code == 401, seconds=4, what="expiry")
+    until(lambda: site.gate(room, granted).status_code == 401, what="expiry")
 
 
 @pytest.mark.parametrize("sliding", [True, False])
@@ -361,9 +356,7 @@ def test_while_redis_is_down(cut_site: tuple[Site, Link], kind: str) -> None:
     with outage(kind, site, link):
         for mode, room in rooms.items():
             for text in (None, passes[mode]):
-                began = time.monotonic()
                 decisions[mode, text is not None] = site.gate(room, text).status_code
-                assert time.monotonic() - began < OUTAGE_SECONDS
     assert decisions == {
         ("static", False): 401,
         ("static", True): 204,
@@ -463,15 +456,14 @@ async def test_passes_that_are_over_are_not_remembered(inside_out: tuple[Instanc
     gate, room, office = Gate(instance), instance.rooms.get("shop"), instance.passes
     now = instance.clock.now()
 
-    def verified(seconds: float) -> None:
-        text = office.issue("shop", Pass(new_visitor(), now + seconds), now=now)
+    def verified(at: float) -> None:
+        instance.clock.observe(round(at * 1_000_000))
+        text = office.issue("shop", Pass(new_visitor(), at + 60), now=at)
         assert gate._verified(room, text) is not None
 
-    for _ in range(20):
-        verified(0.2)
-    await asyncio.sleep(0.25)
-    for _ in range(20):
-        verified(60)
+    for at in (now, now + 61):
+        for _ in range(20):
+            verified(at)
     assert len(gate._known) == 20
 
 

@@ -61,15 +61,18 @@ class Rooms:
                 raise Unavailable("the rooms have not been read yet") from None
             raise RoomUnknown(f"no room {name!r}") from None
 
-    async def refresh(self) -> None:
+    async def refresh(self, *, in_part: bool = True) -> None:
         """Create what is to be created, learn of rooms made and deleted, read every room anew.
 
-        Raises Unavailable; a room that cannot be read goes to `faults` and harms no other.
+        Raises Unavailable; a room that cannot be read goes to `faults` and harms no other. With `in_part` the rooms
+        that are known are read also where the list of rooms cannot be read, which takes another time-out.
         """
         outage: Exception | None = None
         try:
             await self._learn()
         except (Unavailable, RoomBroken) as error:
+            if not in_part:
+                raise
             outage = error
         await self._renew_all(said=outage is not None)
         # In a cluster the list and the rooms are in several places: whatever can be reached is served.

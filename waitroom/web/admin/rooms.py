@@ -30,7 +30,7 @@ class RoomAdmin:
 
     async def list_rooms(self, _scope: Scope, _receive: Receive) -> Answer:
         """GET /admin/rooms"""
-        await self._rooms.refresh()
+        await self._rooms.refresh(in_part=False)
         documents = [for_operators(room) for room in self._rooms]
         return 200, {"rooms": documents, "faults": self._rooms.faults}, ()
 
