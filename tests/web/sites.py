@@ -256,6 +256,8 @@ def serving(redis: Redis, settings: ServerSettings, *, send_buffer: int = 0) -> 
             access_log=False,
             server_header=False,
             proxy_headers=False,
+            # As `waitroom serve` has it: uvicorn hangs up after 5 s, as httpx does, and a call at that moment fails.
+            timeout_keep_alive=75,
             timeout_graceful_shutdown=1,
         )
         web = uvicorn.Server(config)

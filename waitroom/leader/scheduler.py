@@ -123,17 +123,15 @@ class Scheduler:
     async def _serve(self, room: Room, term: int, *, quiet: bool) -> None:
         async with self._places:
             done_at = self._done.setdefault(room, {})
+            shortest = max(self._tick_seconds, _QUIET_SECONDS) if quiet else self._tick_seconds
             for task in self._tasks:
                 now, done = time.monotonic(), done_at.get(task.name, -math.inf)
                 # Half a tick early is on time: else jitter would skip every other round.
-                early = done + self._period(task, quiet=quiet) - self._tick_seconds / 2
+                early = done + max(task.period_seconds, shortest) - self._tick_seconds / 2
                 if now < early or self._leadership.term != term:
                     continue
                 done_at[task.name] = now
                 await self._do(task, room, term)
-
-    def _period(self, task: Task, *, quiet: bool) -> float:
-        return max(task.period_seconds, self._tick_seconds, _QUIET_SECONDS if quiet else 0.0)
 
     async def _do(self, task: Task, room: Room, term: int) -> None:
         try:
