@@ -1,4 +1,4 @@
-"""`waitroom check`; `check-gate` has its tests with real nginx, in tests/deploy/test_gatecheck.py."""
+"""`waitroom check`; `check-gate` has its tests with real nginx, in tests/checks/test_gate.py."""
 
 from __future__ import annotations
 
