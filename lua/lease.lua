@@ -3,7 +3,7 @@
 -- KEYS: lease
 -- ARGV: action owner ttl_us above
 --   action     hold (acquire when free, renew when it is mine) or resign
---   above      the newest term that the caller has seen acting, else 0: a lease of mine that is not above it is over
+--   above      the newest term that the caller has seen acting, else 0: a lease of mine under an older one is over
 -- Replies: acquired renewed held resigned broken
 --   acquired term      it was free: mine from now on, under a new term
 --   renewed term       it was mine: the same term, for another ttl

@@ -44,7 +44,7 @@ def test_the_acl_allows_what_is_used_and_no_more() -> None:
     (line,) = (line for line in secured.ACL.read_text().splitlines() if line.startswith("user waitroom "))
     words = line.split()[2:]
     used = {
-        name.lower() for path in LUA.glob("*.lua") for name in re.findall(r"redis\.p?call\('(\w+)'", path.read_text())
+        name.lower() for path in LUA.rglob("*.lua") for name in re.findall(r"redis\.p?call\('(\w+)'", path.read_text())
     }
     sent = {name.lower() for name in re.findall(r'send\([^)]*?"([A-Z]+)"', STORE.read_text())}
     assert {"evalsha", "eval", "unlink"} < sent

@@ -95,6 +95,13 @@ async def test_terms_grow_across_a_loss(store: Store, redis: Redis) -> None:
         term = newer
 
 
+async def test_a_newer_term_was_seen(store: Store) -> None:
+    """The holder's lease goes on under the newest term that was seen acting; under an older one it is over."""
+    _, term = await hold(store, "a")
+    assert await store.lease("hold", "a", ttl_seconds=3, above=term) == (Outcome.RENEWED, term)
+    assert await store.lease("hold", "a", ttl_seconds=3, above=term + 1_000_000) == (Outcome.ACQUIRED, term + 1_000_001)
+
+
 async def test_clock_set_back(store: Store, redis: Redis) -> None:
     """A lease that ends later than its ttl allows dates from before the clock was set back and holds nobody up."""
     _, term = await hold(store, "a")
