@@ -113,7 +113,7 @@ def test_nothing_of_it_is_a_label(told: Told) -> None:
 
 def test_what_an_operator_did_is_in_the_log(told: Told) -> None:
     """Each change by the admin API leaves a line; reading and failing do not (T29)."""
-    lines = re.findall(r"waitroom\.web\.admin\.rooms: (admin: .*)", told.log)
+    lines = re.findall(r"waitroom\.web\.admin\.calls: (admin: .*)", told.log)
     assert lines[0] == "admin: PUT /admin/rooms/shop: 201"
     assert lines[-1] == "admin: POST /admin/rooms/shop/pause: 200"
     assert {line.split()[1] for line in lines} <= {"PUT", "POST", "PATCH", "DELETE"}
