@@ -24,12 +24,12 @@ from waitroom.client import (
     ProofRefused,
     RoomClosed,
     RoomFull,
+    RoomUnknown,
     Slot,
     TurnOver,
     Waiting,
     WaitroomClient,
 )
-from waitroom.errors import RoomUnknown
 
 
 async def test_a_place_in_the_queue_and_a_place_inside(site: Site, client: WaitroomClient) -> None:
@@ -40,7 +40,7 @@ async def test_a_place_in_the_queue_and_a_place_inside(site: Site, client: Waitr
     assert (inside.room, inside.session_seconds) == (room, 60)
     assert inside.expires_at.tzinfo is UTC
     assert isinstance(waits, Waiting)
-    assert (waits.room, waits.rank, waits.waiting, waits.room_state) == (room, 1, 1, "open")
+    assert (waits.room, waits.rank, waits.room_waiting, waits.room_state) == (room, 1, 1, "open")
     assert waits.message == "We open at ten."
     assert waits.eta_seconds is not None
     assert waits.eta_low_seconds is not None

@@ -18,11 +18,11 @@ from tests.web.sites import Site
 from waitroom.client import (
     Admitted,
     NotAdmitted,
+    RoomUnknown,
     TurnOver,
     Waiting,
     WaitroomClient,
 )
-from waitroom.errors import RoomUnknown
 
 
 async def test_everybody_gets_in_by_turns(site: Site, client: WaitroomClient) -> None:

@@ -32,9 +32,6 @@ except ImportError as error:
     raise ImportError("waitroom.client needs httpx: pip install 'waitroom[client]'") from error
 
 from waitroom.client.client import WaitroomClient
-from waitroom.client.connection import MOST_AT_ONCE, TIMEOUT_SECONDS
-from waitroom.client.documents import SHORTEST_POLL_SECONDS
-from waitroom.client.entering import MOST_BITS
 from waitroom.client.errors import (
     AdmissionLost,
     BadAnswer,
@@ -48,35 +45,11 @@ from waitroom.client.errors import (
     TokenRequired,
     TurnOver,
 )
-from waitroom.client.goodbyes import GOODBYE_SECONDS, SHORTEST_GOODBYE_SECONDS
-from waitroom.client.holding import LONGEST_EXTENSION_SECONDS, Slot
-from waitroom.client.pauses import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, LONGEST_RETRY_AFTER_SECONDS
-from waitroom.client.places import (
-    LONGEST_MARGIN_SECONDS,
-    MARGIN_SHARE,
-    SHORTEST_MARGIN_SECONDS,
-    Admitted,
-    OnProgress,
-    Place,
-    Waiting,
-)
-from waitroom.client.waiting import DOUBTED_REFUSALS
+from waitroom.client.holding import Slot
+from waitroom.client.places import Admitted, OnProgress, Place, Waiting
+from waitroom.errors import RoomUnknown, WaitroomError
 
 __all__ = [
-    "DOUBTED_REFUSALS",
-    "FIRST_PAUSE_SECONDS",
-    "GOODBYE_SECONDS",
-    "LONGEST_EXTENSION_SECONDS",
-    "LONGEST_MARGIN_SECONDS",
-    "LONGEST_PAUSE_SECONDS",
-    "LONGEST_RETRY_AFTER_SECONDS",
-    "MARGIN_SHARE",
-    "MOST_AT_ONCE",
-    "MOST_BITS",
-    "SHORTEST_GOODBYE_SECONDS",
-    "SHORTEST_MARGIN_SECONDS",
-    "SHORTEST_POLL_SECONDS",
-    "TIMEOUT_SECONDS",
     "AdmissionLost",
     "Admitted",
     "BadAnswer",
@@ -88,10 +61,12 @@ __all__ = [
     "ProofRefused",
     "RoomClosed",
     "RoomFull",
+    "RoomUnknown",
     "ServerUnavailable",
     "Slot",
     "TokenRequired",
     "TurnOver",
     "Waiting",
     "WaitroomClient",
+    "WaitroomError",
 ]

@@ -30,7 +30,7 @@ class WaitroomClient:
 
 
     def show(place: Waiting) -> None:
-        print(f"{place.rank} of {place.waiting}, about {place.eta_seconds} s to go")
+        print(f"{place.rank} of {place.room_waiting}, about {place.eta_seconds} s to go")
 
 
     async def main() -> None:
@@ -176,8 +176,7 @@ class WaitroomClient:
                 raise
             raise AdmissionLost(room, slot.lost_because) from error
         else:
-            # The block ran on though it was cancelled.
-            if fuse.expired():
-                raise AdmissionLost(room, slot.lost_because)
+            # The block ran on though it was cancelled, or kept the event loop from cancelling it.
+            slot.raise_if_lost()
         finally:
             await give_back(self._connection, slot.place, keeper)
