@@ -179,3 +179,10 @@ def test_the_client_stands_alone() -> None:
         "waitroom.errors.RoomUnknown",
         "waitroom.errors.WaitroomError",
     }
+
+
+def test_the_client_needs_httpx_and_the_standard_library() -> None:
+    """Its modules import nothing else, so that it could be installed alone."""
+    modules = Path(package.__file__).parent.glob("*.py")
+    roots = {name.split(".")[0] for path in modules for name in imported(path)}
+    assert roots - sys.stdlib_module_names == {"waitroom", "httpx"}
