@@ -133,7 +133,7 @@ def test_more_interrupts_do_not_wait_for_the_goodbye(tmp_path: Path) -> None:
 @pytest.mark.parametrize("ending", ["", "sys.exit()"])
 def test_the_end_of_a_process_with_an_open_client(site: Site, ending: str) -> None:
     """It ends at once and without a word, though a thread waits and another is inside; their places lapse."""
-    room = site.make_room(**SLIDING | {"abandon_seconds": 0.6})
+    room = site.make_room(**SLIDING | {"claim_seconds": 1})
     text = f"""
         client = BlockingClient(url)
         def hold():
