@@ -34,8 +34,7 @@ from examples.jobs.held import HeldStreamBroker
 from examples.jobs.ledger import Ledger
 from examples.jobs.settings import EXPRESS_ROOM, MAX_ATTEMPTS, ROOM, WORK_SECONDS, Settings
 from examples.jobs.work import Fault, Order, draw
-from waitroom.client import Waiting, WaitroomClient
-from waitroom.errors import WaitroomError
+from waitroom.client import Waiting, WaitroomClient, WaitroomError
 
 STREAM: Final = "jobs:stream"
 GROUP: Final = "workers"
@@ -141,7 +140,7 @@ def standing(place: Waiting) -> dict[str, Any]:
     return {
         "room": place.room,
         "rank": place.rank,
-        "waiting": place.waiting,
+        "waiting": place.room_waiting,
         "eta_seconds": place.eta_seconds,
         "eta_low_seconds": place.eta_low_seconds,
         "eta_high_seconds": place.eta_high_seconds,

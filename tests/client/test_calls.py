@@ -24,12 +24,12 @@ from waitroom.client import (
     ProofRefused,
     RoomClosed,
     RoomFull,
+    RoomUnknown,
     Slot,
     TurnOver,
     Waiting,
     WaitroomClient,
 )
-from waitroom.errors import RoomUnknown
 
 pytestmark = pytest.mark.usefixtures("brief")
 
@@ -42,7 +42,7 @@ async def test_a_place_in_the_queue_and_a_place_inside(site: Site, client: Waitr
     assert (inside.room, inside.session_seconds) == (room, 60)
     assert inside.expires_at.tzinfo is UTC
     assert isinstance(waits, Waiting)
-    assert (waits.room, waits.rank, waits.waiting, waits.room_state) == (room, 1, 1, "open")
+    assert (waits.room, waits.rank, waits.room_waiting, waits.room_state) == (room, 1, 1, "open")
     assert waits.message == "We open at ten."
     assert waits.eta_seconds is not None
     assert waits.eta_low_seconds is not None
@@ -181,3 +181,10 @@ def test_the_client_stands_alone() -> None:
         "waitroom.errors.RoomUnknown",
         "waitroom.errors.WaitroomError",
     }
+
+
+def test_the_client_needs_httpx_and_the_standard_library() -> None:
+    """Its modules import nothing else, so that it could be installed alone."""
+    modules = Path(package.__file__).parent.glob("*.py")
+    roots = {name.split(".")[0] for path in modules for name in imported(path)}
+    assert roots - sys.stdlib_module_names == {"waitroom", "httpx"}

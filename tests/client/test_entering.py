@@ -17,7 +17,6 @@ from tests.relay import Relay, answer
 from tests.web import sites
 from tests.web.sites import Site
 from waitroom.client import (
-    MOST_BITS,
     Admitted,
     BadAnswer,
     NotAdmitted,
@@ -28,6 +27,7 @@ from waitroom.client import (
     WaitroomClient,
     entering,
 )
+from waitroom.client.entering import MOST_BITS
 
 SECRET: Final = "an-enqueue-key-made-up-for-the-tests-0123456789"
 

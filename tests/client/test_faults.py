@@ -15,8 +15,6 @@ from tests.relay import Relay, answer, relaying
 from tests.web import links, sites
 from tests.web.sites import Site
 from waitroom.client import (
-    DOUBTED_REFUSALS,
-    LONGEST_PAUSE_SECONDS,
     Admitted,
     BadAnswer,
     ProofRefused,
@@ -26,6 +24,8 @@ from waitroom.client import (
     WaitroomClient,
     pauses,
 )
+from waitroom.client.pauses import LONGEST_PAUSE_SECONDS
+from waitroom.client.waiting import DOUBTED_REFUSALS
 
 pytestmark = pytest.mark.usefixtures("brief")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from functools import partial
 
 import pytest
@@ -160,6 +161,28 @@ async def test_a_slot_that_is_taken_back_ends_at_once(
     monkeypatch.setattr(holding, "LONGEST_EXTENSION_SECONDS", 0.2)
     with pytest.raises(AdmissionLost, match="enter again"):
         await hold(client, slow, partial(taken_away, site))
+
+
+@pytest.mark.usefixtures("cautious")
+async def test_a_block_that_keeps_the_event_loop_from_stopping_it(site: Site, client: WaitroomClient) -> None:
+    """It can look by itself; where it does not, AdmissionLost says that it ran on without a slot."""
+    room = site.make_room(**SLIDING)
+
+    async def block(slot: Slot) -> None:
+        slot.raise_if_lost()
+        assert not slot.lost
+        time.sleep(slot.seconds_left + 0.01)  # noqa: ASYNC251 - that is what is wrong with it
+        assert slot.lost
+
+    async def look(slot: Slot) -> None:
+        await block(slot)
+        slot.raise_if_lost()
+        pytest.fail("it is lost")
+
+    for work in (block, look):
+        with pytest.raises(AdmissionLost, match="no extension got through") as lost:
+            await hold(client, room, work)
+        assert lost.value.room == room
 
 
 async def test_an_emptied_redis_keeps_a_slot(caplog: pytest.LogCaptureFixture) -> None:

@@ -17,7 +17,9 @@ from tests.client.scene import (
 from tests.web.sites import Site
 from waitroom import client as package
 from waitroom.client import (
+    BlockingClient,
     ClientError,
+    Slot,
     WaitroomClient,
     errors,
 )
@@ -27,9 +29,10 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 def examples() -> list[str]:
-    """The programs in the client's docstring and, once it has one, in the README."""
+    """The programs in the clients' docstrings and in the README."""
     documents = [
         WaitroomClient.__doc__ or "",
+        BlockingClient.__doc__ or "",
         (ROOT / "README.md").read_text(encoding="utf-8"),
     ]
     blocks = [re.findall(r"```python\n(.*?)```", text, re.DOTALL) for text in documents]
@@ -53,8 +56,19 @@ def test_the_texts_have_examples() -> None:
 
 
 def test_every_error_stands_in_the_tree() -> None:
-    """The package's docstring lists its errors, each below its base."""
-    tree = package.__doc__ or ""
+    """The package's docstring lists its errors, each below its base, and the package exports them."""
     names = [name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, ClientError)]
-    assert sorted(re.findall(r"^[│├└─ ]*([A-Z]\w+)", tree.split("RoomUnknown.")[1], re.MULTILINE)) == sorted(names)
-    assert set(names) <= set(package.__all__)
+    branches = re.findall(r"^([│ ]*)[├└]── (\w+)", package.__doc__ or "", re.MULTILINE)
+    assert sorted(name for _, name in branches) == sorted([*names, "RoomUnknown"])
+    path = ["WaitroomError"]
+    for indent, name in branches:
+        path[len(indent) // 4 + 1 :] = [name]
+        assert getattr(package, name).__base__.__name__ == path[-2]
+    assert {name for _, name in branches} | {"WaitroomError"} <= set(package.__all__)
+
+
+def test_no_tuning_constant_is_exported() -> None:
+    """They stay in their modules, and the texts say the numbers."""
+    assert [name for name in package.__all__ if name.isupper()] == []
+    methods = [*vars(WaitroomClient).values(), *vars(BlockingClient).values(), WaitroomClient, BlockingClient, Slot]
+    assert not re.search(r"\b[A-Z]+_[A-Z_]+\b", " ".join(method.__doc__ or "" for method in methods))

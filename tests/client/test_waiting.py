@@ -18,11 +18,11 @@ from tests.web.sites import Site
 from waitroom.client import (
     Admitted,
     NotAdmitted,
+    RoomUnknown,
     TurnOver,
     Waiting,
     WaitroomClient,
 )
-from waitroom.errors import RoomUnknown
 
 pytestmark = pytest.mark.usefixtures("brief")
 

@@ -61,7 +61,7 @@ async def test_the_room_is_watched_and_the_turn_found(site: Site, relay: Relay, 
     admitted = await waits
     assert len(relay.lines("/status")) == asked + 1
     assert [place.rank for place in seen] == sorted((place.rank for place in seen), reverse=True)
-    assert {place.waiting for place in seen} == {4, 3, 2, 1}
+    assert {place.room_waiting for place in seen} == {4, 3, 2, 1}
     assert not [one for one in relay.lines(f"/v1/rooms/{room} ") if "authorization" in one.headers]
     await far.leave(admitted)
     assert sizes(site, room) == (0, 0)

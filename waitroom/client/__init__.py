@@ -4,24 +4,33 @@
         async with client.admission("reports") as slot:   # waits for a free place, and is inside now
             await make_the_report()                       # never more than the room's capacity at a time
 
-It needs httpx (`pip install 'waitroom[client]'`) and an asyncio event loop.
+`BlockingClient` does the same for code without an event loop:
+
+    with BlockingClient("http://127.0.0.1:8000") as client:
+        with client.admission("reports") as slot:
+            make_the_report()
+
+It needs httpx: `pip install 'waitroom[client]'`.
 
 A place is a `Waiting` or an `Admitted`. Its `proof`, a ticket or a pass, is what the server knows the visitor by, and
 all there is to keep of it: whoever holds it has the place, so it is never shown or logged.
 
-What goes wrong here derives from WaitroomError; a room that does not exist is its RoomUnknown.
+Every error derives from WaitroomError. Wrong arguments raise ValueError or TypeError instead, and a BlockingClient that
+is closed or was forked raises RuntimeError.
 
-ClientError
-├── RoomClosed          the room takes nobody
-├── TurnOver            the visitor had their turn or left
-├── TokenRequired       a new place takes a token of the site
-├── ProofRefused        the ticket or pass is too old, or no proof of this room
-├── NotAdmitted         the turn did not come within the time-out
-├── AdmissionLost       the slot was lost while the block ran; the block was cancelled
-├── BadAnswer           what answers is not waitroom, or not well
-└── ServerUnavailable   no answer, or one that says to try again
-    ├── RoomFull        the wait queue takes nobody more
-    └── ChallengeSet    a new place takes work, and what was done was not enough
+WaitroomError
+├── RoomUnknown             there is no room of that name
+└── ClientError
+    ├── RoomClosed          the room takes no visitors
+    ├── TurnOver            the visitor had their turn or left
+    ├── TokenRequired       a new place takes a token of the site
+    ├── ProofRefused        the ticket or pass is too old, or no proof of this room
+    ├── NotAdmitted         the turn did not come within the time-out
+    ├── AdmissionLost       the slot was lost while the block ran
+    ├── BadAnswer           the answer is not one of waitroom's, or a broken one
+    └── ServerUnavailable   no answer, or one that says to try again
+        ├── RoomFull        the wait queue takes no more visitors
+        └── ChallengeSet    a new place takes work, and what was done was not enough
 """
 
 from __future__ import annotations
@@ -31,10 +40,8 @@ try:
 except ImportError as error:
     raise ImportError("waitroom.client needs httpx: pip install 'waitroom[client]'") from error
 
+from waitroom.client.blocking import BlockingClient
 from waitroom.client.client import WaitroomClient
-from waitroom.client.connection import MOST_AT_ONCE, TIMEOUT_SECONDS
-from waitroom.client.documents import SHORTEST_POLL_SECONDS
-from waitroom.client.entering import MOST_BITS
 from waitroom.client.errors import (
     AdmissionLost,
     BadAnswer,
@@ -48,38 +55,15 @@ from waitroom.client.errors import (
     TokenRequired,
     TurnOver,
 )
-from waitroom.client.goodbyes import GOODBYE_SECONDS, SHORTEST_GOODBYE_SECONDS
-from waitroom.client.holding import LONGEST_EXTENSION_SECONDS, Slot
-from waitroom.client.pauses import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, LONGEST_RETRY_AFTER_SECONDS
-from waitroom.client.places import (
-    LONGEST_MARGIN_SECONDS,
-    MARGIN_SHARE,
-    SHORTEST_MARGIN_SECONDS,
-    Admitted,
-    OnProgress,
-    Place,
-    Waiting,
-)
-from waitroom.client.waiting import DOUBTED_REFUSALS
+from waitroom.client.holding import Slot
+from waitroom.client.places import Admitted, OnProgress, Place, Waiting
+from waitroom.errors import RoomUnknown, WaitroomError
 
 __all__ = [
-    "DOUBTED_REFUSALS",
-    "FIRST_PAUSE_SECONDS",
-    "GOODBYE_SECONDS",
-    "LONGEST_EXTENSION_SECONDS",
-    "LONGEST_MARGIN_SECONDS",
-    "LONGEST_PAUSE_SECONDS",
-    "LONGEST_RETRY_AFTER_SECONDS",
-    "MARGIN_SHARE",
-    "MOST_AT_ONCE",
-    "MOST_BITS",
-    "SHORTEST_GOODBYE_SECONDS",
-    "SHORTEST_MARGIN_SECONDS",
-    "SHORTEST_POLL_SECONDS",
-    "TIMEOUT_SECONDS",
     "AdmissionLost",
     "Admitted",
     "BadAnswer",
+    "BlockingClient",
     "ChallengeSet",
     "ClientError",
     "NotAdmitted",
@@ -88,10 +72,12 @@ __all__ = [
     "ProofRefused",
     "RoomClosed",
     "RoomFull",
+    "RoomUnknown",
     "ServerUnavailable",
     "Slot",
     "TokenRequired",
     "TurnOver",
     "Waiting",
     "WaitroomClient",
+    "WaitroomError",
 ]

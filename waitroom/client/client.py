@@ -30,7 +30,7 @@ class WaitroomClient:
 
 
     def show(place: Waiting) -> None:
-        print(f"{place.rank} of {place.waiting}, about {place.eta_seconds} s to go")
+        print(f"{place.rank} of {place.room_waiting}, about {place.eta_seconds} s to go")
 
 
     async def main() -> None:
@@ -45,7 +45,7 @@ class WaitroomClient:
 
     `timeout_seconds` is the longest that one answer may take. `http` is an httpx client of the caller's own (with its
     certificates, proxies or limits), which the caller closes; its cookies are not sent, for they would make one
-    visitor of all.
+    visitor of all. Without it there are at most 100 connections. Raises ValueError for a `url` that is none.
     """
 
     def __init__(
@@ -62,16 +62,21 @@ class WaitroomClient:
     ) -> None:
         await self._connection.aclose(seconds=GOODBYE_SECONDS)
 
-    # Single calls. Each raises ServerUnavailable, BadAnswer or RoomUnknown beside what it names.
+    # Single calls.
 
     async def enter(self, room: str, *, proof: str | None = None, token: str | None = None) -> Place:
         """A new place; or, with the proof of one that is still good, that place again.
 
-        `token` is an enqueue token of the site; work that the room asks for is done, in a thread.
-        Raises RoomClosed, RoomFull, TokenRequired; TurnOver where the token's customer has had their turn. If the
-        answer is lost (ServerUnavailable) there may be a place that nobody holds: in the queue it stops counting after
-        the room's `abandon_seconds`, offered a slot after its `claim_seconds`. Cancelled without a proof, it gives back
-        what it was about to get, which takes GOODBYE_SECONDS at most.
+        `proof` is the ticket or pass of a place. `token` is an enqueue token of the site. Work that the room asks for
+        is done, in a thread, up to a challenge of 24 bits: half a minute of one core on average.
+
+        If the answer is lost (ServerUnavailable) there may be a place that no visitor holds: in the queue it stops
+        counting after the room's `abandon_seconds`, offered a slot after its `claim_seconds`. Cancelled without a
+        proof, it gives back what it was about to get, which takes 5 s at most.
+
+        Raises RoomUnknown, RoomClosed, RoomFull, TokenRequired, ChallengeSet, ServerUnavailable, BadAnswer. Raises
+        TurnOver where the token's customer has had their turn, ProofRefused for a `proof` and ValueError for a `token`
+        that cannot be one.
         """
         asking = asyncio.create_task(enter(self._connection, room, proof, token))
         try:
@@ -86,15 +91,15 @@ class WaitroomClient:
     async def status(self, place: Place, *, paced: bool = True) -> Place:
         """Where the place stands now; claims an offer, and lengthens a sliding session.
 
-        Who waits is asked for when the server wants it (`poll_after_seconds` after the last answer), at once unless
-        `paced`. Raises TurnOver, ProofRefused.
+        With `paced` a place in the queue is asked for when the server wants it (`poll_after_seconds` after the last
+        answer), otherwise at once. Raises TurnOver, ProofRefused, RoomUnknown, ServerUnavailable, BadAnswer.
         """
         if paced and isinstance(place, Waiting):
             await asyncio.sleep(min(place.due - time.monotonic(), place.poll_after_seconds * 2))
         return await self._connection.place("GET", place.room, "status", place.proof)
 
     async def leave(self, place: Place) -> None:
-        """Give the place up; also if it is gone already."""
+        """Give the place up; also if it is gone already. Raises ServerUnavailable, BadAnswer."""
         await leave(self._connection, place)
 
     async def wait_until_admitted(
@@ -108,18 +113,19 @@ class WaitroomClient:
     ) -> Admitted:
         """Wait for one's turn, and claim it: the session has begun.
 
-        With a `place` that place is waited for, and is the caller's whatever happens. Without one it enters; that
-        place is its own: it enters again, at the back, if the turn passed while the server could not be reached, and
-        gives the place back when it ends with an error or is cancelled.
+        With a `place` that place is waited for, and is the caller's whatever happens. Without one it enters, with the
+        `token`; that place is its own: it enters again, at the back, if the turn passed while the server could not be
+        reached, and gives the place back when it ends with an error or is cancelled, which takes 5 s at most.
 
-        Outages, restarts and answers that say to try again are ridden out, with growing pauses and for as long as
-        `timeout_seconds` allows (None: for ever): the ticket keeps the place. A closed or paused room keeps who waits
-        waiting. In a long wait the client asks in person rarely, and watches the room's document, which caches answer.
-        `token` is for entering. `on_progress` gets every answer while waiting, and what the document makes of the place
-        in between; what it raises ends the wait.
+        Outages, restarts and answers that say to try again are ridden out, with pauses that grow to 15 s (60 s where
+        the server asks for it), for as long as `timeout_seconds` allows (None: for ever): the ticket keeps the place. A
+        closed or paused room keeps its visitors waiting. In a long wait the client asks in person rarely, and watches
+        the room's document, which caches answer. `on_progress` gets every answer while waiting, and what the document
+        makes of the place in between; it is awaited if need be, and what it raises ends the wait.
 
-        Raises NotAdmitted, RoomClosed and TokenRequired (on entering), RoomUnknown, BadAnswer (before the first good
-        answer); for a given place TurnOver and ProofRefused.
+        Raises NotAdmitted once `timeout_seconds` are over. On entering it raises RoomClosed, TokenRequired and, where
+        the token's customer has had their turn, TurnOver; for a given place TurnOver, ProofRefused, and ValueError if
+        it is in another room; in both cases RoomUnknown, and BadAnswer before the first good answer.
         """
         if place is not None and place.room != room:
             raise ValueError(f"the place is in room {place.room!r}, not in {room!r}")
@@ -176,8 +182,7 @@ class WaitroomClient:
                 raise
             raise AdmissionLost(room, slot.lost_because) from error
         else:
-            # The block ran on though it was cancelled.
-            if fuse.expired():
-                raise AdmissionLost(room, slot.lost_because)
+            # The block ran on though it was cancelled, or kept the event loop from cancelling it.
+            slot.raise_if_lost()
         finally:
             await give_back(self._connection, slot.place, keeper)

@@ -46,7 +46,7 @@ def waiting(document: dict[str, Any]) -> Waiting:
     return Waiting(
         room=_text(document["room"]),
         rank=int(_number(document["rank"])),
-        waiting=int(_number(document["waiting"])),
+        room_waiting=int(_number(document["waiting"])),
         eta_seconds=_number_or_none(document["eta_seconds"]),
         eta_low_seconds=_number_or_none(document["eta_low_seconds"]),
         eta_high_seconds=_number_or_none(document["eta_high_seconds"]),

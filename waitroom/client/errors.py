@@ -15,7 +15,7 @@ class ClientError(WaitroomError):
 
 
 class RoomClosed(ClientError):
-    """The room takes nobody; `message` is the operator's line, or empty."""
+    """The room takes no visitors; `message` is the operator's line, or empty."""
 
     def __init__(self, room: str, message: str) -> None:
         super().__init__(f"room {room!r} is closed" + (f": {message}" if message else ""))
@@ -54,7 +54,7 @@ class NotAdmitted(ClientError):
 
 
 class AdmissionLost(ClientError):
-    """The slot was lost while the block ran, so the block was cancelled: somebody else may have the slot."""
+    """The slot was lost while the block ran: another visitor may have it. The asyncio client cancels the block."""
 
     def __init__(self, room: str, reason: str) -> None:
         super().__init__(f"the slot in room {room!r} was lost: {reason}")
@@ -87,4 +87,4 @@ class ChallengeSet(ServerUnavailable):
 
 
 class RoomFull(ServerUnavailable):
-    """The wait queue takes nobody more for now."""
+    """The wait queue takes no more visitors for now."""

@@ -8,7 +8,7 @@ import time
 from typing import Final
 
 from waitroom.client.connection import Connection
-from waitroom.client.errors import BadAnswer, ProofRefused, ServerUnavailable, TurnOver
+from waitroom.client.errors import AdmissionLost, BadAnswer, ProofRefused, ServerUnavailable, TurnOver
 from waitroom.client.pauses import FIRST_PAUSE_SECONDS, Pauses, spread
 from waitroom.client.places import Admitted, Waiting, usable_until
 from waitroom.errors import RoomUnknown
@@ -25,11 +25,15 @@ _NOT_SLIDING: Final = "the session is over, and was not extended: the room is no
 
 
 class Slot:
-    """A held slot: its room, and `place`, the newest of its place inside, which every extension renews."""
+    """A held slot: its room, and `place`, the newest of its place inside, which every extension renews.
+
+    Any thread may look at it.
+    """
 
     def __init__(self, place: Admitted) -> None:
         self.place = place
         self.lost_because = _OUT_OF_TOUCH
+        self._lost = False
 
     @property
     def room(self) -> str:
@@ -43,8 +47,24 @@ class Slot:
 
     @property
     def seconds_left(self) -> float:
-        """How long the block may still run if no extension gets through any more."""
+        """Seconds that the block may still run if no extension gets through any more; negative once they are over."""
         return usable_until(self.place) - time.monotonic()
+
+    @property
+    def lost(self) -> bool:
+        """Whether the slot is lost, by the newest word of the server and by the clock. Once lost it stays so."""
+        self._lost = self._lost or self.seconds_left <= 0
+        return self._lost
+
+    def raise_if_lost(self) -> None:
+        """Raises AdmissionLost once the slot is lost."""
+        if self.lost:
+            raise AdmissionLost(self.room, self.lost_because)
+
+    def _lose(self, reason: str) -> None:
+        """Make the slot lost, for that reason."""
+        self.lost_because = reason
+        self._lost = True
 
     def __repr__(self) -> str:
         return f"Slot({self.place!r})"
@@ -65,9 +85,7 @@ class Keeper:
         """
         slot = self._slot
         try:
-            while True:
-                await asyncio.sleep(_until_extension(slot))
-                extended = await self._extended()
+            while (extended := await self._extended()) is not None:
                 lengthened = extended.expires_at > slot.place.expires_at
                 slot.lost_because = _OUT_OF_TOUCH if lengthened else _NOT_SLIDING
                 if not lengthened:
@@ -75,15 +93,19 @@ class Keeper:
                 slot.place = extended
                 _set_off(fuse, slot.seconds_left)
         except (TurnOver, RoomUnknown) as error:
-            slot.lost_because = str(error)
+            slot._lose(str(error))
             _set_off(fuse, 0)
         except Exception:
             logger.exception("room %s: a slot is not extended any more", slot.room)
 
-    async def _extended(self) -> Admitted:
-        """The slot's place after an extension that got through; raises TurnOver, RoomUnknown."""
+    async def _extended(self) -> Admitted | None:
+        """The slot's place after the next extension that gets through; None if the slot is lost before.
+
+        Raises TurnOver, RoomUnknown.
+        """
         slot, pauses = self._slot, Pauses()
-        while True:
+        await asyncio.sleep(_until_extension(slot))
+        while not slot.lost:
             try:
                 # A silent instance must not use up the time in which another might answer.
                 place = await self._connection.place(
@@ -96,7 +118,8 @@ class Keeper:
                 continue
             if isinstance(place, Waiting):
                 raise TurnOver("the place inside has become one in the queue")
-            return place
+            return None if slot.lost else place
+        return None
 
     def _warn_of_sessions(self, room: str) -> None:
         if room not in self._not_sliding:

@@ -23,7 +23,8 @@ class Waiting:
 
     room: str
     rank: int
-    waiting: int
+    #: Visitors in the room's wait queue.
+    room_waiting: int
     eta_seconds: float | None
     eta_low_seconds: float | None
     eta_high_seconds: float | None

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import logging
 import time
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from waitroom.client.connection import Connection
 from waitroom.client.errors import BadAnswer, ClientError, ProofRefused, ServerUnavailable, TurnOver
@@ -15,13 +15,20 @@ from waitroom.client.places import Admitted, OnProgress, Place, Waiting, usable_
 from waitroom.client.watching import Watch
 from waitroom.errors import RoomUnknown
 
-if TYPE_CHECKING:
-    from waitroom.client.client import WaitroomClient
-
 logger = logging.getLogger(__name__)
 
 #: Refusals in a row until a place is taken for lost: one instance may not have heard of a new key or room yet.
 DOUBTED_REFUSALS: Final = 5
+
+
+class Calls(Protocol):
+    """The two calls that waiting takes, as a client makes them."""
+
+    async def enter(self, room: str, *, token: str | None = None) -> Place:
+        """A new place; raises what `WaitroomClient.enter` raises."""
+
+    async def status(self, place: Place, *, paced: bool = True) -> Place:
+        """Where the place stands now; raises what `WaitroomClient.status` raises."""
 
 
 class Wait:
@@ -32,7 +39,7 @@ class Wait:
 
     def __init__(
         self,
-        client: WaitroomClient,
+        calls: Calls,
         connection: Connection,
         room: str,
         *,
@@ -42,7 +49,7 @@ class Wait:
     ) -> None:
         self.place = place
         self._token = token
-        self._client = client
+        self._calls = calls
         self._connection = connection
         self._room = room
         self._own = place is None
@@ -71,10 +78,10 @@ class Wait:
     async def _ask(self) -> Admitted | None:
         """The place inside once it is claimed: what entering gives may be an offer, what a status gives is not."""
         if self.place is None:
-            self.place = await self._client.enter(self._room, token=self._token)
+            self.place = await self._calls.enter(self._room, token=self._token)
             return None
         watched = isinstance(self.place, Waiting) and await self._watch(self.place)
-        self.place = await self._client.status(self.place, paced=not watched)
+        self.place = await self._calls.status(self.place, paced=not watched)
         if isinstance(self.place, Waiting):
             return None
         if usable_until(self.place) <= time.monotonic():

@@ -124,7 +124,7 @@ class Watch:
         return replace(
             self._place,
             rank=self._shown,
-            waiting=max(room.waiting, self._shown),
+            room_waiting=max(room.waiting, self._shown),
             room_state=room.state,
             message=room.message,
             as_of=room.as_of,
