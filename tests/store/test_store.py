@@ -24,8 +24,9 @@ from waitroom.proofs.tickets import new_visitor
 from waitroom.settings.room import RoomSettings, fields_of
 from waitroom.store import keys, scripts
 from waitroom.store.clock import Clock
+from waitroom.store.failures import mapped_errors
 from waitroom.store.servers import connect
-from waitroom.store.store import Store, mapped_errors
+from waitroom.store.store import Store
 
 ONE_INSIDE = fields_of(RoomSettings(capacity=1))
 

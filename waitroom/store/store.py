@@ -1,11 +1,4 @@
-"""The room's state in Redis: one typed coroutine per script, and the one place where redis-py's errors become ours.
-
-    redis-py                                     waitroom
-    OutOfMemoryError, MISCONF                    Full
-    WRONGTYPE, other ResponseError               RoomBroken
-    connection, time-out, BUSY, LOADING,         Unavailable
-    READONLY, MASTERDOWN, NOREPLICAS,
-    CLUSTERDOWN, MOVED, NOPERM
+"""The room's state in Redis: one typed coroutine per script.
 
 No call is repeated here: a call whose reply was lost may have been carried out, and every script is made so that the
 caller's own repetition does no harm. (A NOSCRIPT is followed by the script itself: nothing was carried out.)
@@ -16,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any, Final, cast
 
@@ -25,15 +17,12 @@ from redis import exceptions
 from redis.asyncio import Redis
 
 from waitroom import metrics
-from waitroom.errors import Full, RoomBroken, RoomUnknown, TermStale, Unavailable, VersionConflict
+from waitroom.errors import RoomBroken, Unavailable
 from waitroom.model import (
     Admission,
     Arrival,
-    Counts,
     Expiry,
-    Flow,
     Marks,
-    Origin,
     Outcome,
     Pass,
     Place,
@@ -42,9 +31,9 @@ from waitroom.model import (
     Ticket,
     Visitor,
 )
-from waitroom.store import keys, scripts
+from waitroom.store import keys, replies, scripts
 from waitroom.store.clock import Clock
-from waitroom.store.failures import describe
+from waitroom.store.failures import mapped_errors
 from waitroom.store.servers import Servers
 
 #: The version of what the keys hold; a room of another one is left alone.
@@ -61,50 +50,8 @@ _REVOKED_PER_PAGE: Final = 5000
 #: What stands in a call for the ticket that an arrival does not bring.
 _NO_TICKET: Final = Ticket(Visitor(""), 0, 0)
 
-#: The fields of `state` that a flow is read from, by its own names.
-_FLOW: Final = {name: "pace_us" if name == "demand_us" else f"pace_{name}" for name in Flow.__dataclass_fields__}
-
-_STANDINGS: Final = {standing.value: standing for standing in Standing}
-
-#: Beginnings of error replies that mean "not now" rather than "never".
-_PASSING: Final = (
-    "BUSY",
-    "LOADING",
-    "READONLY",
-    "MASTERDOWN",
-    "NOREPLICAS",
-    "CLUSTERDOWN",
-    "ERR max number of clients",
-)
-
-
-@contextmanager
-def mapped_errors(room: str = "") -> Iterator[None]:
-    """Turn what redis-py raises into the most specific error of ours."""
-    try:
-        yield
-    except exceptions.OutOfMemoryError as error:
-        raise Full("Redis is out of memory") from error
-    except (exceptions.ConnectionError, exceptions.TimeoutError, TimeoutError, OSError) as error:
-        raise Unavailable(f"Redis did not answer: {describe(error)}") from error
-    except exceptions.NoPermissionError as error:
-        raise Unavailable(f"Redis refused: {describe(error)}") from error
-    except exceptions.AskError as error:  # a MovedError is one
-        raise Unavailable("Redis refused: this server is one of a cluster, use redis+cluster://") from error
-    except (exceptions.ClusterDownError, exceptions.TryAgainError, exceptions.ReadOnlyError) as error:
-        # redis-py takes the code off these texts; MASTERDOWN comes as a ClusterDownError.
-        raise Unavailable(f"Redis refused: {type(error).__name__}") from error
-    except UnicodeDecodeError as error:
-        raise RoomBroken(f"room {room!r}: a field is not text") from error
-    except exceptions.ResponseError as error:
-        text = str(error)
-        if text.startswith(("OOM", "MISCONF")):
-            raise Full("Redis cannot write: " + text.split(".")[0]) from error
-        if text.startswith(_PASSING):
-            raise Unavailable("Redis refused: " + text.split(".")[0]) from error
-        raise RoomBroken(f"room {room!r}: {text.split(' script:')[0]}") from error
-    except exceptions.RedisError as error:
-        raise Unavailable(f"Redis failed: {type(error).__name__}") from error
+#: Scripts whose replies do not tell the time.
+_WITHOUT_TIME: Final = ("configure", "lease")
 
 
 class _Script:
@@ -147,7 +94,9 @@ class Store:
             metrics.SCRIPT_FAILURES.labels(name, type(error).__name__).inc()
             raise
         metrics.SCRIPT_SECONDS.labels(name).observe(time.perf_counter() - started)
-        _judge(room, reply)
+        replies.judge(room, reply)
+        if name not in _WITHOUT_TIME:
+            self._clock.observe(reply[1])
         return reply
 
     async def _evaluate(self, script: _Script, key_list: list[str], arguments: Sequence[str | int]) -> Any:
@@ -162,11 +111,11 @@ class Store:
 
         The place may belong to the ticket's visitor or to the fresh one; `Place.visitor` says which.
         """
-        return self._arrived(arrivals, await self._call("enter", room, _arguments(arrivals), batch=len(arrivals)))
+        return replies.arrived(arrivals, await self._call("enter", room, _arguments(arrivals), batch=len(arrivals)))
 
     async def pass_through(self, room: str, arrivals: Sequence[tuple[Visitor, Ticket | None]]) -> list[Place]:
         """The same at the gate: admits at once or answers MUST_WAIT, and never queues."""
-        return self._arrived(
+        return replies.arrived(
             arrivals, await self._call("pass_through", room, _arguments(arrivals), batch=len(arrivals))
         )
 
@@ -181,17 +130,7 @@ class Store:
             arguments += (one.fresh, ticket.visitor, ticket.serial, ticket.issued_us)
             arguments += (int(one.keyed), int(one.priority), one.address, one.network)
         reply = await self._call("enter_guarded", room, arguments, batch=len(arrivals))
-        return self._arrived([(one.fresh, one.ticket) for one in arrivals], reply)
-
-    def _arrived(self, arrivals: Sequence[tuple[Visitor, Ticket | None]], reply: list[Any]) -> list[Place]:
-        now_us = self._observed(reply[1])
-        places = []
-        for (fresh, ticket), word, serial, number in zip(arrivals, reply[2::3], reply[3::3], reply[4::3], strict=True):
-            standing = _STANDINGS[word]
-            visitor = ticket.visitor if ticket and ticket.serial == serial else fresh
-            rank, expires = (number, 0) if standing is Standing.WAITING else (0, number)
-            places.append(Place(standing, now_us, visitor, serial, rank, expires))
-        return places
+        return replies.arrived([(one.fresh, one.ticket) for one in arrivals], reply)
 
     async def status(self, room: str, tickets: Sequence[Ticket]) -> list[Place]:
         """Where each ticket's holder stands. Notes that they were heard; claims what was offered to them."""
@@ -199,13 +138,7 @@ class Store:
         for ticket in tickets:
             arguments += (ticket.visitor, ticket.serial, ticket.issued_us)
         reply = await self._call("status", room, arguments, batch=len(tickets))
-        now_us = self._observed(reply[1])
-        places = []
-        for ticket, word, number in zip(tickets, reply[2::2], reply[3::2], strict=True):
-            standing = _STANDINGS[word]
-            rank, expires = (number, 0) if standing is Standing.WAITING else (0, number)
-            places.append(Place(standing, now_us, ticket.visitor, ticket.serial, rank, expires))
-        return places
+        return replies.placed(((ticket.visitor, ticket.serial) for ticket in tickets), reply)
 
     async def look(self, room: str, watching: Sequence[tuple[Visitor, int]]) -> list[Place]:
         """Where each of these visitors, given with their serials, stands: nobody counts as heard, nothing is claimed.
@@ -213,13 +146,7 @@ class Store:
         WAITING, OFFERED, ADMITTED, or UNKNOWN where they have no place.
         """
         reply = await self._call("look", room, [visitor for visitor, _ in watching], batch=len(watching))
-        now_us = self._observed(reply[1])
-        places = []
-        for (visitor, serial), word, number in zip(watching, reply[2::2], reply[3::2], strict=True):
-            standing = _STANDINGS[word]
-            rank, expires = (number, 0) if standing is Standing.WAITING else (0, number)
-            places.append(Place(standing, now_us, visitor, serial, rank, expires))
-        return places
+        return replies.placed(watching, reply)
 
     async def leave(
         self, room: str, visitors: Sequence[Visitor], *, with_pass: Collection[Visitor] = ()
@@ -231,18 +158,14 @@ class Store:
         arguments: list[str | int] = []
         for visitor in visitors:
             arguments += (visitor, "pass" if visitor in with_pass else "ticket")
-        return self._stood(await self._call("leave", room, arguments, batch=len(visitors)))
+        return replies.stood(await self._call("leave", room, arguments, batch=len(visitors)))
 
     async def finish(self, room: str, visitors: Sequence[Visitor]) -> list[Standing]:
         """Note for each that their session has ended, as far as is known: from now on the turn is used.
 
         LEFT for those who waited, else UNKNOWN; a visitor who is inside all the same stays.
         """
-        return self._stood(await self._call("finish", room, visitors, batch=len(visitors)))
-
-    def _stood(self, reply: list[Any]) -> list[Standing]:
-        self._observed(reply[1])
-        return [_STANDINGS[word] for word in reply[2:]]
+        return replies.stood(await self._call("finish", room, visitors, batch=len(visitors)))
 
     async def extend(self, room: str, passes: Sequence[Pass]) -> list[Place]:
         """Note that each pass was used: claims an offer, lengthens a sliding session.
@@ -252,32 +175,23 @@ class Store:
         arguments: list[str | int] = []
         for proof in passes:
             arguments += (proof.visitor, int(proof.expires * 1_000_000), "offer" if proof.offer else "session")
-        return self._passed(passes, await self._call("extend", room, arguments, batch=len(passes)))
+        return replies.passed(passes, await self._call("extend", room, arguments, batch=len(passes)))
 
     async def restore(self, room: str, passes: Sequence[Pass]) -> list[Place]:
         """Put sessions that are remembered back where their record is gone, and no more; answers as `extend` does."""
         arguments: list[str | int] = []
         for proof in passes:
             arguments += (proof.visitor, int(proof.expires * 1_000_000))
-        return self._passed(passes, await self._call("restore", room, arguments, batch=len(passes)))
-
-    def _passed(self, passes: Sequence[Pass], reply: list[Any]) -> list[Place]:
-        now_us = self._observed(reply[1])
-        return [
-            Place(_STANDINGS[word], now_us, proof.visitor, expires_us=expires)
-            for proof, word, expires in zip(passes, reply[2::2], reply[3::2], strict=True)
-        ]
+        return replies.passed(passes, await self._call("restore", room, arguments, batch=len(passes)))
 
     async def admit(self, room: str, *, term: int, most: int = MOST_PER_CALL) -> Admission:
         """Offer places to the head of the wait queue. Raises TermStale for an old term."""
         reply = await self._call("admit", room, [term, most])
-        now_us = self._observed(reply[1])
-        return Admission(now_us, reply[2], reply[3], reply[4] == 1, tuple(reply[5:]))
+        return Admission(reply[1], reply[2], reply[3], reply[4] == 1, tuple(reply[5:]))
 
     async def expire(self, room: str, *, term: int, most: int = MOST_PER_CALL) -> Expiry:
         """Take out who is over. Raises TermStale for an old term."""
         reply = await self._call("expire", room, [term, most])
-        self._observed(reply[1])
         return Expiry(reply[2] == 1, *reply[3:7])
 
     async def waiting(self, rooms: Sequence[str]) -> list[int | None]:
@@ -326,7 +240,7 @@ class Store:
         while True:
             reply = await self._call("read", room, [since_us])
             try:
-                reading = self._reading(reply)
+                reading = replies.reading(reply)
             except ValueError as error:
                 raise RoomBroken(f"room {room!r}: {error}") from error
             revoked |= reading.revoked
@@ -335,38 +249,6 @@ class Store:
             if len(reading.revoked) < _REVOKED_PER_PAGE or last <= since_us:
                 return replace(reading, revoked=revoked)
             since_us = last
-
-    def _reading(self, reply: list[Any]) -> Reading:
-        config, state = _pairs(reply[5]), _pairs(reply[6])
-        version = int(config.pop("version", 0))
-        origin = Origin(
-            made_us=int(config.pop("made_us", 0)),
-            sown=config.pop("sown", "") == "1",
-            set_us=int(config.pop("set_us", 0)),
-            lost_us=int(state.get("lost_us", 0)),
-            made_version=int(config.pop("made_version", 0)),
-            passes_after_us=int(config.pop("passes_after_us", 0)),
-        )
-        marks = {name: int(state.get(name, 0)) for name in ("last", "turn_serial", "turn_us")}
-        longest = float(config.pop("longest_session_seconds", 0))
-        return Reading(
-            now_us=self._observed(reply[1]),
-            waiting=reply[2],
-            occupancy=reply[3],
-            offered=reply[4],
-            version=version,
-            schema=config.pop("schema", ""),
-            settings=config,
-            counts=Counts(**{name: int(state.get(name, 0)) for name in Counts.__dataclass_fields__}),
-            marks=Marks(**marks, version=version),
-            origin=origin,
-            flow=Flow(**{name: float(state.get(field, 0)) for name, field in _FLOW.items()}),
-            hold_until_us=int(state.get("hold_until_us", 0)),
-            longest_session_seconds=longest,
-            releases_us=tuple(reply[8]),
-            ladder=tuple(zip(reply[9][::2], reply[9][1::2], strict=True)),
-            revoked={Visitor(visitor): int(when) for visitor, when in _pairs(reply[7]).items()},
-        )
 
     async def lease(self, action: str, owner: str, *, ttl_seconds: float, above: int = 0) -> tuple[Outcome, int]:
         """Hold (acquire or renew) or resign the leadership: what came of it, and the term.
@@ -446,30 +328,9 @@ class Store:
         """Close every connection."""
         await self._servers.aclose()
 
-    def _observed(self, now_us: int) -> int:
-        self._clock.observe(now_us)
-        return now_us
-
 
 def _arguments(arrivals: Sequence[tuple[Visitor, Ticket | None]]) -> list[str | int]:
     arguments: list[str | int] = []
     for fresh, ticket in arrivals:
         arguments += (fresh, ticket.visitor, ticket.serial, ticket.issued_us) if ticket else (fresh, "", 0, 0)
     return arguments
-
-
-def _judge(room: str, reply: list[Any]) -> None:
-    """Raise what a reply's outcome word stands for, unless it is a good one."""
-    outcome = Outcome(reply[0])
-    if outcome is Outcome.MISSING:
-        raise RoomUnknown(f"no room {room!r}")
-    if outcome is Outcome.BROKEN:
-        raise RoomBroken(f"room {room!r}: the setting {reply[1]!r} is missing or not of its kind")
-    if outcome is Outcome.STALE:
-        raise TermStale(f"room {room!r}: a leader of term {reply[1]} has acted", int(reply[1]))
-    if outcome is Outcome.CONFLICT:
-        raise VersionConflict(room, int(reply[1]))
-
-
-def _pairs(flat: Sequence[str]) -> dict[str, str]:
-    return dict(zip(flat[::2], flat[1::2], strict=True))
