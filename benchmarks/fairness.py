@@ -35,12 +35,12 @@ from waitroom.leader.scheduler import Scheduler
 from waitroom.model import Admission, Place, Standing, Ticket, Visitor
 from waitroom.proofs.tickets import new_visitor
 from waitroom.rooms.eta.estimate import Eta, poll_after
-from waitroom.rooms.registry import READING_SECONDS, Rooms
-from waitroom.rooms.room import Room
+from waitroom.rooms.registry import Rooms
+from waitroom.rooms.room import READING_SECONDS, Room
 from waitroom.settings.room import RoomSettings
-from waitroom.store.clients import connect
 from waitroom.store.clock import Clock
 from waitroom.store.embedded.server import EmbeddedServer
+from waitroom.store.servers import connect
 from waitroom.store.store import MOST_PER_CALL, Store
 
 #: A room that has never been used has seen by then how long its first visitors stay.

@@ -15,8 +15,8 @@ from waitroom.model import Pass, Place, Standing, Ticket, Visitor
 from waitroom.proofs.tickets import new_visitor
 from waitroom.settings.room import RoomSettings, fields_of
 from waitroom.store import keys
-from waitroom.store.clients import connect
 from waitroom.store.clock import Clock
+from waitroom.store.servers import connect
 from waitroom.store.store import Store
 
 #: Visitors per call, and calls in flight.

@@ -13,7 +13,7 @@ from typing import Any
 
 from waitroom.demo.nginx import nginx_binary
 from waitroom.demo.processes import DemoError
-from waitroom.store.embedded.server import find_server
+from waitroom.store.embedded.program import find_server
 
 _LIBRARIES = ("waitroom", "starlette", "uvicorn", "uvloop", "httptools", "redis", "hiredis", "orjson", "pyjwt")
 

@@ -13,21 +13,8 @@
 -- Cost: O(most log(waiting))
 local config_key, state_key, wait_key, seen_key, active_key, offered_key = unpack(KEYS)
 
--- shared: prelude
-local time = redis.call('TIME')
-local now = time[1] * 1000000 + time[2]
-local function int(n) return string.format('%.0f', n) end
-local function settings(names)
-  local values, found = redis.call('HMGET', config_key, 'state', unpack(names)), {}
-  if not values[1] then return nil, {'missing'} end
-  for i, name in ipairs(names) do
-    found[name] = tonumber(values[i + 1])
-    if not found[name] then return nil, {'broken', name} end
-  end
-  found.state = values[1]
-  return found
-end
--- end
+-- include: clock
+-- include: settings
 
 local set, fault = settings({'capacity', 'admit_per_second', 'claim_seconds', 'abandon_seconds', 'ticket_seconds',
   'session_seconds'})
@@ -39,53 +26,13 @@ local fields = {'term', 'tat_us', 'hold_until_us', 'turn_serial', 'entered', 'ad
 local marks, found = {}, redis.call('HMGET', state_key, unpack(fields))
 for i, field in ipairs(fields) do marks[field] = tonumber(found[i]) or 0 end
 local tat, hold_until, turn_serial = marks.tat_us, marks.hold_until_us, marks.turn_serial
-local term, most = tonumber(ARGV[1]), math.min(tonumber(ARGV[2]), 500)
-if term < marks.term then return {'stale', marks.term} end
+local newest, led_us, resumed_us = marks.term, marks.led_us, marks.resumed_us
 local waiting = redis.call('ZCARD', wait_key)
 local occupancy = redis.call('ZCOUNT', active_key, '(' .. int(now), '+inf')
 local heard_first = redis.call('ZRANGE', seen_key, 0, 0, 'WITHSCORES')
 redis.call('ZCARD', offered_key)
-
--- shared: silence
--- Who was last heard before `quiet_since` is silent. While no leader came by, in an outage, nobody could be heard: after
--- it everybody whose ticket is still good has abandon_seconds to be heard again, but no more than 75 s: by then clients
--- that backed off and hidden tabs, which wake once a minute, have asked. A clock that is set back meanwhile begins anew.
-local gap_us = math.min(math.max(set.abandon_seconds / 12, 2), 5) * 1000000
-local while_us = math.min(set.abandon_seconds, 75) * 1000000
-local unattended = marks.led_us > 0 and now - marks.led_us > gap_us
-local believing = unattended or math.max(now, marks.led_us) - marks.resumed_us < while_us
-local quiet_since = now - (believing and set.ticket_seconds or set.abandon_seconds) * 1000000
-local function note_round()
-  if unattended or now < marks.led_us then marks.resumed_us = believing and now or 0 end
-  redis.call('HSET', state_key, 'term', int(term), 'led_us', int(now), 'resumed_us', int(marks.resumed_us))
-end
--- end
-
--- shared: allowance
--- How many may be admitted now. The rate is a generic cell rate (ITU-T I.371): tat_us is when the next admission is
--- due. Up to 0.2 s of lateness is made up for, so that ticks lose nothing; after a longer pause 0.2 s of admissions,
--- at least one, come at once. In any window of w seconds that is at most 1 + (0.2 + w) * rate.
-local late_us = 200000
-local function due()
-  local interval = 1000000 / set.admit_per_second
-  -- One farther ahead than this rate can have set comes from a lower rate, or from before the clock was set back.
-  if now - tat <= late_us and tat - now <= interval + 1 then return tat end
-  return now - (math.max(1, math.floor(late_us / interval)) - 1) * interval
-end
-local function allowance(most)
-  if set.state == 'bypass' then return most end
-  if set.state ~= 'open' or now < hold_until then return 0 end
-  if set.capacity > 0 then most = math.min(most, set.capacity - occupancy) end
-  if set.admit_per_second > 0 then
-    most = math.min(most, 1 + math.floor((now - due()) * set.admit_per_second / 1000000 + 0.000001))
-  end
-  return math.max(most, 0)
-end
-local function tat_after(admitted)
-  if set.admit_per_second == 0 or set.state == 'bypass' then return tat end
-  return math.ceil(due() + admitted * 1000000 / set.admit_per_second)
-end
--- end
+-- include: leader
+-- include: allowance
 
 -- What the eta rests on. Each figure fades as newer ones of its kind come in, and stands while none do: admissions and
 -- time under demand (somebody waits and may be admitted); the visitor-seconds inside, and how many places ended, ended

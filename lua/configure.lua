@@ -16,9 +16,8 @@
 -- Cost: O(fields)
 local config_key, state_key = unpack(KEYS)
 
-local time = redis.call('TIME')
-local now = time[1] * 1000000 + time[2]
-local function int(n) return string.format('%.0f', n) end
+-- include: clock
+-- include: marks
 
 local numeric = {'capacity', 'admit_per_second', 'session_seconds', 'sliding', 'claim_seconds', 'abandon_seconds',
   'ticket_seconds', 'max_waiting'}
@@ -35,7 +34,8 @@ end
 local stored = redis.call('HMGET', config_key, 'version', 'ticket_seconds', 'tickets_after_us', 'longest_session_seconds', 'set_us')
 if stored[1] and not tonumber(stored[1]) then return {'broken', 'version'} end
 local version = tonumber(stored[1]) or 0
-local marks = redis.call('HMGET', state_key, 'last', 'spent_serial', 'spent_us', 'turn_serial', 'turn_us', 'hold_until_us')
+local last, spent_serial, spent_us, turn_serial, turn_us, hold_until =
+  marks_of('last', 'spent_serial', 'spent_us', 'turn_serial', 'turn_us', 'hold_until_us')
 local expected = ARGV[1]
 if expected ~= '*' and tonumber(expected) ~= version then return {'conflict', version} end
 if version == 0 then
@@ -48,17 +48,17 @@ end
 -- Settings for a known version that come with a hold are given back: whoever made the room after a loss knew nothing.
 local raised = version == 0 or (expected ~= '*' and #ARGV > 6)
 local function raise(field, stored_value, value)
-  if value <= (tonumber(stored_value) or 0) then return end
+  if value <= stored_value then return end
   redis.call('HSET', state_key, field, int(value))
   raised = true
 end
-raise('last', marks[1], tonumber(ARGV[2]))
-raise('spent_serial', marks[2], tonumber(ARGV[3]))
-raise('spent_us', marks[3], tonumber(ARGV[4]))
-raise('turn_serial', marks[4], tonumber(ARGV[3]))
-raise('turn_us', marks[5], tonumber(ARGV[4]))
+raise('last', last, tonumber(ARGV[2]))
+raise('spent_serial', spent_serial, tonumber(ARGV[3]))
+raise('spent_us', spent_us, tonumber(ARGV[4]))
+raise('turn_serial', turn_serial, tonumber(ARGV[3]))
+raise('turn_us', turn_us, tonumber(ARGV[4]))
 -- Somebody knew more than the room: its data were lost, or the last of them. lost_us tells all instances.
-local hold_until = math.max(tonumber(marks[6]) or 0, now + tonumber(ARGV[6]))
+hold_until = math.max(hold_until, now + tonumber(ARGV[6]))
 if raised and tonumber(ARGV[6]) > 0 then
   redis.call('HSET', state_key, 'hold_until_us', int(hold_until), 'lost_us', int(now))
 end

@@ -13,49 +13,21 @@
 -- Cost: O(most log(waiting))
 local config_key, state_key, wait_key, seen_key, active_key, offered_key, used_key, revoked_key, sources_key = unpack(KEYS)
 
--- shared: prelude
-local time = redis.call('TIME')
-local now = time[1] * 1000000 + time[2]
-local function int(n) return string.format('%.0f', n) end
-local function settings(names)
-  local values, found = redis.call('HMGET', config_key, 'state', unpack(names)), {}
-  if not values[1] then return nil, {'missing'} end
-  for i, name in ipairs(names) do
-    found[name] = tonumber(values[i + 1])
-    if not found[name] then return nil, {'broken', name} end
-  end
-  found.state = values[1]
-  return found
-end
--- end
+-- include: clock
+-- include: settings
+-- include: marks
 
 local set, fault = settings({'abandon_seconds', 'ticket_seconds', 'longest_session_seconds'})
 if not set then return fault end
-local fields = {'term', 'led_us', 'resumed_us'}
-local marks, found = {}, redis.call('HMGET', state_key, unpack(fields))
-for i, field in ipairs(fields) do marks[field] = tonumber(found[i]) or 0 end
-local term, budget = tonumber(ARGV[1]), math.min(tonumber(ARGV[2]), 500)
-if term < marks.term then return {'stale', marks.term} end
+local newest, led_us, resumed_us = marks_of('term', 'led_us', 'resumed_us')
 -- Reading every set once makes a key of the wrong type stop the call before it writes.
 redis.call('ZCARD', wait_key) redis.call('ZCARD', seen_key) redis.call('ZCARD', active_key)
 redis.call('ZCARD', offered_key) redis.call('ZCARD', used_key) redis.call('ZCARD', revoked_key)
 redis.call('ZCARD', sources_key)
 
--- shared: silence
--- Who was last heard before `quiet_since` is silent. While no leader came by, in an outage, nobody could be heard: after
--- it everybody whose ticket is still good has abandon_seconds to be heard again, but no more than 75 s: by then clients
--- that backed off and hidden tabs, which wake once a minute, have asked. A clock that is set back meanwhile begins anew.
-local gap_us = math.min(math.max(set.abandon_seconds / 12, 2), 5) * 1000000
-local while_us = math.min(set.abandon_seconds, 75) * 1000000
-local unattended = marks.led_us > 0 and now - marks.led_us > gap_us
-local believing = unattended or math.max(now, marks.led_us) - marks.resumed_us < while_us
-local quiet_since = now - (believing and set.ticket_seconds or set.abandon_seconds) * 1000000
-local function note_round()
-  if unattended or now < marks.led_us then marks.resumed_us = believing and now or 0 end
-  redis.call('HSET', state_key, 'term', int(term), 'led_us', int(now), 'resumed_us', int(marks.resumed_us))
-end
--- end
+-- include: leader
 
+local budget = most
 -- Members of `key` scored below `before`, oldest first, within what is left of the budget. They are the first by rank,
 -- so they can be taken out without being named.
 local function due(key, before)

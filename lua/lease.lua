@@ -4,19 +4,19 @@
 -- ARGV: action owner ttl_us above
 --   action     hold (acquire when free, renew when it is mine) or resign
 --   above      the newest term that the caller has seen acting, else 0: a lease of mine that is not above it is over
--- Replies: acquired renewed held resigned
+-- Replies: acquired renewed held resigned broken
 --   acquired term      it was free: mine from now on, under a new term
 --   renewed term       it was mine: the same term, for another ttl
 --   held term          somebody else holds it
 --   resigned term      it is free now (or was not mine)
+--   broken field       there is no such action
 -- Cost: O(1)
 local lease_key = unpack(KEYS)
 
-local time = redis.call('TIME')
-local now = time[1] * 1000000 + time[2]
-local function int(n) return string.format('%.0f', n) end
+-- include: clock
 
 local action, owner, ttl, above = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+if action ~= 'hold' and action ~= 'resign' then return {'broken', 'action'} end
 local held = redis.call('HMGET', lease_key, 'owner', 'until_us', 'term', 'ttl_us')
 local term, until_us, held_ttl = tonumber(held[3]) or 0, tonumber(held[2]) or 0, tonumber(held[4]) or 0
 -- A lease that ends later than it can have been given for dates from before the clock was set back.

@@ -10,8 +10,7 @@
 -- Cost: O(n log(waiting)), n visitors
 local config_key, wait_key, active_key, offered_key = unpack(KEYS)
 
-local time = redis.call('TIME')
-local now = time[1] * 1000000 + time[2]
+-- include: clock
 if not redis.call('HGET', config_key, 'state') then return {'missing'} end
 -- Reading every set once makes a key of the wrong type stop the call, also where nobody is looked for in it.
 redis.call('ZCARD', active_key) redis.call('ZCARD', offered_key)

@@ -12,13 +12,11 @@
 -- Cost: O(fields + log(active) + log(waiting))
 local config_key, state_key, wait_key, active_key, offered_key, revoked_key = unpack(KEYS)
 
-local time = redis.call('TIME')
-local now = time[1] * 1000000 + time[2]
-local now_text = string.format('%.0f', now)
+-- include: clock
 
 local config = redis.call('HGETALL', config_key)
 if #config == 0 then return {'missing'} end
-local occupancy = redis.call('ZCOUNT', active_key, '(' .. now_text, '+inf')
+local occupancy = redis.call('ZCOUNT', active_key, '(' .. int(now), '+inf')
 local size, ends = redis.call('ZCARD', active_key), {}
 for step = 0, (occupancy > 0) and 16 or -1 do
   local at = size - occupancy + math.floor(step * (occupancy - 1) / 16 + 0.5)

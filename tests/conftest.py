@@ -10,8 +10,8 @@ from redis.asyncio import Redis
 from tests import servers
 from tests.instances import LateStore
 from waitroom.store import store as stores
-from waitroom.store.clients import connect
 from waitroom.store.clock import Clock
+from waitroom.store.servers import connect
 
 
 @pytest.fixture(scope="session", params=servers.engines())

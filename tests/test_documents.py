@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 from typer.main import get_command
 
 from waitroom import __version__, metrics
-from waitroom.cli import app
+from waitroom.cli.main import app
 from waitroom.rooms.registry import Rooms
 from waitroom.serve.assemble import assemble
 from waitroom.settings.room import RoomSettings

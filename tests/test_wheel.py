@@ -47,7 +47,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_carries_scripts_pages_and_nginx_files(wheel: Path) -> None:
     """Lua, the waiting page, the OpenAPI document and the nginx configuration ship inside the package."""
     names = set(zipfile.ZipFile(wheel).namelist())
-    wanted = {f"waitroom/lua/{name}.lua" for name in scripts.NAMES}
+    wanted = {f"waitroom/lua/{path.relative_to(ROOT / 'lua')}" for path in (ROOT / "lua").rglob("*.lua")}
+    assert {f"waitroom/lua/{name}.lua" for name in scripts.NAMES} < wanted
     page = ROOT / "waitroom/web/page"
     files = [path for folder in ("assets", "templates") for path in (page / folder).iterdir()]
     wanted |= {f"waitroom/web/page/{path.relative_to(page)}" for path in files}

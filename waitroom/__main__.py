@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from waitroom.cli import main
+from waitroom.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -16,6 +16,16 @@ VISITOR_ID: Final = re.compile(r"[A-Za-z0-9_-]{22}\Z", re.ASCII)
 #: What a room may be called. No character of it means anything to Redis, a URL, a cookie or a shell.
 ROOM_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}\Z")
 
+#: The same in words.
+ROOM_NAME_RULE: Final = "1-64 of a-z, 0-9, _ and -, a letter or digit first"
+
+
+def room_name(text: str) -> str:
+    """The text, if it is a room's name; raises ValueError with the rule."""
+    if not ROOM_NAME.match(text):
+        raise ValueError(f"{text[:80]!r} is not a room name: {ROOM_NAME_RULE}")
+    return text
+
 
 class Outcome(StrEnum):
     """The first word of a script's reply."""
@@ -163,44 +173,64 @@ class Marks:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """How a room's data came to be. Times are Redis time in µs since the epoch, 0 where there is none.
+
+    `made_us`: when the data began; `sown`: whether an instance made them from its file. `set_us`: when an operator last
+    decided on the settings. `lost_us`: when an instance last found data lost; `made_version`: the version of the
+    settings that were given back then. `passes_after_us`: no pass from before is good, for an operator had deleted the
+    room.
+    """
+
+    made_us: int = 0
+    sown: bool = False
+    set_us: int = 0
+    lost_us: int = 0
+    made_version: int = 0
+    passes_after_us: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """How visitors have lately gone through a room, as its leaders saw it; every figure fades.
+
+    In `demand_us` µs of demand `admitted` visitors were admitted. In `stay_us` µs spent inside, added up over visitors,
+    `ended` places became free, `early` of them before their end and `no_show` unclaimed. In `wait_us` µs spent waiting,
+    added up alike, `gone` visitors went without a turn.
+    """
+
+    admitted: float = 0.0
+    demand_us: float = 0.0
+    ended: float = 0.0
+    stay_us: float = 0.0
+    early: float = 0.0
+    no_show: float = 0.0
+    wait_us: float = 0.0
+    gone: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Reading:
     """A room at one instant. Times are Redis time in µs since the epoch.
 
-    `settings` are the raw texts that Redis holds. `made_us`: when the room's data began, `sown`: whether from an
-    instance's file, `made_version`: which version was given back after a loss. `set_us`: when the settings were last
-    decided. `lost_us`: when data were last found lost. `releases_us` are up to 17 evenly spaced expiries of the active
-    set, first to last. In `pace_us` µs of demand `pace_admitted` visitors were admitted; in `pace_stay_us` µs spent
-    inside, added up over visitors, `pace_ended` places became free, `pace_early` of them before their end and
-    `pace_no_show` unclaimed; in `pace_wait_us` µs spent waiting, added up alike, `pace_gone` visitors went without a
-    turn; all of these fade.
-    `ladder`: up to 32 ranks of the wait queue with the serials that stand there, first and last among them.
+    `settings` are the raw texts that Redis holds, of that `version`. `longest_session_seconds` is the longest pass that
+    the room ever gave. `releases_us` are up to 17 evenly spaced expiries of the active set, first to last. `ladder`: up
+    to 32 ranks of the wait queue with the serials that stand there, first and last among them.
     """
 
     now_us: int
-    waiting: int
-    occupancy: int
-    offered: int
-    version: int
-    schema: str
-    settings: dict[str, str]
-    counts: Counts
-    marks: Marks
-    hold_until_us: int
-    pace_admitted: float
-    pace_us: float
-    pace_ended: float = 0.0
-    pace_stay_us: float = 0.0
-    pace_early: float = 0.0
-    pace_no_show: float = 0.0
-    pace_wait_us: float = 0.0
-    pace_gone: float = 0.0
+    waiting: int = 0
+    occupancy: int = 0
+    offered: int = 0
+    version: int = 0
+    schema: str = ""
+    settings: dict[str, str] = field(default_factory=dict)
+    counts: Counts = Counts()
+    marks: Marks = Marks()
+    origin: Origin = Origin()
+    flow: Flow = Flow()
+    hold_until_us: int = 0
     longest_session_seconds: float = 0.0
-    passes_after_us: int = 0
-    lost_us: int = 0
-    made_us: int = 0
-    set_us: int = 0
-    made_version: int = 0
-    sown: bool = False
     releases_us: tuple[int, ...] = ()
     ladder: tuple[tuple[int, int], ...] = ()
     revoked: dict[Visitor, int] = field(default_factory=dict)

@@ -30,8 +30,8 @@ _IN_HAND: Final = 2000
 _START_SECONDS: Final = 30.0
 
 
-#: Requests to end, beside Ctrl-C.
-END_SIGNALS: Final = (signal.SIGTERM, signal.SIGHUP)
+#: Requests to end. Ctrl-C is one of them: what a shell starts in the background ignores it by inheritance.
+END_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Service:
 
 
 def end_by_signals() -> None:
-    """Have requests to end do what Ctrl-C does, so that whatever was started is ended first."""
+    """Have requests to end do what Ctrl-C does, so that all that was started is ended first."""
     for number in END_SIGNALS:
         signal.signal(number, _interrupt)
 

@@ -75,5 +75,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was started ends with it, as with Ctrl-C
+    for number in (signal.SIGINT, signal.SIGTERM):  # Ctrl-C too, which is ignored in what a shell starts with `&`
+        signal.signal(number, signal.default_int_handler)  # what was started ends with it
     sys.exit(main())

@@ -89,6 +89,8 @@ class Stage:
             route.fulfill(body=SERVER.render(self.shown), headers=headers)
         elif path.endswith("/status"):
             route.fulfill(json={"state": "admitted"} if self.admits else document(self.shown))
+        elif path.endswith("/leave"):
+            route.fulfill(status=204)
         elif path.endswith("/events") and self.events is not None:
             route.fulfill(body=self.events, content_type="text/event-stream")
         elif path.endswith("/events"):

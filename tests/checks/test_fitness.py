@@ -15,6 +15,7 @@ from waitroom.store.store import Store
 FIT: dict[str, Any] = {
     "role": "master",
     "maxmemory_policy": "noeviction",
+    "aof_enabled": 1,
     "aof_last_write_status": "ok",
     "rdb_last_bgsave_status": "ok",
     "used_memory": 80,
@@ -32,10 +33,12 @@ FIT: dict[str, Any] = {
         ({"rdb_last_bgsave_status": "err"}, "persistence"),
         ({"used_memory": 81}, "memory"),
         ({"used_memory": 81, "maxmemory": 0}, None),
+        ({"used_memory": 81, "maxmemory": 0, "total_system_memory": 100}, "memory"),
+        ({"used_memory": 80, "maxmemory": 0, "total_system_memory": 100}, None),
     ],
 )
 def test_what_is_wrong(change: dict[str, Any], fault: str | None) -> None:
-    """Each fault has its name; four fifths of the memory may be used, and any amount where there is no limit."""
+    """Each fault has its name; four fifths of the memory may be used, and any amount where no limit is told."""
     assert list(faults_of({**FIT, **change})) == ([fault] if fault else [])
 
 
@@ -59,5 +62,7 @@ async def test_it_is_said_once_and_shown(store: Store, redis: Redis, caplog: pyt
         await redis.config_set("maxmemory-policy", "noeviction")
     await fitness.look()
     assert unfit()["eviction"] == 0.0
-    told = "Redis evicts (allkeys-lru); set maxmemory-policy noeviction"
-    assert caplog.messages == [f"redis is not fit: {told}", f"redis is fit again, it was: {told}"]
+    assert caplog.messages == [
+        "redis is not fit: Redis evicts (allkeys-lru). Set maxmemory-policy to noeviction",
+        "redis is fit again, it was: Redis evicts (allkeys-lru)",
+    ]

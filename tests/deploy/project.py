@@ -15,7 +15,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from typer.exceptions import TyperException
 from typer.main import get_command
 
-from waitroom.cli import app
+from waitroom.cli.main import app
 from waitroom.errors import WaitroomError
 from waitroom.rooms.registry import Rooms
 from waitroom.serve.assemble import assemble

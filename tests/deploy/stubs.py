@@ -48,7 +48,7 @@ class Stub:
 def serving(answer: Callable[[Seen], Answer]) -> Iterator[Stub]:
     """Run a stub on a free loopback port."""
     stub = Stub(0, answer)
-    server = _Server(("127.0.0.1", 0), _handler(stub))
+    server = Server(("127.0.0.1", 0), _handler(stub))
     server.daemon_threads = True
     stub.port = server.server_address[1]
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
@@ -61,7 +61,7 @@ def serving(answer: Callable[[Seen], Answer]) -> Iterator[Stub]:
         thread.join()
 
 
-class _Server(ThreadingHTTPServer):
+class Server(ThreadingHTTPServer):
     """Says nothing of clients that hang up."""
 
     def handle_error(self, request: Any, client_address: Any) -> None:

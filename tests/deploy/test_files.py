@@ -17,7 +17,8 @@ import yaml
 
 from tests.deploy import project, units
 from tests.deploy.dockerfile import Stage
-from waitroom import __version__, cli
+from waitroom import __version__
+from waitroom.serve import workers
 from waitroom.settings import sources
 from waitroom.settings.server import ServerSettings
 from waitroom.store import url
@@ -240,7 +241,7 @@ def test_composes_instances_can_be_as_many_as_one_likes() -> None:
     config = seen(service, service["command"][service["command"].index("--config") + 1])
     drain = sources.load(config, environment={}).drain_seconds
     assert drain > 0
-    assert units.in_seconds(service["stop_grace_period"]) >= drain + cli._GRACE_SECONDS + 5
+    assert units.in_seconds(service["stop_grace_period"]) >= drain + workers.GRACE_SECONDS + 5
 
 
 def test_composes_networks_and_secrets_are_declared() -> None:

@@ -69,12 +69,12 @@ def test_the_labels_tell_this_version() -> None:
 @pytest.mark.parametrize(
     ("path", "kept"),
     [
-        ("waitroom/cli.py", True),
+        ("waitroom/cli/main.py", True),
         ("waitroom/web/page/assets/wait.css", True),
         ("lua/enter.lua", True),
         ("deploy/nginx/waitroom-gate.conf", True),
         ("constraints.txt", True),
-        ("waitroom/__pycache__/cli.cpython-311.pyc", False),
+        ("waitroom/cli/__pycache__/main.cpython-311.pyc", False),
         ("deploy/Dockerfile", False),
         ("deploy/systemd/install.sh", False),
         ("waitroom-data/admin-key", False),

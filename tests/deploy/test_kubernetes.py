@@ -11,8 +11,9 @@ import pytest
 
 from tests.deploy import project
 from tests.deploy.dockerfile import parsed
-from waitroom import __version__, cli
+from waitroom import __version__
 from waitroom.errors import SettingsError
+from waitroom.serve import workers
 from waitroom.settings import sources
 from waitroom.settings.server import ServerSettings
 from waitroom.store import url
@@ -201,7 +202,7 @@ def test_stopping_leaves_time_for_draining() -> None:
     """The pod is given longer than it drains and answers what is in flight, and proxies time to hear of it."""
     drain = float(environment()["WAITROOM_DRAIN_SECONDS"])
     assert drain >= 10
-    assert pod("Deployment", "waitroom")["terminationGracePeriodSeconds"] >= drain + cli._GRACE_SECONDS + 5
+    assert pod("Deployment", "waitroom")["terminationGracePeriodSeconds"] >= drain + workers.GRACE_SECONDS + 5
 
 
 def test_disruptions_and_growth_are_for_the_deployment() -> None:

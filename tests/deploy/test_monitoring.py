@@ -19,7 +19,7 @@ import yaml
 from tests.deploy import project
 from tests.servers import missing
 from tests.system.processes import DEADLINE_SECONDS, Served, serving
-from waitroom.checks.redis import SKEW_WARN_SECONDS
+from waitroom.checks.judgement import SKEW_WARN_SECONDS
 from waitroom.demo.processes import free_port
 from waitroom.settings.server import ServerSettings
 

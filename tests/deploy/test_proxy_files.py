@@ -1,4 +1,4 @@
-"""The files of deploy/proxies held against the project: above all those of Envoy and Traefik, which no test runs."""
+"""The files of deploy/proxies held against the project, and against each other."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.deploy.free_paths import BROWSER
 from tests.deploy.project import DEPLOY, documents, is_answered
 from tests.web import sites
 from waitroom.serve.assemble import assemble
@@ -41,7 +42,7 @@ def test_every_file_is_in_the_readme() -> None:
     """Each file has its row, and each row its file."""
     readme = (FOLDER / "README.md").read_text()
     rows = "\n".join(line for line in readme.splitlines() if line.startswith("| `"))
-    named = set(re.findall(r"`((?:caddy|haproxy|traefik|envoy)/\w+(?:\.\w+)?)`", rows))
+    named = set(re.findall(r"`((?:caddy|haproxy|traefik|envoy)/[\w./-]+)`", rows))
     assert named == {str(path.relative_to(FOLDER)) for path in FILES if path.name != "README.md"}
 
 
@@ -72,6 +73,22 @@ def test_addresses_of_ours_are_answered(path: Any) -> None:
         assert is_answered({"/v1/": "/v1/rooms/shop", "/wait/": "/wait/shop"}[prefix])
 
 
+#: Which headers a free path's request keeps, as each proxy's own file lists them.
+KEPT = {
+    "caddy/Caddyfile": r"import waitroom_keep (\S+)",
+    "haproxy/waitroom.lua": r'\["([a-z-]+)"\] = true',
+    "envoy/envoy.yaml": r'\["([a-z-]+)"\] = true',
+    "traefik/plugins-local/src/waitroom/free/free.go": r'"([A-Z][a-z]+(?:-[A-Z][a-z]+)*)",',
+}
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_a_free_path_keeps_the_same_headers_behind_each_proxy(name: str) -> None:
+    """Those that the tests on the real proxies look for; Host and what a proxy says by itself aside."""
+    kept = {found.lower() for found in re.findall(KEPT[name], (FOLDER / name).read_text())}
+    assert {header for header in kept if not re.match("host|x-forwarded-", header)} == BROWSER.keys()
+
+
 # Envoy.
 
 
@@ -85,8 +102,9 @@ def manager(envoy: Document) -> Document:
 
 def gate_of(envoy: Document) -> Document:
     """The settings of ext_authz."""
-    gate, router = manager(envoy)["http_filters"]
+    free, gate, router = manager(envoy)["http_filters"]
     assert (gate["name"], router["name"]) == ("envoy.filters.http.ext_authz", "envoy.filters.http.router")
+    assert free["typed_config"].keys() == {"@type", "source_codes"}, "runs where a route names it, nowhere else"
     found: Document = gate["typed_config"]
     return found
 
@@ -100,6 +118,12 @@ def names(listed: Document) -> list[str]:
 def test_envoy_fails_closed_and_normalises(envoy: Document) -> None:
     """Without an answer nobody goes on; paths are normalised, so that each begins with a slash; nothing is believed."""
     assert gate_of(envoy)["failure_mode_allow"] is False
+    assert gate_of(envoy)["filter_enabled_metadata"] == {
+        "filter": "envoy.filters.http.lua",
+        "path": [{"key": "free"}],
+        "value": {"bool_match": True},
+        "invert": True,
+    }
     assert gate_of(envoy)["status_on_error"] == {"code": "ServiceUnavailable"}
     settings = manager(envoy)
     assert (settings["normalize_path"], settings["use_remote_address"]) == (True, True)

@@ -25,8 +25,8 @@ from waitroom.checks.redis import examine
 from waitroom.errors import SettingsError, Unavailable
 from waitroom.settings.room import RoomSettings, fields_of
 from waitroom.store import keys
-from waitroom.store.clients import connect
 from waitroom.store.clock import Clock
+from waitroom.store.servers import connect
 from waitroom.store.store import Store
 from waitroom.store.url import with_password
 

@@ -17,7 +17,7 @@ import pytest
 
 from tests.deploy import project, units
 from tests.servers import missing
-from waitroom import cli
+from waitroom.serve import workers
 from waitroom.settings import sources
 from waitroom.settings.server import ServerSettings
 
@@ -82,7 +82,7 @@ def test_stopping_leaves_time_for_draining(name: str) -> None:
     """The manager waits for longer than an instance drains and answers what is in flight."""
     unit = units.read(SYSTEMD / name)
     drain = float(unit.environment()["WAITROOM_DRAIN_SECONDS"])
-    assert unit.seconds("TimeoutStopSec") >= drain + cli._GRACE_SECONDS + 5
+    assert unit.seconds("TimeoutStopSec") >= drain + workers.GRACE_SECONDS + 5
     assert unit.one("KillMode") == "mixed"
 
 

@@ -22,6 +22,7 @@ from examples.jobs.ledger import most_at_once, runs
 from examples.jobs.settings import CAPACITY, CONCURRENCY, EXPRESS_ROOM, MAX_ATTEMPTS, ROOM, Settings
 from examples.jobs.stage import Service, running
 from examples.jobs.work import Order
+from tests.cli.command import IN_BACKGROUND
 from tests.demo.table import alive, descendants, wait_until
 from waitroom.demo.processes import free_port
 from waitroom.store.keys import room_key
@@ -335,9 +336,10 @@ def test_the_settings_come_from_the_environment() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_nothing_outlives_the_command(tmp_path: Path, number: signal.Signals) -> None:
-    """However it ends, every process that it started ends too."""
+    """However it ends, every process that it started ends too; Ctrl-C ends it also where a shell has had it ignored."""
     output = tmp_path / "output"
-    command = [sys.executable, "-m", "examples.jobs.run", "--port", str(free_port()), "--workers", "1"]
+    options = ("--port", str(free_port()), "--workers", "1")
+    command = (*IN_BACKGROUND, sys.executable, "-m", "examples.jobs.run", *options)
     temporary = {"TMPDIR": str(tmp_path)}
     with (
         output.open("wb") as file,

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tests.fuzz.mutations import SPELLINGS, fuzzed, mutated
 from tests.web.sites import ADMIN_KEY, SIGNING_KEY, settings_for
-from waitroom.model import Counts, Marks, Pass, Reading, Ticket, Visitor
+from waitroom.model import Pass, Reading, Ticket, Visitor
 from waitroom.proofs import keyring
 from waitroom.proofs.passes import PassOffice
 from waitroom.proofs.tickets import TicketOffice
@@ -167,12 +167,12 @@ def desk() -> Iterator[Desk]:
     instance = assemble(settings_for("unix:///nowhere", signing_keys=[SIGNING_KEY, _SECOND_KEY]))
     instance.clock.observe(int(NOW * 1_000_000))
 
-    async def recover(_room: Room) -> None:
+    async def remake(_room: Room) -> None:
         raise AssertionError
 
-    reading = Reading(0, 0, 0, 0, 1, "1", {}, Counts(), Marks(), 0, 0.0, 0.0)
+    reading = Reading(0)
     settings = RoomSettings(bind_user_agent=False)
-    room = Room("shop", instance.store, settings=settings, reading=reading, most_waiting=1, recover=recover)
+    room = Room("shop", instance.store, settings=settings, reading=reading, most_waiting=1, remake=remake)
     yield Desk(instance.desk, room, AdminKey(instance.settings.admin_key))
     asyncio.run(instance.store.close())
 

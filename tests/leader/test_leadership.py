@@ -19,8 +19,8 @@ from waitroom.leader.leadership import Leadership
 from waitroom.model import Outcome
 from waitroom.settings.room import RoomSettings, fields_of
 from waitroom.store import keys
-from waitroom.store.clients import connect
 from waitroom.store.clock import Clock
+from waitroom.store.servers import connect
 from waitroom.store.store import Store
 
 

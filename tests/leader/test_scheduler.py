@@ -1,50 +1,32 @@
-"""The scheduler on a real server: order, exact limits whoever ticks, and a loop that nothing ends."""
+"""The scheduler on a real server: every room is served in time, and nothing ends the loop."""
 
 from __future__ import annotations
 
 import asyncio
 import subprocess
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from prometheus_client import REGISTRY
 from redis.asyncio import Redis
 
 from tests import servers
 from tests.clockwork import fast_forward
+from tests.leader.ticking import AlwaysLeads, admitted, arrive, eventually, instance, scheduler
 from waitroom.cancelling import cancelled
 from waitroom.errors import Unavailable
 from waitroom.leader.leadership import Leadership
 from waitroom.leader.scheduler import Scheduler
-from waitroom.model import Admission, Place, Standing, Ticket
+from waitroom.model import Ticket
 from waitroom.proofs.tickets import new_visitor
 from waitroom.rooms.registry import Rooms
 from waitroom.settings.room import RoomSettings
 from waitroom.store import keys
-from waitroom.store.clients import connect
 from waitroom.store.clock import Clock
+from waitroom.store.servers import connect
 from waitroom.store.store import Store
-
-
-class AlwaysLeads(Leadership):
-    """A claim that holds without any lease, until a newer term is seen."""
-
-    def __init__(self, store: Store, *, term: int = 1) -> None:
-        super().__init__(store, lease_seconds=3)
-        self.given: int | None = term
-
-    @property
-    def term(self) -> int | None:
-        return self.given
-
-    async def hold(self) -> int | None:
-        return self.given
-
-    def forget(self, newer: int = 0) -> None:
-        self.given = None
 
 
 class Server:
@@ -74,56 +56,6 @@ def server() -> Iterator[Server]:
         made = Server(program, Path(folder))
         yield made
         made.stop()
-
-
-async def instance(store: Store, **seeds: RoomSettings) -> Rooms:
-    """The rooms of an instance that has just started."""
-    rooms = Rooms(store, seeds)
-    await rooms.refresh()
-    return rooms
-
-
-def scheduler(
-    store: Store, rooms: Rooms, *, leadership: Leadership | None = None, tick_seconds: float = 1e-9
-) -> Scheduler:
-    """A scheduler that, unless told otherwise, serves every room at every tick, however soon it comes."""
-    return Scheduler(store, rooms, leadership or AlwaysLeads(store), tick_seconds=tick_seconds)
-
-
-async def arrive(rooms: Rooms, name: str = "shop") -> Place:
-    """One arrival's place."""
-    return await rooms.get(name).enter(new_visitor(), None)
-
-
-async def admitted(store: Store, room: str = "shop") -> int:
-    """How many were admitted so far."""
-    return (await store.read(room)).counts.admitted
-
-
-async def eventually(condition: Callable[[], object]) -> None:
-    """Poll until the condition's coroutine says true."""
-    deadline = time.monotonic() + 10
-    while not await condition():  # type: ignore[misc]
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.01)
-
-
-async def test_the_queue_is_admitted_in_order(store: Store, redis: Redis) -> None:
-    """As places become free, tick by tick, the waiting are admitted exactly in their order."""
-    rooms = await instance(
-        store, shop=RoomSettings(capacity=2, session_seconds=60, abandon_seconds=86_400, ticket_seconds=86_400)
-    )
-    ticking = scheduler(store, rooms)
-    places = [await arrive(rooms) for _ in range(8)]
-    assert [place.standing for place in places[:3]] == [Standing.OFFERED, Standing.OFFERED, Standing.WAITING]
-    order: list[str] = [place.visitor for place in places[:2]]
-    while len(order) < 8:
-        await fast_forward(redis, "shop", 61)
-        await ticking.tick()
-        inside = await redis.zrange(keys.room_key("shop", "active"), 0, -1)
-        assert len(inside) == 2
-        order += [place.visitor for place in places if place.visitor in inside]
-    assert order == [place.visitor for place in places]
 
 
 async def test_the_over_go_out_before_the_next_come_in(store: Store, redis: Redis) -> None:
@@ -241,38 +173,6 @@ async def test_no_error_ends_the_loop(store: Store, caplog: pytest.LogCaptureFix
     assert "a tick failed" in caplog.text
 
 
-async def test_without_any_lease_capacity_is_exact(store: Store, redis: Redis) -> None:
-    """Three schedulers that all believe to lead, ticking at once, never let in one visitor too many."""
-    rooms = [await instance(store, shop=RoomSettings(capacity=7, state="paused")) for _ in range(3)]
-    for _ in range(40):
-        await arrive(rooms[0])
-    await rooms[0].create("shop", RoomSettings(capacity=7))
-    ticking = [scheduler(store, one) for one in rooms]
-    for turn in range(1, 5):
-        for _ in range(5):
-            await asyncio.gather(*(one.tick() for one in ticking))
-            reading = await store.read("shop")
-            assert (reading.occupancy, reading.counts.admitted) == (7, 7 * turn)
-        # The offers run out, nobody goes silent: seven places are free again.
-        await redis.zunionstore(keys.room_key("shop", "active"), {keys.room_key("shop", "active"): 0.5})
-
-
-async def test_without_any_lease_the_rate_is_exact(store: Store, redis: Redis) -> None:
-    """Three schedulers that all believe to lead admit together at most the burst and the rate."""
-    slow = RoomSettings(
-        capacity=0, admit_per_second=0.01, claim_seconds=3600, abandon_seconds=86_400, ticket_seconds=86_400
-    )
-    rooms = [await instance(store, shop=slow) for _ in range(3)]
-    for _ in range(20):
-        await arrive(rooms[0])
-    ticking = [scheduler(store, one) for one in rooms]
-    for expected in range(1, 6):
-        for _ in range(4):
-            await asyncio.gather(*(one.tick() for one in ticking))
-            assert await admitted(store) == expected
-        await fast_forward(redis, "shop", 100)
-
-
 async def test_a_stale_term_stops_acting(store: Store) -> None:
     """A leader whose room has seen a newer term admits nobody and gives up its claim at once."""
     rooms = await instance(store, shop=RoomSettings(capacity=0, state="paused"))
@@ -336,121 +236,6 @@ async def test_a_large_room_has_a_share_of_the_tick(store: Store) -> None:
     await rooms.create("big", RoomSettings(capacity=0, max_waiting=100_000))
     await scheduler(store, rooms, tick_seconds=60).tick()
     assert await admitted(store, "big") == 9000
-
-
-class Counting(Store):
-    """A store that counts its calls of `admit` by room."""
-
-    def __init__(self, url: str) -> None:
-        super().__init__(connect(url, timeout_seconds=10), Clock(), timeout_seconds=10)
-        self.calls: dict[str, int] = {}
-
-    async def admit(self, room: str, *, term: int, most: int = 500) -> Admission:
-        """As it is, and counted."""
-        self.calls[room] = self.calls.get(room, 0) + 1
-        return await super().admit(room, term=term, most=most)
-
-
-@pytest.fixture
-async def counting(engine: str, redis: Redis) -> AsyncIterator[Counting]:
-    """Such a store on the emptied server."""
-    opened = Counting(engine)
-    yield opened
-    await opened.close()
-
-
-async def test_where_nobody_waits_little_is_done(counting: Counting) -> None:
-    """Round after round of ticks calls no script for empty rooms, and serves the one in which somebody waits."""
-    names = [f"empty{number}" for number in range(20)]
-    rooms = await instance(counting, busy=RoomSettings(capacity=1), **{name: RoomSettings() for name in names})
-    ticking = scheduler(counting, rooms)
-    await ticking.tick()
-    await arrive(rooms, "busy")
-    await arrive(rooms, "busy")
-    counting.calls.clear()
-    for _ in range(10):
-        await ticking.tick()
-    # Once a second also the empty rooms are served; ten ticks on a slow machine may take some.
-    assert counting.calls["busy"] == 10
-    assert sum(counting.calls.values()) <= 10 + 20 * 3
-
-
-async def test_who_begins_to_wait_is_found_at_the_next_tick(store: Store, redis: Redis) -> None:
-    """In a room that was empty a moment ago a visitor who came by another instance is admitted at once (I17)."""
-    rooms, others = [await instance(store, shop=RoomSettings(state="paused")) for _ in range(2)]
-    ticking = scheduler(store, rooms)
-    for _ in range(3):
-        await ticking.tick()
-    await arrive(others)
-    await redis.hset(keys.room_key("shop", "config"), "state", "open")
-    await ticking.tick()
-    assert await admitted(store) == 1
-
-
-async def test_empty_rooms_are_swept_all_the_same(store: Store, redis: Redis) -> None:
-    """A session that ends in a room in which nobody waits is counted a second later."""
-    rooms = await instance(store, shop=RoomSettings(capacity=2, session_seconds=60))
-    place = await arrive(rooms)
-    await rooms.get("shop").status(Ticket(place.visitor, place.serial, place.now_us))
-    ticking = scheduler(store, rooms)
-    await ticking.tick()
-    await fast_forward(redis, "shop", 61)
-
-    async def swept() -> bool:
-        await ticking.tick()
-        return (await store.read("shop")).counts.finished == 1
-
-    await eventually(swept)
-
-
-async def test_rooms_that_cannot_be_looked_at_together_are_served(counting: Counting, redis: Redis) -> None:
-    """Where the look fails for a room, or for all, they are served like any other."""
-    rooms = await instance(counting, a=RoomSettings(), b=RoomSettings())
-    ticking = scheduler(counting, rooms)
-    await ticking.tick()
-    counting.calls.clear()
-    await redis.set(keys.room_key("a", "wait"), "no set")
-    await ticking.tick()
-    assert counting.calls == {"a": 1}
-
-    async def out_of_reach(_rooms: Sequence[str]) -> list[int | None]:
-        raise Unavailable("not now")
-
-    counting.waiting = out_of_reach  # type: ignore[method-assign, assignment]
-    await ticking.tick()
-    assert counting.calls == {"a": 2, "b": 1}
-
-
-async def test_admissions_are_remembered_at_once(store: Store, redis: Redis) -> None:
-    """What the leader admitted is known to its instance before the next reading, should the data be lost."""
-    rooms = await instance(store, shop=RoomSettings(capacity=0, state="paused"))
-    place = await arrive(rooms)
-    await rooms.create("shop", RoomSettings(capacity=0))
-    await scheduler(store, rooms).tick()
-    await redis.flushall()
-    # Of long ago: who was heard later may not know of the offer, and is restored.
-    found = await rooms.get("shop").status(Ticket(place.visitor, place.serial, place.now_us - 100_000_000))
-    assert found.standing is Standing.USED
-
-
-async def test_waits_and_estimates_are_measured(store: Store) -> None:
-    """Each admission adds its wait, and each estimate noted before gets its verdict."""
-    rooms = await instance(store, measured=RoomSettings(capacity=1))
-    ticking = scheduler(store, rooms)
-    inside = await arrive(rooms, "measured")
-    await arrive(rooms, "measured")
-    await rooms.refresh()
-    await ticking.tick()
-    await rooms.get("measured").leave(inside.visitor)
-    await ticking.tick()
-
-    def count(name: str, **labels: str) -> float:
-        return REGISTRY.get_sample_value(name, {"room": "measured"} | labels) or 0.0
-
-    assert count("waitroom_wait_seconds_count") >= 1
-    assert count("waitroom_eta_error_seconds_count") >= 1
-    verdicts = count("waitroom_eta_within_total", within="yes") + count("waitroom_eta_within_total", within="no")
-    assert verdicts == count("waitroom_eta_error_seconds_count")
 
 
 async def test_a_redis_that_takes_no_writes_is_said_to_hold_the_lead_back(

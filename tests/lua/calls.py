@@ -29,12 +29,12 @@ def configure(held: HeldScripts, *marks: int, hold: int = 0, **settings: Any) ->
 
 def come(held: HeldScripts, *names: str) -> list[Any]:
     """First contacts: standing, serial and rank or expiry of each."""
-    return held.run("enter", "queue", *(part for name in names for part in (name, "", 0, 0)))[2:]
+    return held.run("enter", *(part for name in names for part in (name, "", 0, 0)))[2:]
 
 
 def come_back(held: HeldScripts, name: str, *, serial: int = START, issued: int = START) -> str:
     """What somebody is told who enters with a ticket: the standing, or "anew"."""
-    word, given = held.run("enter", "queue", "new", name, serial, issued)[2:4]
+    word, given = held.run("enter", "new", name, serial, issued)[2:4]
     return word if given == serial else "anew"
 
 

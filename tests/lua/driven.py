@@ -78,19 +78,25 @@ class DrivenRoom:
         fields = fields_of(RoomSettings(**settings))
         await self.store.configure(self.name, fields, expected=0, marks=marks, hold_seconds=hold_seconds)
 
-    async def arrive(self, number: int, *, direct: bool = False) -> list[Place]:
+    def newcomer(self) -> Visitor:
+        """The id of the next visitor."""
+        return Visitor(f"v{next(self._numbers)}")
+
+    async def arrive(self, number: int) -> list[Place]:
         """A batch of first contacts."""
-        fresh = [Visitor(f"v{next(self._numbers)}") for _ in range(number)]
-        return await self.store.enter(self.name, [(visitor, None) for visitor in fresh], direct=direct)
+        return await self.store.enter(self.name, [(self.newcomer(), None) for _ in range(number)])
 
-    async def arrive_alone(self, *, direct: bool = False) -> Place:
+    async def arrive_alone(self) -> Place:
         """One first contact."""
-        return (await self.arrive(1, direct=direct))[0]
+        return (await self.arrive(1))[0]
 
-    async def enter(self, *tickets: Ticket, direct: bool = False) -> list[Place]:
+    async def enter(self, *tickets: Ticket) -> list[Place]:
         """A batch of arrivals that bring tickets."""
-        arrivals = [(Visitor(f"v{next(self._numbers)}"), ticket) for ticket in tickets]
-        return await self.store.enter(self.name, arrivals, direct=direct)
+        return await self.store.enter(self.name, [(self.newcomer(), ticket) for ticket in tickets])
+
+    async def pass_through(self, *tickets: Ticket | None) -> list[Place]:
+        """A batch of arrivals at the gate, with a ticket or without."""
+        return await self.store.pass_through(self.name, [(self.newcomer(), ticket) for ticket in tickets])
 
     async def status(self, *tickets: Ticket) -> list[Place]:
         """A batch of look-ups."""

@@ -49,6 +49,12 @@ COMERS: Final = st.lists(
     max_size=5,
 )
 
+#: Scripts that give places to arrivals.
+ARRIVING: Final = ("enter", "pass_through", "enter_guarded")
+#: What a visitor who leaves may hold, and of which kind a pass in use is.
+PROOFS: Final = ("ticket", "pass")
+KINDS: Final = ("session", "offer")
+
 #: A room that nobody touches, with the same visitors in it.
 _BYSTANDER: Final = keys.room_keys("shop2")
 
@@ -154,7 +160,7 @@ class VisitorMachine(RuleBasedStateMachine):
     def create(self, chosen: dict[str, Any], number: int) -> None:
         """A new room, and who comes first."""
         self.configure(0, Marks(), 0, chosen)
-        self.arrive(number, direct=False)
+        self.arrive(number)
 
     def configure(self, expected: int | str, marks: Marks, hold: int, changes: dict[str, Any]) -> None:
         """A call of the operator's, or of an instance that remembers the marks."""
@@ -166,22 +172,22 @@ class VisitorMachine(RuleBasedStateMachine):
         if expected != "*" and changes:
             self.repeatable = ("configure", arguments)
 
-    def enter(self, arrivals: list[Arrival], *, mode: str) -> None:
+    def enter(self, arrivals: list[Arrival], *, script: str) -> None:
         """Arrivals, with tickets or without."""
-        self.calls.append(partial(self.enter, arrivals, mode=mode))
-        arguments: list[Any] = [mode]
+        self.calls.append(partial(self.enter, arrivals, script=script))
+        arguments: list[Any] = []
         for one in arrivals:
             arguments += (one.fresh, *(one.ticket[:3] if one.ticket else ("", 0, 0)))
-            if mode == "guarded":
+            if script == "enter_guarded":
                 arguments += (int(one.keyed), int(one.priority), one.address, one.network)
 
         def answer(reply: list[Any]) -> list[Any]:
             offered = [word == "offered" and serial for word, serial in zip(reply[2::3], reply[3::3], strict=True)]
             # Who stands twice in a call has one place.
             own = {(one.fresh, serial) for one, serial in zip(arrivals, offered, strict=True) if serial}
-            return self.paper.enter(self.held.now, arrivals, mode=mode, offered=len(own))
+            return self.paper.enter(self.held.now, arrivals, script=script, offered=len(own))
 
-        reply = self.act("enter", arguments, answer)
+        reply = self.act(script, arguments, answer)
         if reply is None:
             return
         repeats = True
@@ -196,29 +202,28 @@ class VisitorMachine(RuleBasedStateMachine):
             if word in ("offered", "admitted"):
                 self.passes[visitor] = number
         if repeats:
-            self.repeatable = ("enter", arguments)
+            self.repeatable = (script, arguments)
 
     @rule(number=st.integers(1, 6))
     def come(self, number: int) -> None:
         """First contacts by the waiting page."""
-        self.arrive(number, direct=False)
+        self.arrive(number)
 
     @rule(number=st.integers(1, 3))
     def pass_the_gate(self, number: int) -> None:
         """First contacts by the gate."""
-        self.arrive(number, direct=True)
+        self.arrive(number, script="pass_through")
 
-    def arrive(self, number: int, *, direct: bool) -> None:
+    def arrive(self, number: int, *, script: str = "enter") -> None:
         """First contacts."""
-        mode = "direct" if direct else "queue"
-        self.enter([Arrival(Visitor(f"v{next(self.names)}")) for _ in range(number)], mode=mode)
+        self.enter([Arrival(Visitor(f"v{next(self.names)}")) for _ in range(number)], script=script)
 
-    @rule(picks=PICKS, strangers=st.integers(0, 2), direct=st.sampled_from([False, False, True]))
-    def come_back(self, picks: Picks, strangers: int, direct: bool) -> None:
+    @rule(picks=PICKS, strangers=st.integers(0, 2), script=st.sampled_from(["enter", "enter", "pass_through"]))
+    def come_back(self, picks: Picks, strangers: int, script: str) -> None:
         """Reloads, second tabs, returns after long silence, and somebody new among them."""
         tickets: list[Ticket | None] = [*([None] * strangers), *self.picked(picks)]
         arrivals = [Arrival(Visitor(f"v{next(self.names)}"), ticket) for ticket in tickets]
-        self.enter(arrivals, mode="direct" if direct else "queue")
+        self.enter(arrivals, script=script)
 
     @rule(comers=COMERS, picks=PICKS)
     def come_to_a_guard(self, comers: list[tuple[int, bool, str, str]], picks: Picks) -> None:
@@ -229,7 +234,7 @@ class VisitorMachine(RuleBasedStateMachine):
             own = self.tickets.get(name, [None])[-1] if customer else ticket
             brought = own if customer % 2 == 0 else None
             arrivals.append(Arrival(Visitor(name), brought, customer > 0, priority, address, network))
-        self.enter(arrivals, mode="guarded")
+        self.enter(arrivals, script="enter_guarded")
 
     @rule(picks=PICKS)
     def ask(self, picks: Picks) -> None:
@@ -260,21 +265,42 @@ class VisitorMachine(RuleBasedStateMachine):
                 self.passes[ticket.visitor] = number
         self.repeatable = ("status", arguments)
 
-    @rule(picks=PICKS, kinds=st.lists(st.sampled_from([0, 0, 1, 1, 2]), min_size=5, max_size=5))
-    def say_goodbye(self, picks: Picks, kinds: list[int]) -> None:
-        """Goodbyes: with a pass or without, and of those whom an instance remembers to be over."""
-        self.leave([(ticket.visitor, kind) for ticket, kind in zip(self.picked(picks), kinds, strict=False)])
+    @rule(picks=PICKS, proofs=st.lists(st.sampled_from(PROOFS), min_size=5, max_size=5))
+    def say_goodbye(self, picks: Picks, proofs: list[str]) -> None:
+        """Goodbyes: with a pass or without."""
+        self.leave([(ticket.visitor, proof) for ticket, proof in zip(self.picked(picks), proofs, strict=False)])
 
-    def leave(self, goodbyes: list[tuple[str, int]]) -> None:
+    def leave(self, goodbyes: list[tuple[str, str]]) -> None:
         """A batch of goodbyes."""
         self.calls.append(partial(self.leave, goodbyes))
         arguments = [part for goodbye in goodbyes for part in goodbye]
         self.act("leave", arguments, lambda _: self.paper.leave(self.held.now, goodbyes))
         self.repeatable = ("leave", arguments)
 
-    @rule(picks=PICKS, kinds=st.lists(st.sampled_from([0, 0, 0, 1, 2]), min_size=5, max_size=5))
-    def use_pass(self, picks: Picks, kinds: list[int]) -> None:
-        """Passes at the gate, of those inside and long gone, and ones that an instance remembers."""
+    @rule(picks=PICKS, sessions=st.lists(st.booleans(), min_size=5, max_size=5))
+    def put_back(self, picks: Picks, sessions: list[bool]) -> None:
+        """An instance tells what it remembers: sessions that last, and others that are over."""
+        self.restore([(visitor, self.passes[visitor]) for visitor in self.holders(picks)])
+        over = zip(self.picked(picks), sessions, strict=False)
+        self.finish([ticket.visitor for ticket, lasts in over if not lasts])
+
+    def restore(self, sessions: list[tuple[str, int]]) -> None:
+        """A batch of sessions that are remembered, and until when."""
+        self.calls.append(partial(self.restore, sessions))
+        arguments = [part for session in sessions for part in session]
+        reply = self.act("restore", arguments, lambda _: self.paper.restore(self.held.now, sessions))
+        self.prolong([visitor for visitor, _ in sessions], reply)
+        self.repeatable = ("restore", arguments)
+
+    def finish(self, visitors: list[str]) -> None:
+        """A batch of sessions that are remembered to be over."""
+        self.calls.append(partial(self.finish, visitors))
+        self.act("finish", list(visitors), lambda _: self.paper.finish(self.held.now, visitors))
+        self.repeatable = ("finish", list(visitors))
+
+    @rule(picks=PICKS, kinds=st.lists(st.sampled_from(["session", *KINDS]), min_size=5, max_size=5))
+    def use_pass(self, picks: Picks, kinds: list[str]) -> None:
+        """Passes at the gate, of those inside and long gone."""
         chosen = zip(self.holders(picks), kinds, strict=False)
         self.extend([Use(visitor, self.passes[visitor], kind) for visitor, kind in chosen])
 
@@ -283,12 +309,14 @@ class VisitorMachine(RuleBasedStateMachine):
         self.calls.append(partial(self.extend, uses))
         arguments = [part for use in uses for part in use]
         reply = self.act("extend", arguments, lambda _: self.paper.extend(self.held.now, uses))
-        if reply is None:
-            return
-        for use, expiry in zip(uses, reply[3::2], strict=True):
-            if use.visitor in self.passes:
-                self.passes[use.visitor] = max(self.passes[use.visitor], expiry)
+        self.prolong([use.visitor for use in uses], reply)
         self.repeatable = ("extend", arguments)
+
+    def prolong(self, visitors: Sequence[str], reply: list[Any] | None) -> None:
+        """Passes are good for as long as the room says."""
+        for visitor, expiry in zip(visitors, reply[3::2] if reply else (), strict=reply is not None):
+            if visitor in self.passes:
+                self.passes[visitor] = max(self.passes[visitor], expiry)
 
     @rule(picks=PICKS)
     def watch(self, picks: Picks) -> None:

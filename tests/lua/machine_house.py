@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from tests.lua.held import ROOM, SECOND
-from tests.lua.machine import SETTINGS, VisitorMachine
+from tests.lua.machine import KINDS, PROOFS, SETTINGS, VisitorMachine
 from tests.lua.paper import Use
 from tests.lua.witness import state_of
 from waitroom.model import Arrival, Marks, Visitor
@@ -230,11 +230,13 @@ class HouseMachine(VisitorMachine):
         if how < 2:
             self.sweep_or_admit(admit=how == 0)
         elif how == 2:
-            self.leave([(visitor, number % 3) for number, visitor in enumerate(visitors)])
+            self.finish(visitors[::3])
+            self.leave([(visitor, PROOFS[number % 2]) for number, visitor in enumerate(visitors)])
         elif how == 3:
             self.look_up([self.tickets[visitor][-1] for visitor in visitors])
         else:
-            self.extend([Use(visitor, expires, number % 3) for number, (visitor, expires) in enumerate(passes)])
+            self.restore(passes[::2])
+            self.extend([Use(visitor, expires, KINDS[at % 2]) for at, (visitor, expires) in enumerate(passes)])
 
     @rule(kind=st.sampled_from(MARKS), which=st.integers(0, 3), off=OFF, how=st.integers(0, 2), led=LED)
     def come_to_the_end_of_a_mark(self, kind: str, which: int, off: int, how: int, led: bool) -> None:
@@ -248,9 +250,9 @@ class HouseMachine(VisitorMachine):
             self.look_up(tickets)
         elif kind == "ticket":
             arrivals = [Arrival(Visitor(f"v{next(self.names)}"), ticket) for ticket in tickets[-2:]]
-            self.enter(arrivals, mode="direct" if how == 2 else "queue")
+            self.enter(arrivals, script="pass_through" if how == 2 else "enter")
         elif kind in ("rate", "hold") and how == 0:
-            self.arrive(2, direct=False)
+            self.arrive(2)
         else:
             self.sweep_or_admit(admit=kind in ("rate", "hold") or (kind == "resumed" and how == 0))
 

@@ -24,11 +24,11 @@ _ROUNDING: Final = 1e-5
 
 
 class Use(NamedTuple):
-    """A pass: whose it is, until when it is good, and 0: in use, 1: that of an offer, 2: only remembered."""
+    """A pass in use: whose it is, until when it is good, and whether it is that of a session or of an offer."""
 
     visitor: str
     expires: int
-    kind: int
+    kind: str
 
 
 @dataclass
@@ -36,7 +36,7 @@ class _Call:
     """A batch of arrivals: how many places inside are left for it, and what was answered to whom."""
 
     now: int
-    mode: str
+    script: str
     free: int
     wanting: int = 0
     turned_away: int = 0
@@ -164,16 +164,16 @@ class PaperPlaces:
 
     # The scripts. Each returns the reply that is right.
 
-    def enter(self, now: int, arrivals: Sequence[Arrival], *, mode: str, offered: int) -> list[Any]:
+    def enter(self, now: int, arrivals: Sequence[Arrival], *, script: str, offered: int) -> list[Any]:
         """Arrivals, of whom so many were offered a place at once."""
         must, may = (0, 0) if self.sets["wait"] else self.allowance(now)
-        call = _Call(now, mode, offered)
+        call = _Call(now, script, offered)
         before = self.counts["entered"] + self.counts["restored"]
         for i, arrival in enumerate(arrivals):
             if arrival.ticket is not None and self._alive(arrival.ticket, now):
                 self._return(call, i, arrival.ticket)
         rest = [i for i in range(len(arrivals)) if i not in call.answers]
-        for i in self._guarded(call, arrivals, rest) if mode == "guarded" else rest:
+        for i in self._guarded(call, arrivals, rest) if script == "enter_guarded" else rest:
             self._arrive(call, i, arrivals[i])
         call.answers |= {i: call.answers[twin] for i, twin in call.twins.items()}
         if self.counts["entered"] + self.counts["restored"] > before:
@@ -198,7 +198,7 @@ class PaperPlaces:
         if not self._restorable(ticket):
             return
         call.wanting += 1
-        if not call.free and call.mode == "direct":
+        if not call.free and call.script == "pass_through":
             call.answers[i] = ("must_wait", 0, 0)
         elif not call.free and self._is_full():
             self.counts["refused_full"] += 1
@@ -247,18 +247,18 @@ class PaperPlaces:
             self.counts["refused_closed"] += 1
             call.answers[i] = ("closed", 0, 0)
             return
-        if not call.free and self._is_full() and call.mode != "direct":
+        if not call.free and self._is_full() and call.script != "pass_through":
             call.wanting += 1
             self.counts["refused_full"] += 1
             call.answers[i] = ("full", 0, 0)
             return
-        again = self._charge(call.now, arrival) if call.mode == "guarded" else 0
+        again = self._charge(call.now, arrival) if call.script == "enter_guarded" else 0
         if again:
             self.counts["refused_limited"] += 1
             call.answers[i] = ("limited", 0, again)
             return
         call.wanting += 1
-        if not call.free and call.mode == "direct":
+        if not call.free and call.script == "pass_through":
             call.answers[i] = ("must_wait", 0, 0)
             return
         drawn = max(self.marks.last + 1, call.now)
@@ -321,14 +321,12 @@ class PaperPlaces:
         self._queue(visitor, ticket.serial, now)
         return "waiting", self.rank(visitor)
 
-    def leave(self, now: int, goodbyes: Sequence[tuple[str, int]]) -> list[Any]:
-        """Goodbyes: whose, and 1: with a pass, 0: without, 2: only of those who are not inside."""
-        return ["ok", now, *(self._leave(now, visitor, kind) for visitor, kind in goodbyes)]
+    def leave(self, now: int, goodbyes: Sequence[tuple[str, str]]) -> list[Any]:
+        """Goodbyes: whose, and whether they may hold a pass or a ticket only."""
+        return ["ok", now, *(self._leave(now, visitor, proof) for visitor, proof in goodbyes)]
 
-    def _leave(self, now: int, visitor: str, kind: int) -> str:
+    def _leave(self, now: int, visitor: str, proof: str) -> str:
         inside, live = visitor in self.sets["active"], self.sets["active"].get(visitor, 0) > now
-        if kind == 2 and inside:
-            return "unknown"
         had_place = live or visitor in self.sets["wait"]
         if visitor in self.sets["wait"]:
             self._unqueue(visitor)
@@ -338,40 +336,61 @@ class PaperPlaces:
         elif inside:
             self._retire(visitor, now)
         self.sets["used"][visitor] = now
-        if kind == 1 or inside:
+        if proof == "pass" or inside:
             self.sets["revoked"][visitor] = now
         self.counts["left"] += had_place
         return "left" if had_place else "unknown"
 
+    def finish(self, now: int, visitors: Sequence[str]) -> list[Any]:
+        """Sessions that are over: of visitors who are not inside, the turn is used."""
+        return ["ok", now, *(self._finish(now, visitor) for visitor in visitors)]
+
+    def _finish(self, now: int, visitor: str) -> str:
+        return "unknown" if visitor in self.sets["active"] else self._leave(now, visitor, "ticket")
+
     def extend(self, now: int, uses: Sequence[Use]) -> list[Any]:
-        """Passes in use, or only remembered."""
+        """Passes in use."""
         return ["ok", now, *(part for use in uses for part in self._use(now, use))]
 
     def _use(self, now: int, use: Use) -> tuple[str, int]:
-        visitor, active = use.visitor, self.sets["active"]
-        whole = now + self.us("session_seconds")
+        active, whole = self.sets["active"], now + self.us("session_seconds")
+        if active.get(use.visitor, 0) > now:
+            self._claim(use.visitor, now)
+            if self.settings["sliding"]:
+                active[use.visitor] = max(active[use.visitor], whole)
+            return "admitted", active[use.visitor]
+        lengthened = use.kind == "offer" or self.settings["sliding"]
+        found = self._put_back(now, use.visitor, use.expires, whole if lengthened else min(use.expires, whole))
+        self.counts["claimed"] += use.kind == "offer" and found[0] == "admitted"
+        return found
+
+    def restore(self, now: int, sessions: Sequence[tuple[str, int]]) -> list[Any]:
+        """Sessions that are remembered, and until when."""
+        return ["ok", now, *(part for session in sessions for part in self._remember(now, *session))]
+
+    def _remember(self, now: int, visitor: str, expires: int) -> tuple[str, int]:
+        active, until = self.sets["active"], min(expires, now + self.us("session_seconds"))
         if active.get(visitor, 0) > now:
-            if use.kind != 2:
-                self._claim(visitor, now)
-            if use.kind == 2 and visitor not in self.sets["offered"]:
-                active[visitor] = max(active[visitor], min(use.expires, whole))
-            if use.kind != 2 and self.settings["sliding"]:
-                active[visitor] = max(active[visitor], whole)
+            if visitor not in self.sets["offered"]:
+                active[visitor] = max(active[visitor], until)
             return "admitted", active[visitor]
+        return self._put_back(now, visitor, expires, until)
+
+    def _put_back(self, now: int, visitor: str, expires: int, until: int) -> tuple[str, int]:
+        """A visitor who is not inside, with a pass that is good until `expires`: inside until then, or the reason."""
+        active = self.sets["active"]
         if visitor in active:
             self._retire(visitor, now)
             return "used" if visitor in self.sets["used"] else "unknown", 0
         if visitor in self.sets["used"] or visitor in self.sets["revoked"]:
             return "used", 0
         full = self.settings["capacity"] and self.occupancy(now) >= self.settings["capacity"]
-        if full or use.expires <= now:
+        if full or expires <= now:
             return "unknown", 0
         if visitor in self.sets["wait"]:
             self._unqueue(visitor)
             self.counts["admitted"] += 1
         else:
             self.counts["restored"] += 1
-        self.counts["claimed"] += use.kind == 1
-        lengthened = use.kind == 1 or (use.kind == 0 and self.settings["sliding"])
-        active[visitor] = whole if lengthened else min(use.expires, whole)
-        return "admitted", active[visitor]
+        active[visitor] = until
+        return "admitted", until

@@ -45,14 +45,21 @@ class Scene:
             *(self.missed, self.finished, self.used, self.left, self.second),
         ]
         tickets = [(place.visitor, place.serial, now) for place in everybody]
-        enter: list[str | int] = ["queue"]
+        enter: list[str | int] = []
+        guarded: list[str | int] = []
         for number, (visitor, serial, issued) in enumerate(tickets):
-            enter += [f"new{number}", visitor, serial, issued]
+            enter += (f"new{number}", visitor, serial, issued)
+            guarded += (f"new{number}", visitor, serial, issued, 0, number % 2, "address", "network")
+        passes = [(place.visitor, now + self._pass_us(place)) for place in everybody]
         calls: dict[str, list[str | int]] = {
             "enter": enter,
+            "pass_through": enter,
+            "enter_guarded": guarded,
             "status": [part for ticket in tickets for part in ticket],
-            "leave": [part for place in everybody for part in (place.visitor, 1)],
-            "extend": [part for place in everybody for part in (place.visitor, now + self._pass_us(place), 0)],
+            "leave": [part for place in everybody for part in (place.visitor, "pass")],
+            "extend": [part for proof in passes for part in (*proof, "session")],
+            "restore": [part for proof in passes for part in proof],
+            "finish": [place.visitor for place in everybody],
             "admit": [9, 500],
             "expire": [9, 500],
             "configure": ["*", now, 7, 8, 9, 10, "capacity", 6, "session_seconds", 70, "ticket_seconds", 300],

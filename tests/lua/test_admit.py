@@ -277,18 +277,18 @@ async def test_pace_counts_demand_only(room: DrivenRoom) -> None:
     await room.admit()
     await room.fast_forward(3)
     await room.admit()
-    assert (await room.read()).pace_us == 0
+    assert (await room.read()).flow.demand_us == 0
     await room.arrive(3)
     await room.admit()
     await room.fast_forward(2)
     assert len(await room.admit()) == 1
     reading = await room.read()
-    assert reading.pace_admitted == pytest.approx(1)
-    assert reading.pace_us == pytest.approx(2_000_000, rel=0.1)
+    assert reading.flow.admitted == pytest.approx(1)
+    assert reading.flow.demand_us == pytest.approx(2_000_000, rel=0.1)
     await room.configure(capacity=1, claim_seconds=1, state="paused")
     await room.fast_forward(4)
     await room.admit()
-    assert (await room.read()).pace_us == reading.pace_us
+    assert (await room.read()).flow.demand_us == reading.flow.demand_us
 
 
 async def test_pace_tells_the_ways_out_apart(room: DrivenRoom) -> None:
@@ -307,14 +307,14 @@ async def test_pace_tells_the_ways_out_apart(room: DrivenRoom) -> None:
     await room.expire()
     await room.admit()
     reading = await room.read()
-    assert reading.pace_ended == pytest.approx(3, rel=0.1)
-    assert reading.pace_early == pytest.approx(2, rel=0.1)
-    assert reading.pace_no_show == pytest.approx(1, rel=0.1)
+    assert reading.flow.ended == pytest.approx(3, rel=0.1)
+    assert reading.flow.early == pytest.approx(2, rel=0.1)
+    assert reading.flow.no_show == pytest.approx(1, rel=0.1)
     await room.fast_forward(100)
     await room.expire()
     await room.admit()
     reading = await room.read()
-    assert reading.pace_ended - reading.pace_early - reading.pace_no_show == pytest.approx(2, rel=0.1)
+    assert reading.flow.ended - reading.flow.early - reading.flow.no_show == pytest.approx(2, rel=0.1)
 
 
 async def test_pace_counts_who_gives_up(room: DrivenRoom) -> None:
@@ -329,11 +329,11 @@ async def test_pace_counts_who_gives_up(room: DrivenRoom) -> None:
     await room.expire()
     await room.admit()
     reading = await room.read()
-    assert reading.pace_gone == pytest.approx(4, rel=0.05)
-    assert reading.pace_wait_us == pytest.approx(8 * 4.5e6 + 5 * 4e6, rel=0.2)
+    assert reading.flow.gone == pytest.approx(4, rel=0.05)
+    assert reading.flow.wait_us == pytest.approx(8 * 4.5e6 + 5 * 4e6, rel=0.2)
     await room.status(*(aged(ticket_of(place), 8.5) for place in places[6:9]))
     await room.admit()
-    assert (await room.read()).pace_gone == pytest.approx(1, abs=0.1)
+    assert (await room.read()).flow.gone == pytest.approx(1, abs=0.1)
 
 
 async def test_pace_remembers_while_nobody_comes(room: DrivenRoom) -> None:
@@ -346,13 +346,13 @@ async def test_pace_remembers_while_nobody_comes(room: DrivenRoom) -> None:
         await room.leave(place)
         await room.admit()
     before = await room.read()
-    assert before.pace_early == pytest.approx(2, rel=0.1)
+    assert before.flow.early == pytest.approx(2, rel=0.1)
     for _ in range(20):
         await room.fast_forward(300)
         await room.expire()
         await room.admit()
     after = await room.read()
-    assert (after.pace_early, after.pace_stay_us) == pytest.approx((before.pace_early, before.pace_stay_us))
+    assert (after.flow.early, after.flow.stay_us) == pytest.approx((before.flow.early, before.flow.stay_us))
 
 
 async def test_pace_of_a_room_that_knew_less(room: DrivenRoom) -> None:
@@ -365,7 +365,7 @@ async def test_pace_of_a_room_that_knew_less(room: DrivenRoom) -> None:
     )
     await room.admit()
     reading = await room.read()
-    assert reading.pace_ended == reading.pace_early == reading.pace_no_show == reading.pace_gone == 0
+    assert reading.flow.ended == reading.flow.early == reading.flow.no_show == reading.flow.gone == 0
 
 
 async def test_demand_begins_when_somebody_waits(room: DrivenRoom) -> None:
@@ -375,7 +375,7 @@ async def test_demand_begins_when_somebody_waits(room: DrivenRoom) -> None:
     await room.fast_forward(3)
     await room.arrive(2)
     await room.admit()
-    assert (await room.read()).pace_us <= 200_000
+    assert (await room.read()).flow.demand_us <= 200_000
 
 
 async def test_more_at_any_size_of_call(room: DrivenRoom) -> None:

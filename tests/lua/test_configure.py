@@ -140,7 +140,7 @@ async def test_settings_given_back_come_with_a_hold(room: DrivenRoom) -> None:
     assert await give_back() == 8
     reading = await room.read()
     assert reading.hold_until_us > reading.now_us + 19_000_000
-    assert reading.lost_us
+    assert reading.origin.lost_us
     assert reading.settings["capacity"] == "9"
     with pytest.raises(VersionConflict):
         await give_back()
@@ -197,19 +197,19 @@ async def test_settings_that_are_given_back_hold_the_room(room: DrivenRoom, sett
     fields = fields_of(RoomSettings(capacity=3)) if settings else {}
     await room.store.configure(room.name, fields, expected=version if by_version else None, hold_seconds=5)
     reading = await room.read()
-    assert (reading.lost_us > 0) is (settings and by_version)
+    assert (reading.origin.lost_us > 0) is (settings and by_version)
     assert (reading.hold_until_us > reading.now_us) is (settings and by_version)
 
 
 async def test_what_was_decided_last_has_the_later_date(room: DrivenRoom) -> None:
     """Each decision is dated after the one before, also where the clock was set back; what is given back keeps its."""
     await room.configure(capacity=1)
-    decided = (await room.read()).set_us
+    decided = (await room.read()).origin.set_us
     await room.redis.hset(keys.room_key(room.name, "config"), "set_us", str(decided + 3_600_000_000))
     await room.configure(capacity=2)
     reading = await room.read()
-    assert (reading.set_us, reading.made_version) == (decided + 3_600_000_001, 0)
+    assert (reading.origin.set_us, reading.origin.made_version) == (decided + 3_600_000_001, 0)
     fields = fields_of(RoomSettings(capacity=3)) | {"set_us": str(decided)}
     await room.store.configure(room.name, fields, expected=reading.version, marks=Marks(version=9), hold_seconds=1)
     reading = await room.read()
-    assert (reading.set_us, reading.version, reading.made_version) == (decided, 10, 10)
+    assert (reading.origin.set_us, reading.version, reading.origin.made_version) == (decided, 10, 10)

@@ -39,8 +39,8 @@ def test_the_end_of_an_offer(held: HeldScripts, over: bool) -> None:
             "look": lambda: held.run("look", "a")[2],
             "status": lambda: ask(held, "a"),
             "enter": lambda: come_back(held, "a"),
-            "extend": lambda: held.run("extend", "a", FAR, 1)[2],
-            "leave": lambda: held.run("leave", "a", 0)[2],
+            "extend": lambda: held.run("extend", "a", FAR, "offer")[2],
+            "leave": lambda: held.run("leave", "a", "ticket")[2],
             "expire": lambda: held.run("expire", 1, 500)[4],
             "newcomer": lambda: come(held, "b")[0],
             "admit": lambda: held.run("admit", 1, 500)[3],
@@ -75,9 +75,9 @@ def test_the_end_of_a_session(held: HeldScripts, over: bool) -> None:
             "look": lambda: held.run("look", "a")[2],
             "status": lambda: ask(held, "a"),
             "enter": lambda: come_back(held, "a"),
-            "extend": lambda: held.run("extend", "a", FAR, 0)[2],
-            "remember": lambda: held.run("extend", "a", FAR, 2)[2],
-            "leave": lambda: held.run("leave", "a", 0)[2],
+            "extend": lambda: held.run("extend", "a", FAR, "session")[2],
+            "remember": lambda: held.run("restore", "a", FAR)[2],
+            "leave": lambda: held.run("leave", "a", "ticket")[2],
             "expire": lambda: held.run("expire", 1, 500)[5],
         }
         right = {
@@ -198,7 +198,7 @@ def test_the_end_of_marks(held: HeldScripts, late: int) -> None:
     """A used turn is remembered for ticket_seconds and a revocation for the longest session, that µs included."""
     configure(held, session_seconds=TICKETS / SECOND)
     come(held, "a")
-    held.run("leave", "a", 1)
+    held.run("leave", "a", "pass")
     held.now = START + TICKETS + late
     assert held.run("expire", 1, 500)[6] == 2 * late
     assert len(members(held, "used") + members(held, "revoked")) == 2 - 2 * late
@@ -209,7 +209,7 @@ def test_marks_go_one_by_one(held: HeldScripts) -> None:
     configure(held, capacity=5, session_seconds=TICKETS / SECOND)
     come(held, *"abc")
     for name in "abc":
-        held.run("leave", name, 1)
+        held.run("leave", name, "pass")
         held.now += 1
     for number, left in ((1, ["b", "c"]), (2, ["c"]), (3, [])):
         held.now = START + TICKETS + number
@@ -224,7 +224,7 @@ def test_the_end_of_a_hold(held: HeldScripts, over: bool) -> None:
     come(held, "a")
     held.now = START + SECOND - 1 + over
     assert len(held.run("admit", 1, 1)[5:]) == over
-    held.run("leave", "a", 0)
+    held.run("leave", "a", "ticket")
     assert come(held, "b")[0] == ("offered" if over else "waiting")
 
 
@@ -252,7 +252,9 @@ def test_a_lease_of_before_the_clock_was_set_back(held: HeldScripts) -> None:
 def test_the_end_of_a_pass_whose_record_is_lost(held: HeldScripts, over: bool) -> None:
     """A pass puts its session back up to its end, and not at it."""
     configure(held)
-    assert held.run("extend", "a", START + 1 - over, 0)[2:] == (["unknown", 0] if over else ["admitted", START + 1])
+    assert held.run("extend", "a", START + 1 - over, "session")[2:] == (
+        ["unknown", 0] if over else ["admitted", START + 1]
+    )
 
 
 @pytest.mark.parametrize("rate", [0.5, 1, 4])
@@ -264,14 +266,14 @@ def test_the_pause_between_admissions(held: HeldScripts, early: int, rate: float
     assert [come(held, name)[0] for name in "ab"] == ["offered", "waiting"]
     held.now = START + pause - early
     assert len(held.run("admit", 1, 500)[5:]) == (0 if early else 1)
-    held.run("leave", "b", 0)
+    held.run("leave", "b", "ticket")
     for number in (1, 2):
         held.now = START + (number if early else number + 1) * pause - early
         assert come(held, f"early{number}")[0] == ("waiting" if early else "offered")
-        held.run("leave", f"early{number}", 0)
+        held.run("leave", f"early{number}", "ticket")
         held.now += early
         assert come(held, f"late{number}")[0] == ("offered" if early else "waiting")
-        held.run("leave", f"late{number}", 0)
+        held.run("leave", f"late{number}", "ticket")
 
 
 @pytest.mark.parametrize("rate", [0.5, 1, 5, 7.5, 10, 14, 50])
@@ -282,7 +284,7 @@ def test_what_comes_at_once_after_a_quiet_time(held: HeldScripts, rate: float) -
     configure(held, capacity=0, admit_per_second=rate)
     for _ in range(2):
         assert len(held.run("admit", 1, 500)[5:]) == max(1, int(rate * 0.2))
-        held.run("leave", *(part for name in members(held, "wait")[:1] for part in (name, 0)))
+        held.run("leave", *(part for name in members(held, "wait")[:1] for part in (name, "ticket")))
         held.now += 10 * SECOND
 
 

@@ -62,33 +62,6 @@ async def test_nobody_overtakes(room: DrivenRoom) -> None:
     assert (await room.arrive_alone()).rank == 2
 
 
-async def test_direct_admits_or_refuses(room: DrivenRoom) -> None:
-    """The gate's mode offers the free places and queues nobody."""
-    await room.configure(capacity=1)
-    assert standings(await room.arrive(3, direct=True)) == [OFFERED, Standing.MUST_WAIT, Standing.MUST_WAIT]
-    assert await room.members("wait") == []
-    assert (await room.counts()).entered == 1
-
-
-async def test_direct_does_not_overtake(room: DrivenRoom) -> None:
-    """The gate's mode admits nobody past those who wait."""
-    await room.configure(capacity=1)
-    await room.arrive(2)
-    await room.configure(capacity=10)
-    assert standings(await room.arrive(2, direct=True)) == [Standing.MUST_WAIT] * 2
-
-
-async def test_direct_never_queues_a_ticket(room: DrivenRoom) -> None:
-    """The gate's mode does not put an abandoned visitor back into the queue either."""
-    await room.configure(capacity=1, abandon_seconds=10)
-    _, waiting = await room.arrive(2)
-    await room.fast_forward(11)
-    await room.expire()
-    (place,) = await room.enter(aged(ticket_of(waiting), 11), direct=True)
-    assert place.standing is Standing.MUST_WAIT
-    assert await room.members("wait") == []
-
-
 async def test_reload_keeps_the_place(room: DrivenRoom) -> None:
     """Entering again with a ticket gives the same serial and rank, and changes nothing but when it was heard."""
     await room.configure(capacity=1)
@@ -233,7 +206,7 @@ async def test_paused_keeps_places(room: DrivenRoom) -> None:
     await room.configure(capacity=10, state="paused")
     assert standings(await room.arrive(2)) == [WAITING] * 2
     assert standings(await room.enter(ticket_of(inside))) == [ADMITTED]
-    assert standings(await room.arrive(1, direct=True)) == [Standing.MUST_WAIT]
+    assert standings(await room.pass_through(None)) == [Standing.MUST_WAIT]
 
 
 async def test_closed_takes_nobody_new(room: DrivenRoom) -> None:
@@ -242,7 +215,7 @@ async def test_closed_takes_nobody_new(room: DrivenRoom) -> None:
     inside, waiting = await room.arrive(2)
     await room.configure(capacity=1, state="closed")
     assert standings(await room.arrive(2)) == [Standing.CLOSED] * 2
-    assert standings(await room.arrive(1, direct=True)) == [Standing.CLOSED]
+    assert standings(await room.pass_through(None)) == [Standing.CLOSED]
     assert standings(await room.enter(ticket_of(inside), ticket_of(waiting))) == [ADMITTED, WAITING]
     counts = await room.counts()
     assert (counts.refused_closed, counts.entered) == (3, 2)
@@ -252,7 +225,7 @@ async def test_bypass_lets_everybody_pass(room: DrivenRoom) -> None:
     """A bypassed room with nobody waiting admits past capacity and rate."""
     await room.configure(capacity=1, admit_per_second=1, state="bypass")
     assert standings(await room.arrive(5)) == [OFFERED] * 5
-    assert standings(await room.arrive(5, direct=True)) == [OFFERED] * 5
+    assert standings(await room.pass_through(*[None] * 5)) == [OFFERED] * 5
 
 
 async def test_lowered_capacity_evicts_nobody(room: DrivenRoom) -> None:
@@ -325,7 +298,7 @@ async def test_hold_after_a_loss(room: DrivenRoom) -> None:
     """A re-created room queues first contacts until its hold is over, so that nobody passes who was there before."""
     await room.recreate(Marks(), hold_seconds=20, capacity=5)
     assert standings(await room.arrive(2)) == [WAITING] * 2
-    assert standings(await room.arrive(1, direct=True)) == [Standing.MUST_WAIT]
+    assert standings(await room.pass_through(None)) == [Standing.MUST_WAIT]
     await room.fast_forward(20)
     assert len(await room.admit()) == 2
 

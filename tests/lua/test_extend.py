@@ -160,31 +160,6 @@ async def test_one_whose_admission_a_failover_lost(room: DrivenRoom, capacity: i
     assert (counts.admitted, counts.claimed) == ((2, 0) if capacity == 2 else (1, 0))
 
 
-async def test_a_longer_session_that_is_remembered(room: DrivenRoom) -> None:
-    """A session that was put back by an older pass lives as long as another instance remembers, a whole one at most."""
-    place = await inside(room)
-    older, newer = (pass_of(place, expires_us=place.now_us + seconds * SECOND) for seconds in (50, 80))
-    await room.lose()
-    await room.recreate(Marks(), hold_seconds=0, capacity=1, session_seconds=100)
-    for proof, expires in ((older, older.expires), (newer, newer.expires), (older, newer.expires)):
-        (found,) = await room.store.extend(room.name, [proof], remembered=True)
-        assert (found.standing, found.expires_us) == (ADMITTED, round(expires * SECOND))
-        assert await room.scores("active") == {place.visitor: found.expires_us}
-    (found,) = await room.store.extend(room.name, [Pass(place.visitor, newer.expires + 1000)], remembered=True)
-    assert found.expires_us == found.now_us + 100 * SECOND
-    assert (await room.counts()).restored == 1
-
-
-async def test_an_offer_is_not_lengthened_by_what_is_remembered(room: DrivenRoom) -> None:
-    """Who has not claimed has no session that an instance could remember."""
-    await room.configure(capacity=1, claim_seconds=10, session_seconds=100)
-    offer = await room.arrive_alone()
-    proof = pass_of(offer, expires_us=offer.expires_us + 50 * SECOND)
-    (found,) = await room.store.extend(room.name, [proof], remembered=True)
-    assert found.expires_us == offer.expires_us
-    assert await room.scores("offered") == {offer.visitor: offer.expires_us}
-
-
 async def test_batch(room: DrivenRoom) -> None:
     """A batch of 512 of every kind answers each in its place."""
     await room.configure(capacity=500, sliding=True, session_seconds=100)

@@ -16,10 +16,19 @@ from waitroom.model import Outcome, Standing
 from waitroom.settings.room import RoomSettings, fields_of
 from waitroom.store import keys, scripts
 
-#: Every key of every script, but the one that `leave` only looks for: nobody is kept by broken settings.
+#: Every key of every script, but the one that some only look for: nobody is kept by broken settings.
 KEYS_OF_SCRIPTS = [
-    (name, key) for name in scene.ROOM_SCRIPTS for key in scripts.load(name).keys if (name, key) != ("leave", "config")
+    (name, key)
+    for name in scene.ROOM_SCRIPTS
+    for key in scripts.load(name).keys
+    if (name, key) not in [("leave", "config"), ("finish", "config")]
 ]
+
+#: Arguments that are words or flags, by script: their names by their place among those of one visitor.
+WORDS = {"leave": {1: "proof"}, "extend": {2: "kind"}, "enter_guarded": {4: "keyed", 5: "priority"}}
+
+#: How many arguments each visitor has.
+STRIDES = {"leave": 2, "extend": 3, "enter_guarded": 8}
 
 #: Every setting that a script cannot do without.
 SETTINGS_OF_SCRIPTS = [
@@ -98,10 +107,31 @@ async def test_bad_argument(room: DrivenRoom, script: str) -> None:
             # These read their few arguments at once, and have no word for a bad one.
             assert script in ("admit", "expire", "read")
             reply = [Outcome.BROKEN, "argument"]
-        # A setting is named, other arguments are not.
-        named = arguments[at - 1] if script == "configure" and at > 6 else "argument"
+        # A setting is named, and so is a flag; numbers are not.
+        flag = WORDS.get(script, {}).get(at % STRIDES.get(script, 1), "argument")
+        named = arguments[at - 1] if script == "configure" and at > 6 else flag
         assert reply == [Outcome.BROKEN, named], f"argument {at} of {arguments}"
         assert await dump(room.redis) == before, f"argument {at} of {arguments}"
+
+
+@pytest.mark.parametrize("script", sorted(WORDS))
+@pytest.mark.parametrize("word", ["", "x", "2", "Pass"])
+async def test_unknown_word(room: DrivenRoom, script: str, word: str) -> None:
+    """A word that a script does not know is named by its argument, whichever visitor has it; nothing is written."""
+    arguments = (await scene.build(room)).arguments(script)
+    before = await dump(room.redis)
+    for at in range(len(arguments)):
+        if name := WORDS[script].get(at % STRIDES[script]):
+            spoilt = [*arguments[:at], word, *arguments[at + 1 :]]
+            assert await run(room.redis, script, room.name, spoilt) == [Outcome.BROKEN, name]
+    assert await dump(room.redis) == before
+
+
+@pytest.mark.parametrize("action", ["", "renew", "Hold"])
+async def test_unknown_action(redis: Redis, action: str) -> None:
+    """The same of the lease."""
+    assert await run(redis, "lease", "", [action, "a", 1, 0]) == [Outcome.BROKEN, "action"]
+    assert await redis.keys() == []
 
 
 @pytest.fixture

@@ -17,10 +17,14 @@ README: Final = (FOLDER / "README.md").read_text(encoding="utf-8")
 #: What may be done when memory is full: whatever lets the queue drain.
 FLAGS: Final = {
     "enter": "#!lua",
+    "pass_through": "#!lua",
+    "enter_guarded": "#!lua",
     "configure": "#!lua",
     "status": "#!lua flags=allow-oom",
     "leave": "#!lua flags=allow-oom",
     "extend": "#!lua flags=allow-oom",
+    "restore": "#!lua flags=allow-oom",
+    "finish": "#!lua flags=allow-oom",
     "admit": "#!lua flags=allow-oom",
     "expire": "#!lua flags=allow-oom",
     "lease": "#!lua flags=allow-oom",
@@ -181,21 +185,6 @@ def test_standings(name: str) -> None:
 def test_every_standing_is_used() -> None:
     """Python knows no standing that no script says."""
     assert {word for name in scripts.NAMES for word in standings_said(name)} == STANDINGS
-
-
-def test_shared_blocks() -> None:
-    """What scripts have in common is the same to the letter, and in two of them at least."""
-    found: dict[str, list[str]] = {}
-    for name in scripts.NAMES:
-        text = scripts.load(name).text
-        blocks = re.findall(r"^-- shared: (\w+)\n(.*?)^-- end$", text, re.MULTILINE | re.DOTALL)
-        assert len(blocks) == text.count("-- shared:") == text.count("\n-- end\n")
-        for title, block in blocks:
-            found.setdefault(title, []).append(block)
-    assert found
-    for title, blocks in found.items():
-        assert len(blocks) > 1, title
-        assert len(set(blocks)) == 1, title
 
 
 def test_readme_scripts() -> None:

@@ -87,21 +87,6 @@ async def test_pass_is_spent(room: DrivenRoom) -> None:
     assert await room.members("active") == []
 
 
-async def test_sessions_that_are_over(room: DrivenRoom) -> None:
-    """Of those whose sessions have ended, as far as the caller knows, who is inside stays; the others' turn is used."""
-    await room.configure(capacity=1)
-    inside = await room.arrive_alone()
-    await room.claim(inside)
-    waiting, gone = await room.arrive(2)
-    await room.leave(gone)
-    visitors = [inside.visitor, waiting.visitor, Visitor("never-heard-of")]
-    assert await room.store.leave(room.name, visitors, over=True) == [UNKNOWN, LEFT, UNKNOWN]
-    assert await room.members("active") == [inside.visitor]
-    assert sorted(await room.members("used")) == sorted([waiting.visitor, gone.visitor, "never-heard-of"])
-    assert await room.members("revoked") == []
-    assert await room.members("wait") == []
-
-
 async def test_batch(room: DrivenRoom) -> None:
     """A batch of 512 of every kind answers each in its place."""
     await room.configure(capacity=100)

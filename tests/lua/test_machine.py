@@ -21,7 +21,7 @@ from hypothesis.stateful import precondition, rule, run_state_machine_as_test
 from redis.exceptions import OutOfMemoryError, ResponseError
 
 from tests.lua.held import ROOM, SECOND
-from tests.lua.machine import PICKS, Picks
+from tests.lua.machine import ARRIVING, PICKS, Picks
 from tests.lua.machine_house import TTL, HouseMachine
 from tests.lua.witness import state_of
 from waitroom.model import Marks
@@ -34,11 +34,15 @@ RUN: Final = os.environ.get("WAITROOM_MACHINE", "usual")
 HOLDS: Final = st.sampled_from([0, 10 * SECOND])
 
 #: What a full memory stops.
-NEEDS_MEMORY: Final = ("enter", "configure")
+NEEDS_MEMORY: Final = (*ARRIVING, "configure")
 
 #: Every key that a script looks at, but the settings of a room that somebody leaves: those are not asked.
 KEYS_OF_SCRIPTS: Final = {
-    key: [name for name in scripts.NAMES if key in scripts.load(name).keys and (name, key) != ("leave", "config")]
+    key: [
+        name
+        for name in scripts.NAMES
+        if key in scripts.load(name).keys and (name, key) not in [("leave", "config"), ("finish", "config")]
+    ]
     for key in (*keys.ROOM_KEYS, "lease")
 }
 
@@ -70,7 +74,7 @@ class RoomMachine(HouseMachine):
         """The settings of the room are lost and nothing else: it is made again around those who are there."""
         self.held.redis.delete(keys.room_key(ROOM, "config"))
         self.paper.version = 0
-        self.arrive(1, direct=False)
+        self.arrive(1)
         self.remake(self.paper.settings, hold, known=known)
 
     def remake(self, chosen: dict[str, Any], hold: int, *, known: bool) -> None:
@@ -131,8 +135,9 @@ class RoomMachine(HouseMachine):
             assert self.held.everything() == before
             self.keep_waiting(silent)
             self.show_up()
-            self.say_goodbye(picks, [1] * 5)
-            self.use_pass(picks, [0] * 5)
+            self.say_goodbye(picks, ["pass"] * 5)
+            self.use_pass(picks, ["session"] * 5)
+            self.put_back(picks, [True] * 5)
             self.watch(picks)
             term = max(self.terms.values(), default=self.paper.term)
             self.expire(term, 500)
@@ -161,11 +166,16 @@ class RoomMachine(HouseMachine):
     def harmless(self, name: str, tickets: Any = ()) -> list[Any]:
         """Arguments of a call that is to be refused, about the holders of these tickets."""
         term, visitors = self.paper.term, [ticket.visitor for ticket in tickets]
+        arrivals = [part for ticket in tickets for part in ("x", *ticket[:3])]
         calls: dict[str, list[Any]] = {
-            "enter": ["queue", *(part for ticket in tickets for part in ("x", *ticket[:3]))],
+            "enter": arrivals,
+            "pass_through": arrivals,
+            "enter_guarded": [part for ticket in tickets for part in ("x", *ticket[:3], 0, 0, "", "")],
             "status": [part for ticket in tickets for part in ticket[:3]],
-            "leave": [part for visitor in visitors for part in (visitor, 1)],
-            "extend": [part for visitor in visitors for part in (visitor, self.held.now + SECOND, 1)],
+            "leave": [part for visitor in visitors for part in (visitor, "pass")],
+            "extend": [part for visitor in visitors for part in (visitor, self.held.now + SECOND, "offer")],
+            "restore": [part for visitor in visitors for part in (visitor, self.held.now + SECOND)],
+            "finish": visitors,
             "admit": [term, 500],
             "expire": [term, 500],
             "configure": ["*", 0, 0, 0, 0, 0, "capacity", 9],

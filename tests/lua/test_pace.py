@@ -31,7 +31,7 @@ def pace(held: HeldScripts, name: str) -> float:
 def test_figures_fade(held: HeldScripts, session: float, memory: int) -> None:
     """Each figure keeps e^(-t / its time constant) of what it was; a minute counts as five seconds."""
     configure(held, capacity=1, session_seconds=session)
-    held.run("enter", "queue", *(part for name in "abc" for part in (name, "", 0, 0)))
+    held.run("enter", *(part for name in "abc" for part in (name, "", 0, 0)))
     held.run("admit", 1, 500)
     configure(held, capacity=2, session_seconds=session)
     held.run("admit", 1, 500)
@@ -53,7 +53,7 @@ def test_figures_fade(held: HeldScripts, session: float, memory: int) -> None:
 def test_half_a_room_fades_half_as_fast(held: HeldScripts) -> None:
     """Of sessions the room forgets as much as it is in use."""
     configure(held, capacity=4, session_seconds=100)
-    held.run("enter", "queue", "a", "", 0, 0, "b", "", 0, 0)
+    held.run("enter", "a", "", 0, 0, "b", "", 0, 0)
     held.run("admit", 1, 500)
     for stay in (8 * SECOND, 8 * SECOND * (1 + math.exp(-4 * 0.5 / 100))):
         held.now += 4 * SECOND
@@ -64,7 +64,7 @@ def test_half_a_room_fades_half_as_fast(held: HeldScripts) -> None:
 def test_a_clock_that_was_set_back_counts_for_nothing(held: HeldScripts) -> None:
     """A round that comes before the last one learns nothing, and the next one goes on from there."""
     configure(held, capacity=1)
-    held.run("enter", "queue", "a", "", 0, 0, "b", "", 0, 0)
+    held.run("enter", "a", "", 0, 0, "b", "", 0, 0)
     held.run("admit", 1, 500)
     held.now -= 3600 * SECOND
     held.run("admit", 1, 500)
@@ -78,7 +78,7 @@ def test_a_clock_that_was_set_back_counts_for_nothing(held: HeldScripts) -> None
 def test_demand_is_where_somebody_may_be_admitted(held: HeldScripts, state: str) -> None:
     """Neither a paused nor a closed room has demand, nor one on hold, however many wait."""
     configure(held, capacity=1)
-    held.run("enter", "queue", "a", "", 0, 0, "b", "", 0, 0)
+    held.run("enter", "a", "", 0, 0, "b", "", 0, 0)
     configure(held, capacity=1, state=state)
     held.run("admit", 1, 0)
     held.now += SECOND
@@ -96,7 +96,7 @@ def test_no_shows_are_counted_once(held: HeldScripts) -> None:
     configure(held, capacity=1, claim_seconds=1, session_seconds=100)
     expected = 0.0
     for number in range(3):
-        held.run("enter", "queue", f"v{number}", "", 0, 0)
+        held.run("enter", f"v{number}", "", 0, 0)
         held.run("admit", 1, 500)
         held.now += SECOND
         held.run("expire", 1, 500)
@@ -111,10 +111,10 @@ def test_no_shows_are_counted_once(held: HeldScripts) -> None:
 def test_a_room_without_a_limit_forgets_at_full_speed(held: HeldScripts) -> None:
     """Where capacity is unlimited there is no share in use, also when nobody is inside."""
     configure(held, capacity=0, session_seconds=100)
-    held.run("enter", "queue", "a", "", 0, 0)
+    held.run("enter", "a", "", 0, 0)
     held.run("admit", 1, 500)
     held.now += 4 * SECOND
-    held.run("leave", "a", 0)
+    held.run("leave", "a", "ticket")
     held.run("admit", 1, 500)
     stay = 0.5 * 4 * SECOND
     assert pace(held, "stay_us") == pytest.approx(stay)
@@ -126,7 +126,7 @@ def test_a_room_without_a_limit_forgets_at_full_speed(held: HeldScripts) -> None
 def test_a_room_that_is_more_than_full(held: HeldScripts) -> None:
     """After capacity was lowered the room forgets as fast as a full one, no faster."""
     configure(held, capacity=2, session_seconds=100)
-    held.run("enter", "queue", "a", "", 0, 0, "b", "", 0, 0)
+    held.run("enter", "a", "", 0, 0, "b", "", 0, 0)
     configure(held, capacity=1, session_seconds=100)
     held.run("admit", 1, 500)
     for stay in (8 * SECOND, 8 * SECOND * (1 + math.exp(-4 / 100))):
@@ -138,11 +138,11 @@ def test_a_room_that_is_more_than_full(held: HeldScripts) -> None:
 def test_an_empty_queue_teaches_and_forgets_nothing(held: HeldScripts) -> None:
     """What is known of those who wait stands while nobody does."""
     configure(held, capacity=1, session_seconds=100)
-    held.run("enter", "queue", "a", "", 0, 0, "b", "", 0, 0)
+    held.run("enter", "a", "", 0, 0, "b", "", 0, 0)
     held.run("admit", 1, 500)
     held.now += 4 * SECOND
     held.run("admit", 1, 500)
-    held.run("leave", "b", 0)
+    held.run("leave", "b", "ticket")
     held.run("admit", 1, 500)
     assert (pace(held, "wait_us"), pace(held, "gone")) == (4 * SECOND, 1)
     for _ in range(2):
@@ -155,8 +155,8 @@ def test_sessions_that_last_are_told_from_those_that_end_early(held: HeldScripts
     """Round by round, whichever came before: who stayed to the end is no early leaver."""
     configure(held, capacity=1, session_seconds=5)
     for number in range(1, 4):
-        held.run("enter", "queue", f"v{number}", "", 0, 0)
-        held.run("extend", f"v{number}", held.now + 1000 * SECOND, 1)
+        held.run("enter", f"v{number}", "", 0, 0)
+        held.run("extend", f"v{number}", held.now + 1000 * SECOND, "offer")
         held.run("admit", 1, 500)
         held.now += 5 * SECOND
         assert held.run("expire", 1, 500)[5] == 1
@@ -170,8 +170,8 @@ def test_who_comes_and_goes_between_two_rounds_has_ended(held: HeldScripts) -> N
     configure(held, capacity=5, session_seconds=100)
     held.run("admit", 1, 500)
     for number in range(1, 3):
-        held.run("enter", "queue", f"v{number}", "", 0, 0)
-        held.run("leave", f"v{number}", 0)
+        held.run("enter", f"v{number}", "", 0, 0)
+        held.run("leave", f"v{number}", "ticket")
         held.run("admit", 1, 500)
         assert (pace(held, "ended"), pace(held, "early")) == (number, number)
 
@@ -180,7 +180,7 @@ def test_who_comes_and_goes_between_two_rounds_has_ended(held: HeldScripts) -> N
 def test_demand_begins_with_the_end_of_the_hold(held: HeldScripts, early: int) -> None:
     """At that very µs, when the first may be admitted again."""
     configure(held, capacity=1)
-    held.run("enter", "queue", "a", "", 0, 0, "b", "", 0, 0)
+    held.run("enter", "a", "", 0, 0, "b", "", 0, 0)
     held.run("admit", 1, 500)
     held.now += SECOND
     held.redis.hset(keys.room_key(ROOM, "state"), "hold_until_us", held.now + early)
@@ -191,10 +191,10 @@ def test_demand_begins_with_the_end_of_the_hold(held: HeldScripts, early: int) -
 def test_who_comes_after_an_empty_queue_has_not_waited_for_all_of_the_step(held: HeldScripts) -> None:
     """The last round has left nobody in the queue: demand may have begun at any time since, and counts for a moment."""
     configure(held, capacity=1, state="paused")
-    held.run("enter", "queue", "a", "", 0, 0)
+    held.run("enter", "a", "", 0, 0)
     configure(held, capacity=1)
     held.run("admit", 1, 500)
-    held.run("enter", "queue", "b", "", 0, 0)
+    held.run("enter", "b", "", 0, 0)
     held.now += 4 * SECOND
     held.run("admit", 1, 500)
     assert pace(held, "us") == SECOND // 5

@@ -10,6 +10,9 @@ from tests.lua import scene
 from tests.lua.driven import DrivenRoom, run
 from waitroom.model import Pass, Visitor
 
+#: Arguments for each arrival.
+STRIDES = {"enter": 4, "pass_through": 4, "enter_guarded": 8}
+
 
 async def standing_of_all(room: DrivenRoom) -> dict[str, Any]:
     """Who is where, in which order, and what has been counted; not when anybody was last heard."""
@@ -23,9 +26,9 @@ async def test_one_effect(room: DrivenRoom, script: str) -> None:
     """A call that concerns everybody changes nothing when it is carried out a second and a third time."""
     placed = await scene.build(room)
     arguments = placed.arguments(script)
-    if script == "enter":
+    if stride := STRIDES.get(script):
         # The used and the left arrive anew: for them see the tests of first contact.
-        arguments = [arguments[0], *(part for at in (0, 1, 2, 3, 4, 9) for part in arguments[1 + 4 * at : 5 + 4 * at])]
+        arguments = [part for at in (0, 1, 2, 3, 4, 9) for part in arguments[stride * at : stride * (at + 1)]]
     await run(room.redis, script, room.name, arguments)
     once = await standing_of_all(room)
     for _ in range(2):
@@ -43,18 +46,18 @@ async def test_configure(room: DrivenRoom) -> None:
     assert (await room.read()).settings["capacity"] == "5"
 
 
-@pytest.mark.parametrize("mode", ["queue", "direct"])
+@pytest.mark.parametrize("script", ["enter", "pass_through"])
 @pytest.mark.parametrize("claimed", [True, False])
-async def test_first_contacts(room: DrivenRoom, mode: str, claimed: bool) -> None:
+async def test_first_contacts(room: DrivenRoom, script: str, claimed: bool) -> None:
     """A repeated batch of first contacts places and counts each visitor once."""
     await room.configure(capacity=2)
-    call = [mode, *(part for name in "abcd" for part in (name, "", 0, 0))]
-    await run(room.redis, "enter", room.name, call)
+    call = [part for name in "abcd" for part in (name, "", 0, 0)]
+    await run(room.redis, script, room.name, call)
     if claimed:
         now = (await room.read()).now_us
         await room.extend(*[Pass(Visitor(name), now / 1_000_000 + 60) for name in await room.members("active")])
     once = await standing_of_all(room)
-    await run(room.redis, "enter", room.name, call)
+    await run(room.redis, script, room.name, call)
     again = await standing_of_all(room)
     assert again["wait"] == once["wait"]
     assert again["active"] == once["active"]

@@ -24,9 +24,7 @@ def configure(held: HeldScripts, **settings: Any) -> None:
 def guarded(held: HeldScripts, *names: str, address: str = "") -> list[Any]:
     """Arrivals whose ids are made of what they proved; of an address without a proof."""
     keyed = int(not address)
-    return held.run("enter", "guarded", *(part for name in names for part in (name, "", 0, 0, keyed, 0, address, "")))[
-        2:
-    ]
+    return held.run("enter_guarded", *(part for name in names for part in (name, "", 0, 0, keyed, 0, address, "")))[2:]
 
 
 #: The ticket of somebody who is not there: it gives back a place where there is room.
@@ -36,12 +34,12 @@ GHOST = ("ghost", BEGINNING - 5, BEGINNING)
 def test_who_gets_no_place(held: HeldScripts) -> None:
     """No serial, no rank and no end, with a ticket and without."""
     configure(held, max_waiting=1)
-    held.run("enter", "queue", "a", "", 0, 0, "b", "", 0, 0)
-    assert held.run("enter", "queue", "c", "", 0, 0, "d", *GHOST)[2:] == ["full", 0, 0] * 2
-    assert held.run("enter", "direct", "c", "", 0, 0, "d", *GHOST)[2:] == ["must_wait", 0, 0] * 2
+    held.run("enter", "a", "", 0, 0, "b", "", 0, 0)
+    assert held.run("enter", "c", "", 0, 0, "d", *GHOST)[2:] == ["full", 0, 0] * 2
+    assert held.run("pass_through", "c", "", 0, 0, "d", *GHOST)[2:] == ["must_wait", 0, 0] * 2
     assert held.run("status", *GHOST)[2:] == ["full", 0]
     configure(held, max_waiting=1, state="closed")
-    assert held.run("enter", "queue", "c", "", 0, 0)[2:] == ["closed", 0, 0]
+    assert held.run("enter", "c", "", 0, 0)[2:] == ["closed", 0, 0]
 
 
 def test_who_proved_something(held: HeldScripts) -> None:
@@ -49,7 +47,7 @@ def test_who_proved_something(held: HeldScripts) -> None:
     configure(held, enqueue_tokens="accepted")
     assert guarded(held, "a", "b") == ["offered", BEGINNING, BEGINNING + CLAIM, "waiting", BEGINNING + 1, 1]
     assert guarded(held, "a", "b") == ["admitted", 0, BEGINNING + SESSION, "waiting", BEGINNING + 1, 1]
-    held.run("leave", "a", 0)
+    held.run("leave", "a", "ticket")
     assert guarded(held, "a") == ["used", 0, 0]
 
 
@@ -78,7 +76,7 @@ def test_a_room_that_knows_no_limits_limits_nobody(held: HeldScripts) -> None:
     held.redis.hdel(keys.room_key(ROOM, "config"), "places_per_address", "places_per_network")
     for number in range(3):
         arrival = (f"v{number}", "", 0, 0, 0, 0, "home", "street")
-        assert held.run("enter", "guarded", *arrival)[2:] == ["waiting", BEGINNING + number, number + 1]
+        assert held.run("enter_guarded", *arrival)[2:] == ["waiting", BEGINNING + number, number + 1]
     assert not held.redis.exists(keys.room_key(ROOM, "sources"))
 
 
@@ -98,7 +96,7 @@ def test_the_next_place_is_told_no_fraction_too_early(held: HeldScripts) -> None
 def test_who_is_restored_while_there_is_room(held: HeldScripts) -> None:
     """Three come back by one call to a queue of one that takes three."""
     configure(held, max_waiting=3, state="paused")
-    held.run("enter", "queue", "a", "", 0, 0)
+    held.run("enter", "a", "", 0, 0)
     tickets = [part for number in range(3) for part in (f"ghost{number}", BEGINNING - 5 + number, BEGINNING)]
     assert held.run("status", *tickets)[2:] == ["waiting", 1, "waiting", 2, "full", 0]
 
@@ -107,7 +105,7 @@ def test_who_is_restored_while_there_is_room(held: HeldScripts) -> None:
 def test_a_rate_that_was_taken_away_limits_nobody(held: HeldScripts, script: str) -> None:
     """Not even at the µs of the last admission under it."""
     configure(held, capacity=0, admit_per_second=1.0)
-    assert held.run("enter", "queue", "a", "", 0, 0, "b", "", 0, 0, "c", "", 0, 0)[2::3] == [
+    assert held.run("enter", "a", "", 0, 0, "b", "", 0, 0, "c", "", 0, 0)[2::3] == [
         "offered",
         "waiting",
         "waiting",
@@ -117,4 +115,4 @@ def test_a_rate_that_was_taken_away_limits_nobody(held: HeldScripts, script: str
         assert len(held.run("admit", 1, 500)[5:]) == 2
     else:
         held.redis.delete(keys.room_key(ROOM, "wait"), keys.room_key(ROOM, "seen"))
-        assert held.run("enter", "queue", "d", "", 0, 0, "e", "", 0, 0)[2::3] == ["offered"] * 2
+        assert held.run("enter", "d", "", 0, 0, "e", "", 0, 0)[2::3] == ["offered"] * 2

@@ -18,6 +18,8 @@ from waitroom.model import Counts, Marks
 from waitroom.store import keys
 
 _COUNTS: Final = tuple(one.name for one in fields(Counts))
+#: Scripts that may admit at first contact.
+_ARRIVING: Final = ("enter", "pass_through", "enter_guarded")
 _OUT: Final = ("left", "finished", "no_show", "abandoned")
 
 
@@ -95,8 +97,8 @@ class Witness:
         most = int(after.config["max_waiting"])
         assert len(after.sets["wait"]) <= max(most, len(before.sets["wait"])), "I13"
         # A pass that takes in who waits after a failover is no new admission: it was one before.
-        admitted = 0 if script == "extend" else after.counts["admitted"] - before.counts["admitted"]
-        assert script in ("enter", "admit") or not admitted
+        admitted = 0 if script in ("extend", "restore") else after.counts["admitted"] - before.counts["admitted"]
+        assert script in (*_ARRIVING, "admit") or not admitted
         assert not admitted or after.config["state"] in ("open", "bypass")
         if before.config.get("admit_per_second") != after.config["admit_per_second"]:
             self.admissions = []
@@ -130,7 +132,7 @@ def _keeps_order(script: str, before: State, after: State) -> None:
         stay = [serial for visitor, serial in was.items() if visitor in waits]
         assert not gone or not stay or max(gone) < min(stay), "I5: somebody was overtaken"
         assert new_inside <= was.keys()
-    elif script == "enter" and new_inside:
+    elif script in _ARRIVING and new_inside:
         assert not was, "I5: somebody got in past those who wait"
-    elif script not in ("enter", "extend"):
+    elif script not in (*_ARRIVING, "extend", "restore"):
         assert not new_inside, f"{script} admits nobody"

@@ -1,4 +1,4 @@
-"""`python -m tests.mutants`, or `... lua [script...]`, or `... python [group...]`.
+"""`python -m tests.mutants`, or `... lua [script or shared/block...]`, or `... python [group...]`.
 
 Puts faults into the scripts, or the modules that judge proofs, one by one, and sees that tests notice each. Prints
 every mutant that no test noticed. Exit code 1 if one of them has no reason in reasons.toml.
@@ -24,14 +24,14 @@ def main() -> int:
     """Run the mutants that the command line names."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
     parser.add_argument("kind", nargs="?", choices=["lua", "python"], help="both if it is not given")
-    parser.add_argument("names", nargs="*", help="scripts, or groups of modules; all if none are given")
+    parser.add_argument("names", nargs="*", help="scripts and blocks, or groups of modules; all if none are given")
     parser.add_argument("--excused", action="store_true", help="lua: run also those that have a reason to survive")
     parser.add_argument("--like", default="", help="lua: only mutants whose key contains this")
     parser.add_argument("--every", type=int, default=1, help="lua: only every n-th mutant")
     given = parser.parse_args()
     ends = []
     if given.kind != "python":
-        ends.append(run_lua(given.names or scripts.NAMES, like=given.like, every=given.every, excused=given.excused))
+        ends.append(run_lua(given.names or lua.files(), like=given.like, every=given.every, excused=given.excused))
     if given.kind != "lua":
         ends.append(run_python(given.names or list(python.GROUPS)))
     return max(ends)
@@ -54,8 +54,8 @@ def run_python(names: Sequence[str]) -> int:
 
 
 def run_lua(names: Sequence[str], *, like: str, every: int, excused: bool) -> int:
-    """The scripts."""
-    if running.is_noticed(names[0], scripts.load(names[0]).text):
+    """The scripts and their blocks."""
+    if running.is_noticed(names[0], scripts.source(names[0])):
         print("the tests fail without any fault: nothing can be said of mutants")
         return 1
     spared = {} if excused else judging.excused("lua")
@@ -80,19 +80,19 @@ def _end(kind: str, made: Sequence[str], survivors: Sequence[str]) -> int:
     return 1 if faults else 0
 
 
-def _is_noticed(script: str, mutant: lua.Mutant) -> bool:
-    noticed = running.is_noticed(script, mutant.text)
+def _is_noticed(file: str, mutant: lua.Mutant) -> bool:
+    noticed = running.is_noticed(file, mutant.text)
     if not noticed:
         print(f"survived  {mutant.key}", flush=True)
     return noticed
 
 
 def programs(name: str) -> Iterator[lua.Mutant]:
-    """The mutants of a script that a server takes for scripts."""
+    """The mutants of a script or block that a server takes for scripts."""
     with servers.running(servers.any_binary()) as url, Redis.from_url(url) as client:
-        for mutant in lua.of(name, scripts.load(name).text):
+        for mutant in lua.of(name, scripts.source(name)):
             try:
-                client.script_load(mutant.text)
+                client.script_load(lua.whole(name, mutant.text))
             except ResponseError:
                 continue
             yield mutant

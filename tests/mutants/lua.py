@@ -1,4 +1,6 @@
-"""Mutants of the Lua scripts: each is a script with one small fault.
+"""Mutants of the Lua scripts and of the blocks that they share: each is a file with one small fault.
+
+A fault in a block is a fault in every script that includes it, so it is made once, under the block's own name.
 
 mutmut does not read Lua. This does not parse it either: it finds tokens, and leaves it to the server to say which
 mutants are programs. Comments, the first line and the texts that Redis itself reads are left alone.
@@ -9,7 +11,10 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final, NamedTuple
+
+from waitroom.store import scripts
 
 _TOKEN: Final = re.compile(
     r"(?P<comment>--[^\n]*)|(?P<text>'[^']*')|(?P<word>[A-Za-z_][\w.]*)|(?P<number>\d+(?:\.\d+)?)"
@@ -47,7 +52,7 @@ _SETS: Final = ("wait_key", "seen_key", "active_key", "offered_key", "used_key",
 
 #: A statement on a line of its own.
 _STATEMENT: Final = re.compile(
-    r"(?:redis\.call|bump|answer|retire|add|keep|offer|raise)\(.*\)|return .+"
+    r"[\w.]+\(.*\)|return .+"
     r"|(?!local |function |for |if |return )[\w.\[\], #+*]+ = .+"
 )
 
@@ -55,14 +60,37 @@ _CONDITION: Final = re.compile(r"\b(?:if|elseif) (.+?) then\b|\bwhile (.+?) do\b
 
 
 class Mutant(NamedTuple):
-    """A script with a fault. `key` tells it from all others of all scripts, as long as the line stays the same."""
+    """A file with a fault. `key` tells it from all others of all files, as long as the line stays the same."""
 
     key: str
     text: str
 
 
+def files() -> list[str]:
+    """Every script, and every shared block as `shared/NAME`."""
+    blocks = [path.stem for path in Path(str(scripts.folder() / "shared")).glob("*.lua")]
+    return [*scripts.NAMES, *(f"shared/{block}" for block in sorted(blocks))]
+
+
+def scripts_with(file: str) -> list[str]:
+    """The scripts that a file is part of: itself, or all that include the block."""
+    block = file.removeprefix("shared/")
+    if block == file:
+        return [file]
+    return [name for name in scripts.NAMES if block in scripts.includes(scripts.source(name))]
+
+
+def whole(file: str, text: str) -> str:
+    """What Redis would get of the first script that the file is part of, if the file had that text."""
+    name = scripts_with(file)[0]
+    if name != file:
+        include = f"-- include: {file.removeprefix('shared/')}\n"
+        text = scripts.source(name).replace(include, text)
+    return scripts.expanded(name, text)
+
+
 def of(name: str, text: str) -> Iterator[Mutant]:
-    """Every mutant of a script that has another text than the script."""
+    """Every mutant of a file that has another text than the file."""
     seen: Counter[str] = Counter()
     for line_at, faulty_line in _faults(text):
         lines = text.split("\n")

@@ -18,6 +18,7 @@ import hypothesis  # noqa: F401  imported before the forks
 import pytest
 import redis.asyncio  # noqa: F401
 
+from tests.mutants import lua
 from waitroom.store import scripts, store  # noqa: F401
 
 #: Where the tests of the scripts are.
@@ -34,20 +35,27 @@ _ARGUMENTS: Final = (
 )
 
 
-def rounds(script: str) -> tuple[list[str], list[str]]:
-    """Files of tests: the script's own and the quick ones, then all others. What only reads the texts is not asked."""
-    first = [f"test_{script}", "test_edges", "test_silence", "test_faults", "test_repetition", "test_machine"]
-    others = sorted(path.stem for path in _TESTS.glob("test_*.py") if path.stem not in (*first, "test_headers"))
-    files = [str(_TESTS / f"{name}.py") for name in (*first, *others)]
-    return files[:3], files[3:]
+def rounds(file: str) -> tuple[list[str], list[str]]:
+    """Files of tests: those of the scripts concerned and the quick ones, then all others.
+
+    What only reads the texts is not asked.
+    """
+    every = sorted(path.stem for path in _TESTS.glob("test_*.py") if path.stem not in ("test_headers", "test_shared"))
+    own = [f"test_{script}" for script in lua.scripts_with(file) if f"test_{script}" in every]
+    first = [*own, *(name for name in ("test_edges", "test_silence") if name not in own)]
+    then = ["test_faults", "test_repetition", "test_machine", *every]
+    names = list(dict.fromkeys([*first, *then]))
+    files = [str(_TESTS / f"{name}.py") for name in names]
+    return files[: len(first)], files[len(first) :]
 
 
-def is_noticed(script: str, text: str) -> bool:
-    """Whether a test fails when that script has this text."""
+def is_noticed(file: str, text: str) -> bool:
+    """Whether a test fails when that file, a script or a shared block, has this text."""
     with tempfile.TemporaryDirectory() as folder:
-        for path in Path(str(scripts.folder())).glob("*.lua"):
-            (Path(folder) / path.name).write_text(text if path.stem == script else path.read_text())
-        return any(_verdict(files, Path(folder)) != 0 for files in rounds(script))
+        (Path(folder) / "shared").mkdir()
+        for name in lua.files():
+            (Path(folder) / f"{name}.lua").write_text(text if name == file else scripts.source(name))
+        return any(_verdict(files, Path(folder)) != 0 for files in rounds(file))
 
 
 def _verdict(files: Sequence[str], folder: Path) -> int:

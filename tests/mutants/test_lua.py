@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 
-from tests.mutants import lua
+from tests.mutants import judging, lua
 from waitroom.store import scripts
 
 SCRIPT: Final = """#!lua
@@ -36,12 +36,35 @@ def test_each_kind_of_fault() -> None:
 
 @pytest.mark.parametrize("name", scripts.NAMES)
 def test_of_every_script(name: str) -> None:
-    """Every mutant differs from the script in one line of code, from each other mutant, and has a key of its own."""
-    text = scripts.load(name).text
+    """A script and its blocks have many mutants."""
+    files = [name, *(f"shared/{block}" for block in scripts.includes(scripts.source(name)))]
+    assert sum(len(list(lua.of(file, scripts.source(file)))) for file in files) > 30
+
+
+@pytest.mark.parametrize("name", lua.files())
+def test_of_every_file(name: str) -> None:
+    """Every mutant differs from the file in one line of code, from each other mutant, and has a key of its own."""
+    text = scripts.source(name)
     mutants = list(lua.of(name, text))
-    assert len(mutants) > 30
+    assert mutants
     assert len({mutant.key for mutant in mutants}) == len({mutant.text for mutant in mutants}) == len(mutants)
     for mutant in mutants:
         changed = [line for line in difflib.ndiff(text.split("\n"), mutant.text.split("\n")) if line.startswith("- ")]
         assert len(changed) == 1
         assert not changed[0][2:].lstrip().startswith("--")
+
+
+@pytest.mark.parametrize("name", lua.files())
+def test_the_whole_of_a_file(name: str) -> None:
+    """A file without a fault is part of the script as it is loaded, and a fault of a block is in it once."""
+    script = lua.scripts_with(name)[0]
+    assert lua.whole(name, scripts.source(name)) == scripts.load(script).text
+    mutant = next(lua.of(name, scripts.source(name)))
+    lines = difflib.ndiff(scripts.load(script).text.split("\n"), lua.whole(name, mutant.text).split("\n"))
+    assert len([line for line in lines if line.startswith("- ")]) == 1
+
+
+def test_every_reason_is_of_a_mutant() -> None:
+    """No reason is left of a line that has changed."""
+    made = [mutant.key for name in lua.files() for mutant in lua.of(name, scripts.source(name))]
+    assert judging.judge("lua", made=made, survivors=[]) == []

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from waitroom.model import Pass, Visitor
-from waitroom.proofs.keyring import Keyring
-from waitroom.proofs.passes import LEEWAY_SECONDS, LONGEST, PassOffice
+from waitroom.proofs.keyring import LEEWAY_SECONDS, Keyring
+from waitroom.proofs.passes import LONGEST, PassOffice
 
 SECRET = b"Zq3-pB7xT0vKd9sLw2RfYh6mNc4JgU8a"
 OTHER = b"9aKfP2-mXr7LtVq0WcZs5BnHy3EjGd6u"

@@ -12,8 +12,8 @@ import pytest
 
 from waitroom.model import VISITOR_ID
 from waitroom.proofs import keyring
-from waitroom.proofs.keyring import Keyring
-from waitroom.proofs.tokens import LEEWAY_SECONDS, LONGEST_SUBJECT, EnqueueOffice, Grant, TokenRefused, customer
+from waitroom.proofs.keyring import LEEWAY_SECONDS, Keyring
+from waitroom.proofs.tokens import LONGEST_SUBJECT, EnqueueOffice, Grant, TokenRefused, customer
 
 SECRET = b"Zq3-pB7xT0vKd9sLw2RfYh6mNc4JgU8a"
 OLDER = b"9aKfP2-mXr7LtVq0WcZs5BnHy3EjGd6u"

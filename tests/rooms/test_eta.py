@@ -10,41 +10,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from waitroom.model import Counts, Marks, Reading
+from waitroom.model import Flow, Reading
 from waitroom.rooms.eta.estimate import Audit, Eta, Pace, pace_of, poll_after
 from waitroom.rooms.eta.forecast import Course
 from waitroom.settings.room import RoomSettings
 
 NOW_US = 1_767_323_045_000_000
-READING = Reading(
-    now_us=NOW_US,
-    waiting=0,
-    occupancy=0,
-    offered=0,
-    version=1,
-    schema="1",
-    settings={},
-    counts=Counts(),
-    marks=Marks(),
-    hold_until_us=0,
-    pace_admitted=0.0,
-    pace_us=0.0,
-)
+READING = Reading(now_us=NOW_US)
 
 
 def reading(
     *, early: float = 0.0, stay: float = 0.0, gone: float = 0.0, waited: float = 0.0, hold_seconds: float = 0.0
 ) -> Reading:
     """A reading: `early` left before their end in `stay` visitor-seconds inside, `gone` without a turn in `waited`."""
-    return replace(
-        READING,
-        pace_ended=early,
-        pace_early=early,
-        pace_stay_us=stay * 1_000_000,
-        pace_gone=gone,
-        pace_wait_us=waited * 1_000_000,
-        hold_until_us=NOW_US + int(hold_seconds * 1_000_000),
-    )
+    flow = Flow(ended=early, early=early, stay_us=stay * 1_000_000, gone=gone, wait_us=waited * 1_000_000)
+    return replace(READING, flow=flow, hold_until_us=NOW_US + int(hold_seconds * 1_000_000))
 
 
 def told(pace: Pace, rank: int) -> Eta:
@@ -125,14 +105,14 @@ def test_nobody_waits_longer_than_the_sessions_last() -> None:
     """However few have gone so far, a fixed session ends, and with it the wait of the next in line."""
     settings = RoomSettings(capacity=3, session_seconds=100.0)
     ends = tuple(NOW_US + round((10 + 20 * step / 16) * 1_000_000) for step in range(17))
-    pace = pace_of(replace(READING, occupancy=3, releases_us=ends, pace_stay_us=1e12), settings)
+    pace = pace_of(replace(READING, occupancy=3, releases_us=ends, flow=Flow(stay_us=1e12)), settings)
     assert [told(pace, rank).seconds for rank in (1, 2, 3, 4)] == pytest.approx([17, 23, 30, 117], abs=3)
 
 
 def test_sessions_that_end_together_are_told_to_the_second() -> None:
     """Everybody who waits for the end of one crowd's sessions is told when that is, and little else."""
     settings = RoomSettings(capacity=100, session_seconds=100.0)
-    full = replace(READING, occupancy=100, releases_us=(NOW_US + 40_000_000,) * 17, pace_stay_us=1e12)
+    full = replace(READING, occupancy=100, releases_us=(NOW_US + 40_000_000,) * 17, flow=Flow(stay_us=1e12))
     pace = pace_of(full, settings)
     for rank in (1, 50, 90):
         eta = told(pace, rank)
@@ -159,8 +139,11 @@ def test_who_gives_up_makes_the_others_wait_less() -> None:
 def test_no_shows_hold_their_places_for_less() -> None:
     """A room in which every third offer is not claimed takes in more than its sessions alone say."""
     settings = RoomSettings(capacity=100, session_seconds=1000.0, claim_seconds=10.0)
-    seen = replace(READING, pace_ended=9000, pace_no_show=3000, pace_stay_us=1e12)
-    assert pace_of(seen, settings).per_second > 1.3 * pace_of(replace(seen, pace_no_show=0), settings).per_second
+    seen = replace(READING, flow=Flow(ended=9000, no_show=3000, stay_us=1e12))
+    assert (
+        pace_of(seen, settings).per_second
+        > 1.3 * pace_of(replace(seen, flow=replace(seen.flow, no_show=0)), settings).per_second
+    )
 
 
 def test_the_rate_is_a_ceiling() -> None:

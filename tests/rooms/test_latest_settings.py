@@ -67,7 +67,7 @@ async def test_the_latest_settings_come_back_whoever_makes_the_room_again(
         room = rooms.get("shop")
         assert room.settings.capacity == capacity
         assert room.reading.hold_until_us > room.reading.now_us
-        assert room.marks.last >= first.serial
+        assert room.memory.marks.last >= first.serial
 
 
 @pytest.mark.parametrize("others", ["stale", "new"])
@@ -139,13 +139,13 @@ async def test_a_deleted_room_does_not_overrule_its_successor(store: Store, redi
     await knowing.create("shop", RoomSettings(capacity=7))
     await changed(knowing, [8])
     first = await arrive(knowing)
-    after = knowing.get("shop").reading.passes_after_us
+    after = knowing.get("shop").reading.origin.passes_after_us
     await redis.flushall()
     await behind.refresh()
     assert await refreshed(knowing, behind) == {8}
     for rooms in (knowing, behind):
-        assert rooms.get("shop").reading.passes_after_us == after > 0
-        assert rooms.get("shop").marks.last >= first.serial
+        assert rooms.get("shop").reading.origin.passes_after_us == after > 0
+        assert rooms.get("shop").memory.marks.last >= first.serial
 
 
 @pytest.mark.parametrize("missed", [0, 1])

@@ -15,8 +15,8 @@ from waitroom.model import Admission, Place, Standing, Ticket
 from waitroom.rooms.eta.estimate import poll_after
 from waitroom.settings.room import RoomSettings
 from waitroom.store import keys
-from waitroom.store.clients import connect
 from waitroom.store.clock import Clock
+from waitroom.store.servers import connect
 from waitroom.store.store import Store
 from waitroom.web import documents
 
@@ -257,10 +257,10 @@ async def test_an_admission_after_a_failover_spends_no_ticket_of_before(store: S
     ticket = Ticket(waiting.visitor, waiting.serial, waiting.now_us - long_ago)
     # Last read before the outage; the old primary had admitted both of them, of which nobody else heard.
     room.reading = replace(room.reading, now_us=room.reading.now_us - long_ago)
-    room.marks = replace(room.marks, turn_serial=later.serial, turn_us=room.reading.now_us)
+    room.memory.marks = replace(room.memory.marks, turn_serial=later.serial, turn_us=room.reading.now_us)
     await redis.zrem(keys.room_key("shop", "wait"), waiting.visitor)
     # The new one admits again.
-    room.note_admission(Admission(later.now_us, 1, 1, False, (1,)))
+    room.memory.note_admission(Admission(later.now_us, 1, 1, False, (1,)))
     await rooms.refresh()
     place = await room.status(ticket)
     assert (place.standing, place.serial) == (Standing.WAITING, waiting.serial)
@@ -338,7 +338,7 @@ async def test_what_an_operator_decided_after_a_loss_stands(store: Store, redis:
         room = rooms.get("shop")
         assert room.settings == shut
         assert room.reading.hold_until_us > room.reading.now_us
-        assert room.marks.last >= first.serial
+        assert room.memory.marks.last >= first.serial
 
 
 async def test_a_room_that_a_new_instance_makes_in_the_middle_gets_its_settings_back(

@@ -16,8 +16,8 @@ from waitroom.proofs.tickets import new_visitor
 from waitroom.rooms.registry import Rooms
 from waitroom.settings.room import RoomSettings
 from waitroom.store import keys
-from waitroom.store.clients import connect
 from waitroom.store.clock import Clock
+from waitroom.store.servers import connect
 from waitroom.store.store import Store
 
 # Made, changed, deleted.
@@ -345,7 +345,7 @@ async def test_every_revocation_is_learned_at_once(store: Store, redis: Redis) -
     now_us = (await instance(store, shop=ONE)).get("shop").reading.now_us
     key = keys.room_key("shop", "revoked")
     await redis.zadd(key, {f"visitor-{number}": now_us - 20_000 + number for number in range(12_000)})
-    assert len((await instance(store)).get("shop").revoked) == 12_000
+    assert len((await instance(store)).get("shop").memory.revoked) == 12_000
 
 
 async def test_revocations_survive_a_clock_set_back(store: Store, redis: Redis) -> None:
@@ -356,7 +356,7 @@ async def test_revocations_survive_a_clock_set_back(store: Store, redis: Redis) 
     room.renew(replace(room.reading, now_us=room.reading.now_us + 3_600_000_000), room.settings)
     await room.leave(inside.visitor)
     await rooms.refresh()
-    assert inside.visitor in room.revoked
+    assert inside.visitor in room.memory.revoked
 
 
 @pytest.mark.parametrize("by_us", [1_000_000, -3_600_000_000])
@@ -376,5 +376,5 @@ async def test_nothing_of_a_deleted_room_comes_back_in_its_successor(store: Stor
     await knowing.refresh()
     room = knowing.get("shop")
     assert room.settings == RoomSettings(capacity=3, state="closed")
-    assert (room.reading.occupancy, room.reading.hold_until_us, room.reading.lost_us) == (0, 0, 0)
-    assert room.marks == room.reading.marks
+    assert (room.reading.occupancy, room.reading.hold_until_us, room.reading.origin.lost_us) == (0, 0, 0)
+    assert room.memory.marks == room.reading.marks

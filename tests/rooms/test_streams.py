@@ -22,8 +22,8 @@ from waitroom.rooms.room import Room
 from waitroom.rooms.streams import MOST_PER_VISITOR, QUIET_SECONDS, News, Stream, Streams, affordable
 from waitroom.settings.room import RoomSettings
 from waitroom.store import keys
-from waitroom.store.clients import connect
 from waitroom.store.clock import Clock
+from waitroom.store.servers import connect
 from waitroom.store.store import Store
 
 OPEN = ("open", "")

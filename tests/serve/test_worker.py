@@ -19,6 +19,7 @@ from waitroom.errors import Unavailable
 from waitroom.rooms.registry import Rooms
 from waitroom.serve import worker
 from waitroom.serve.assemble import assemble
+from waitroom.serve.work import working
 from waitroom.settings.server import ServerSettings
 from waitroom.store import keys
 
@@ -69,7 +70,7 @@ async def test_rooms_are_looked_for_again_before_the_first_request(settings: Ser
     """A moment of trouble with Redis does not make an instance serve without knowing any room."""
     instance = assemble(settings)
     rooms = Hesitant(instance.store, settings.rooms)
-    async with worker.working(replace(instance, rooms=rooms)):
+    async with working(replace(instance, rooms=rooms)):
         assert rooms.get("shop").name == "shop"
         assert rooms.tries == 2
 

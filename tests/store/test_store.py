@@ -17,12 +17,12 @@ from redis.asyncio import Redis
 
 from tests import servers
 from waitroom.errors import Full, RoomBroken, RoomUnknown, Unavailable, VersionConflict, WaitroomError
-from waitroom.model import Pass, Place, Standing, Ticket, Visitor
+from waitroom.model import Arrival, Pass, Place, Standing, Ticket, Visitor
 from waitroom.proofs.tickets import new_visitor
 from waitroom.settings.room import RoomSettings, fields_of
 from waitroom.store import keys, scripts
-from waitroom.store.clients import connect
 from waitroom.store.clock import Clock
+from waitroom.store.servers import connect
 from waitroom.store.store import Store, mapped_errors
 
 ONE_INSIDE = fields_of(RoomSettings(capacity=1))
@@ -153,8 +153,12 @@ async def test_a_key_of_the_wrong_type_is_a_broken_room(store: Store, redis: Red
     calls: list[Callable[[], object]] = [
         lambda: store.enter("shop", [(visitor, None)]),
         lambda: store.status("shop", [ticket]),
+        lambda: store.pass_through("shop", [(visitor, None)]),
+        lambda: store.enter_guarded("shop", [Arrival(visitor)]),
         lambda: store.leave("shop", [visitor]),
+        lambda: store.finish("shop", [visitor]),
         lambda: store.extend("shop", [Pass(visitor, 4e9)]),
+        lambda: store.restore("shop", [Pass(visitor, 4e9)]),
         lambda: store.admit("shop", term=1),
         lambda: store.expire("shop", term=1),
         lambda: store.read("shop"),
@@ -474,8 +478,12 @@ async def test_an_unknown_room_is_said_to_be_unknown(store: Store) -> None:
     calls: list[Callable[[], object]] = [
         lambda: store.enter("none", [(visitor, None)]),
         lambda: store.status("none", [Ticket(visitor, 1, 1)]),
+        lambda: store.pass_through("none", [(visitor, None)]),
+        lambda: store.enter_guarded("none", [Arrival(visitor)]),
         lambda: store.leave("none", [visitor]),
+        lambda: store.finish("none", [visitor]),
         lambda: store.extend("none", [Pass(visitor, 4e9)]),
+        lambda: store.restore("none", [Pass(visitor, 4e9)]),
         lambda: store.admit("none", term=1),
         lambda: store.expire("none", term=1),
         lambda: store.read("none"),

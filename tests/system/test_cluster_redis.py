@@ -17,7 +17,7 @@ from tests.system.processes import serving
 from tests.web import sites
 from waitroom.errors import Unavailable
 from waitroom.serve.assemble import assemble
-from waitroom.serve.worker import working
+from waitroom.serve.work import working
 from waitroom.settings.room import RoomSettings
 from waitroom.store import keys
 

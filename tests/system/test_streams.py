@@ -15,7 +15,7 @@ from tests.system.http import browsing
 from tests.system.listening import Listener, all_listen
 from tests.system.processes import DEADLINE_SECONDS, Served, serving
 from waitroom.store import keys
-from waitroom.store.embedded.server import running_url
+from waitroom.store.embedded.folder import running_url
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
 

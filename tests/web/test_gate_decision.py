@@ -14,8 +14,9 @@ from redis.asyncio import Redis
 from tests.web import sites
 from waitroom import metrics
 from waitroom.errors import Unavailable
-from waitroom.model import Pass, Place, Visitor
+from waitroom.model import Origin, Pass, Place, Visitor
 from waitroom.proofs.tickets import new_visitor
+from waitroom.rooms.recovery import Recovery
 from waitroom.rooms.room import Room
 from waitroom.serve.assemble import assemble
 from waitroom.store import keys
@@ -226,7 +227,7 @@ async def test_a_sliding_session_is_lengthened_by_and_by(door: Door, age: float,
 async def test_a_pass_of_before_the_room_was_made_anew(door: Door) -> None:
     """Passes count from the µs on at which a room was made under the name of a deleted one."""
     room = door.room
-    room.renew(replace(room.reading, passes_after_us=2_000_000_000), room.settings)
+    room.renew(replace(room.reading, origin=Origin(passes_after_us=2_000_000_000)), room.settings)
     issued_at = {2000.0: False, 1999.999_999: True, 0.0: True}
     for issued, revoked in issued_at.items():
         assert room.is_revoked(Pass(new_visitor(), 4e9, issued=issued)) is revoked
@@ -264,7 +265,7 @@ async def test_whoever_passes_is_remembered_to_be_inside(door: Door) -> None:
     await door.spoil()
     assert await door.shown(door.text(offered, offer=True)) == GO_ON
     await door.redis.delete(keys.room_key("shop", "active"))
-    await door.room.put_back()
+    await Recovery(door.instance.store, forget=list[str]().append).put_back(door.room)
     key = keys.room_key("shop", "active")
     assert await door.redis.zrange(key, 0, -1) == [session]
     expiry = await door.redis.zscore(key, session) or 0
@@ -356,7 +357,7 @@ async def test_revocations_are_forgotten_when_no_pass_can_live(door: Door) -> No
     names = [new_visitor() for _ in range(3)]
     marks = dict(zip(names, (now - longest - 1, now - longest, now), strict=True))
     room.renew(replace(room.reading, revoked=marks), room.settings)
-    assert list(room.revoked) == names[1:]
+    assert list(room.memory.revoked) == names[1:]
 
 
 async def test_a_paused_room_while_redis_is_down(door: Door) -> None:

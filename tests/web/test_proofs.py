@@ -38,7 +38,7 @@ class Desk(ProofDesk):
             raise AssertionError("nothing is lost")
 
         chosen = RoomSettings(**settings)
-        return Room("shop", self.instance.store, settings=chosen, reading=READING, most_waiting=1, recover=never)
+        return Room("shop", self.instance.store, settings=chosen, reading=READING, most_waiting=1, remake=never)
 
     def pass_text(self, visitor: Visitor = VISITOR, *, bound: str = "") -> str:
         """A pass for a minute."""

@@ -12,7 +12,7 @@ from waitroom.asgi.instance import own_instance
 from waitroom.asgi.keeper import Opening
 from waitroom.asgi.paths import is_plain
 from waitroom.errors import SettingsError
-from waitroom.model import ROOM_NAME
+from waitroom.model import ROOM_NAME, ROOM_NAME_RULE
 from waitroom.serve.assemble import assemble
 from waitroom.settings import sources
 from waitroom.settings.room import RoomSettings
@@ -66,9 +66,7 @@ def _path_faults(name: str, paths: object) -> list[str]:
 def opening(room: object, server: object, redis_url: object, settings: Mapping[str, Any]) -> Opening:
     """How the keeper is opened; raises SettingsError, or ImportError without httpx."""
     if not isinstance(room, str) or not ROOM_NAME.match(room):
-        raise SettingsError(
-            f"room: must be a room's name (1-64 of a-z, 0-9, _ and -, a letter or digit first), got {room!r}"
-        )
+        raise SettingsError(f"room: must be a room's name ({ROOM_NAME_RULE}), got {room!r}")
     if (server is None) == (redis_url is None):
         given = "both" if server is not None else "none"
         raise SettingsError(f"server, redis_url: exactly one of both is needed, got {given}")

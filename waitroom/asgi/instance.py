@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from starlette.types import Receive, Scope, Send
 
 from waitroom.serve.assemble import assemble
-from waitroom.serve.worker import working
+from waitroom.serve.work import working
 from waitroom.settings.server import ServerSettings
 from waitroom.web.app import Application
 from waitroom.web.gate import Decision, Gate

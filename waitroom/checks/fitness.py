@@ -2,7 +2,7 @@
 
 Most of what makes a Redis unfit shows in no answer until it does harm: an eviction policy that throws places away, a
 disk that takes no writes, memory that is about to run out. Each is said once in the log and shown as a metric.
-(`waitroom check` says more, and what to do.)
+(`waitroom check` asks more, and judges by the same rules.)
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from waitroom import metrics
+from waitroom.checks.finding import Finding
+from waitroom.checks.judgement import judge_eviction, judge_memory, judge_persistence, judge_role
 from waitroom.errors import WaitroomError
 from waitroom.store.store import Store
 
@@ -21,26 +23,19 @@ logger = logging.getLogger(__name__)
 #: Seconds between two looks.
 LOOK_SECONDS: Final = 5.0
 
-#: Percent of the memory that it may use above which a rush of visitors may not fit.
-MEMORY_FAIL_PERCENT: Final = 80.0
-
 #: What may be wrong. The first two make instances unready.
 FAULTS: Final = ("role", "eviction", "persistence", "memory")
 
 
-def faults_of(info: Mapping[str, Any]) -> dict[str, str]:
-    """What is wrong with a primary, from its INFO, and in words; what it does not tell is held to be right."""
-    found = {}
-    if info.get("role") != "master":
-        found["role"] = f"Redis is a {info.get('role')}, not a master"
-    if info.get("maxmemory_policy") != "noeviction":
-        found["eviction"] = f"Redis evicts ({info.get('maxmemory_policy')}); set maxmemory-policy noeviction"
-    if "err" in (info.get("aof_last_write_status"), info.get("rdb_last_bgsave_status")):
-        found["persistence"] = "Redis cannot write to its disk; most often it is full"
-    limit = info.get("maxmemory") or 0
-    if limit and info["used_memory"] * 100 > limit * MEMORY_FAIL_PERCENT:
-        found["memory"] = f"Redis uses {info['used_memory'] * 100 // limit} % of its maxmemory"
-    return found
+def faults_of(info: Mapping[str, Any]) -> dict[str, Finding]:
+    """What is wrong with a primary, from its INFO, by name; what it does not tell is held to be right."""
+    judged = (
+        judge_role(info.get("role")),
+        judge_eviction(info.get("maxmemory_policy")),
+        judge_persistence(info, None),
+        judge_memory(info),
+    )
+    return {finding.name: finding for finding in judged if finding.verdict == "fail"}
 
 
 class Fitness:
@@ -48,23 +43,23 @@ class Fitness:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._known: dict[str, str] = {}
+        self._known: dict[str, Finding] = {}
 
     async def look(self) -> None:
         """Look once. Raises Unavailable."""
-        found: dict[str, str] = {}
+        found: dict[str, Finding] = {}
         for info in await self._store.ping():
             found |= faults_of(info)
         self._say(found)
         for fault in FAULTS:
             metrics.REDIS_UNFIT.labels(fault).set(fault in found)
 
-    def _say(self, found: dict[str, str]) -> None:
-        # By kind: how much memory is used may be new each time, and is no news.
+    def _say(self, found: dict[str, Finding]) -> None:
+        # By name: how much memory is used may be new each time, and is no news.
         for fault in _first(found.keys() - self._known.keys()):
-            logger.error("redis is not fit: %s", found[fault])
+            logger.error("redis is not fit: %s", found[fault].told)
         for fault in _first(self._known.keys() - found.keys()):
-            logger.info("redis is fit again, it was: %s", self._known[fault])
+            logger.info("redis is fit again, it was: %s", self._known[fault].detail)
         self._known = found
 
     async def run(self) -> None:

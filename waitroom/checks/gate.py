@@ -37,7 +37,7 @@ _CALL: Final = {"Accept": "application/json"}
 _PASS: Final = re.compile(r"(__Host-)?waitroom_pass_[a-z0-9][a-z0-9_-]*=[^;]")
 _TO_THE_PAGE: Final = re.compile(r"/wait/[a-z0-9][a-z0-9_-]*(\?|\Z)")
 
-#: `gated`: the gate answered. `open`: something else did. `silent`: nobody did.
+#: `gated`: the gate answered. `open`: something else did. `silent`: nothing did.
 Verdict = Literal["gated", "open", "silent"]
 
 
@@ -55,8 +55,8 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Finding:
-    """How one request fared: who asked for what, in which way, and in a few words what was answered."""
+class Attempt:
+    """One request without a pass: for which address, in which way, and in a few words what was answered."""
 
     url: str
     way: str
@@ -66,7 +66,7 @@ class Finding:
     let_in: bool = False
 
 
-def examine(urls: Iterable[str], *, safe: bool = False) -> Iterator[Finding]:
+def examine(urls: Iterable[str], *, safe: bool = False) -> Iterator[Attempt]:
     """Ask for each address in every way, and in other spellings by GET; `safe` leaves POST out.
 
     Raises SettingsError for what is no address, before anything is asked.
@@ -75,9 +75,9 @@ def examine(urls: Iterable[str], *, safe: bool = False) -> Iterator[Finding]:
     for url, origin, target in asked:
         for way in WAYS:
             if not (safe and way == "POST"):
-                yield _finding(url, origin, way, target)
+                yield _attempt(url, origin, way, target)
         for other in spellings(target):
-            yield _finding(url, origin, "GET", other)
+            yield _attempt(url, origin, "GET", other)
 
 
 def spellings(target: str) -> list[str]:
@@ -126,14 +126,14 @@ def _problem(answer: Answer) -> str | None:
     return kind.removeprefix("urn:waitroom:") if isinstance(kind, str) and kind.startswith("urn:waitroom:") else None
 
 
-def _finding(url: str, origin: tuple[str, str, int], way: str, target: str) -> Finding:
+def _attempt(url: str, origin: tuple[str, str, int], way: str, target: str) -> Attempt:
     method = "GET" if way == "browser" else way
     try:
         answer = _ask(origin, method, target, _PAGE if way == "browser" else _CALL)
     except (OSError, http.client.HTTPException) as error:
-        return Finding(url, way, target, "silent", str(error) or type(error).__name__)
+        return Attempt(url, way, target, "silent", str(error) or type(error).__name__)
     verdict, detail, let_in = judge(answer)
-    return Finding(url, way, target, verdict, detail, let_in)
+    return Attempt(url, way, target, verdict, detail, let_in)
 
 
 def _ask(origin: tuple[str, str, int], method: str, target: str, headers: dict[str, str]) -> Answer:

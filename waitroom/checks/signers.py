@@ -11,6 +11,7 @@ import asyncio
 import logging
 from typing import Final
 
+from waitroom.checks.finding import Finding
 from waitroom.errors import WaitroomError
 from waitroom.proofs.keyring import Keyring
 from waitroom.store.store import Store
@@ -20,15 +21,15 @@ logger = logging.getLogger(__name__)
 #: Seconds between two looks.
 LOOK_SECONDS: Final = 5.0
 
-#: Seconds for which a fingerprint stands that nobody renews.
+#: Seconds for which a fingerprint stands that no instance renews.
 NOTED_SECONDS: Final = 30.0
 
 
 class Agreement:
-    """This instance's part in it. `fault` says what is wrong, and is empty while nothing is known to be."""
+    """This instance's part in it. `fault` says what is wrong, and is None while nothing is known to be."""
 
     def __init__(self, store: Store, keyring: Keyring) -> None:
-        self.fault = ""
+        self.fault: Finding | None = None
         self._vacant = False
         self._store = store
         self._kid = keyring.signer
@@ -37,19 +38,14 @@ class Agreement:
     async def look(self) -> None:
         """Note the own fingerprint, or find another's. Raises Unavailable, RoomBroken."""
         if self.fault and not self._vacant:
-            # Those who were there first go first, should the note be lost.
+            # Should the note be lost, the instances that were there first go first.
             self._vacant = await self._store.noted_signer(self._kid) is None
             if self._vacant:
                 return
         noted = await self._store.note_signer(self._kid, self._fingerprint, seconds=NOTED_SECONDS)
-        fault = ""
-        if noted != self._fingerprint:
-            fault = (
-                f"signing_keys: other instances on this Redis sign with another secret under the id {self._kid!r}; "
-                "give all the same keys, and a new secret a new id"
-            )
+        fault = None if noted == self._fingerprint else _disagreement(self._kid)
         if fault and not self.fault:
-            logger.error("%s", fault)
+            logger.error("%s", fault.told)
         self.fault, self._vacant = fault, False
 
     async def run(self) -> None:
@@ -60,3 +56,12 @@ class Agreement:
             except WaitroomError as error:
                 logger.debug("the signers cannot be compared: %s", error)
             await asyncio.sleep(LOOK_SECONDS)
+
+
+def _disagreement(kid: str) -> Finding:
+    return Finding(
+        "signers",
+        "fail",
+        f"signing_keys: other instances on this Redis sign with another secret under the id {kid!r}",
+        "Give all the same keys, and a new secret a new id.",
+    )

@@ -1,9 +1,8 @@
 """The scheduler: every instance runs one, the leader's acts.
 
-Each tick serves every room in which somebody waits: first who is over goes out, then the head of the queue comes in.
-Where nobody waits there is nobody to admit: one look at all these rooms together finds whoever began to wait since the
-last tick, and what else is to be done there is done once a second. A room that fails harms no other, and nothing that
-Redis does ends the loop.
+Each tick serves every room in which visitors wait, task by task. Where no visitor waits there is none to admit: one
+look at all these rooms together finds those in which visitors began to wait since the last tick, and what else is to be
+done there is done once a second. A room that fails harms no other, and nothing that Redis does ends the loop.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import count
 from typing import Final
 from weakref import WeakKeyDictionary
@@ -20,8 +19,10 @@ from weakref import WeakKeyDictionary
 from waitroom import metrics
 from waitroom.errors import RoomBroken, RoomUnknown, TermStale, Unavailable
 from waitroom.leader.leadership import Leadership
-from waitroom.model import arrived_us
-from waitroom.rooms.eta.estimate import Audit
+from waitroom.leader.tasks.admit import Admit
+from waitroom.leader.tasks.expire import Expire
+from waitroom.leader.tasks.note_eta import NoteEta
+from waitroom.leader.tasks.task import Task
 from waitroom.rooms.registry import Rooms
 from waitroom.rooms.room import Room
 from waitroom.store.store import Store
@@ -33,7 +34,7 @@ logger = logging.getLogger(__name__)
 _SURE_CALLS: Final = 20
 _SHARE: Final = 0.75
 
-#: Seconds between two rounds for a room in which nobody waits.
+#: Seconds between two rounds at least for a room in which no visitor waits.
 _QUIET_SECONDS: Final = 1.0
 
 #: Rooms served at the same time.
@@ -41,9 +42,6 @@ _ROOMS_AT_ONCE: Final = 8
 
 #: Seconds for which the lease must have been out of reach before it is worth a word.
 _SAID_AFTER_SECONDS: Final = 1.0
-
-#: Seconds between two notes of the eta at the tail.
-_NOTE_SECONDS: Final = 1.0
 
 
 class Scheduler:
@@ -54,18 +52,17 @@ class Scheduler:
         self._rooms = rooms
         self._leadership = leadership
         self._tick_seconds = tick_seconds
-        # What is known of a room goes with it.
-        self._audits: WeakKeyDictionary[Room, Audit] = WeakKeyDictionary()
         self._places = asyncio.Semaphore(_ROOMS_AT_ONCE)
-        #: What the leader does for each room, in this order: name, seconds between two rounds, coroutine.
-        self.tasks: tuple[tuple[str, float, Callable[[Room, int], Awaitable[None]]], ...] = (
-            ("expire", tick_seconds, self._expire),
-            ("admit", tick_seconds, self._admit),
-            ("note_eta", _NOTE_SECONDS, self._note_eta),
+        noting = NoteEta()
+        self._admit = Admit(store, noting.measure)
+        #: What the leader does for each room, in this order: visitors go out before the next come in.
+        self._tasks: tuple[Task, ...] = (
+            Expire(store),
+            self._admit,
+            noting,
         )
+        # What is known of a room goes with it.
         self._done: WeakKeyDictionary[Room, dict[str, float]] = WeakKeyDictionary()
-        #: How many waited when each room was last served.
-        self._waiting: WeakKeyDictionary[Room, int] = WeakKeyDictionary()
         self._lease_fault = ""
         self._failing_since = math.inf
 
@@ -113,8 +110,8 @@ class Scheduler:
             self._lease_fault = fault
 
     async def _quiet(self, rooms: Sequence[Room]) -> set[Room]:
-        """The rooms in which nobody waits; a room of which that cannot be said is served like any other."""
-        asked = [room for room in rooms if self._waiting.get(room) == 0]
+        """The rooms in which no visitor waits; a room of which that cannot be said is served like any other."""
+        asked = [room for room in rooms if self._admit.waiting.get(room) == 0]
         if not asked:
             return set()
         try:
@@ -126,58 +123,31 @@ class Scheduler:
     async def _serve(self, room: Room, term: int, *, quiet: bool) -> None:
         async with self._places:
             done_at = self._done.setdefault(room, {})
-            for name, period, task in self.tasks:
-                now, done = time.monotonic(), done_at.get(name, -math.inf)
+            for task in self._tasks:
+                now, done = time.monotonic(), done_at.get(task.name, -math.inf)
                 # Half a tick early is on time: else jitter would skip every other round.
-                early = done + (max(period, _QUIET_SECONDS) if quiet else period) - self._tick_seconds / 2
+                early = done + self._period(task, quiet=quiet) - self._tick_seconds / 2
                 if now < early or self._leadership.term != term:
                     continue
-                done_at[name] = now
-                try:
-                    await task(room, term)
-                except TermStale as stale:
-                    self._leadership.forget(stale.term)
-                except (Unavailable, RoomBroken, RoomUnknown) as error:
-                    metrics.TICK_FAILURES.labels(name).inc()
-                    logger.debug("room %s: %s failed: %s", room.name, name, error)
+                done_at[task.name] = now
+                await self._do(task, room, term)
 
-    def _turns(self, term: int) -> Iterator[None]:
+    def _period(self, task: Task, *, quiet: bool) -> float:
+        return max(task.period_seconds, self._tick_seconds, _QUIET_SECONDS if quiet else 0.0)
+
+    async def _do(self, task: Task, room: Room, term: int) -> None:
+        try:
+            await task.run(room, term, self._calls(term))
+        except TermStale as stale:
+            self._leadership.forget(stale.term)
+        except (Unavailable, RoomBroken, RoomUnknown) as error:
+            metrics.TICK_FAILURES.labels(task.name).inc()
+            logger.debug("room %s: %s failed: %s", room.name, task.name, error)
+
+    def _calls(self, term: int) -> Iterator[None]:
         """Once for each call that one task may make for one room in this tick."""
         until = time.monotonic() + self._tick_seconds * _SHARE
         for number in count():
             if self._leadership.term != term or (number >= _SURE_CALLS and time.monotonic() > until):
                 return
             yield
-
-    async def _expire(self, room: Room, term: int) -> None:
-        for _ in self._turns(term):
-            if not (await self._store.expire(room.name, term=term)).more:
-                return
-
-    async def _admit(self, room: Room, term: int) -> None:
-        # Whatever happens: as long as nothing else is known, somebody waits.
-        self._waiting.pop(room, None)
-        for _ in self._turns(term):
-            admission = await self._store.admit(room.name, term=term)
-            room.note_admission(admission)
-            self._measure(room, admission.serials, admission.now_us)
-            if not admission.more:
-                self._waiting[room] = admission.waiting
-                return
-
-    async def _note_eta(self, room: Room, _term: int) -> None:
-        reading = room.reading
-        eta = room.eta(reading.waiting + 1)
-        self._audits.setdefault(room, Audit()).note(reading.marks.last, reading.now_us, eta)
-
-    def _measure(self, room: Room, serials: tuple[int, ...], now_us: int) -> None:
-        waits = metrics.WAIT_SECONDS.labels(room.name)
-        for serial in serials:
-            # A serial is the time of arrival in µs, give or take the arrivals of the same µs.
-            waits.observe(max(now_us - arrived_us(serial), 0) / 1_000_000)
-        audit = self._audits.get(room)
-        if audit is None or not serials:
-            return
-        for verdict in audit.judge(max(serials), now_us):
-            metrics.ETA_ERROR_SECONDS.labels(room.name).observe(verdict.error_seconds)
-            metrics.ETA_WITHIN.labels(room.name, "yes" if verdict.within else "no").inc()

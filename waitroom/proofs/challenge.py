@@ -20,14 +20,11 @@ from hashlib import sha256
 from typing import Final
 
 from waitroom.model import Visitor
-from waitroom.proofs.keyring import Keyring
+from waitroom.proofs.keyring import LEEWAY_SECONDS, Keyring
 from waitroom.proofs.tickets import new_visitor
 
 #: Seconds that a challenge is good for: a slow phone at 20 bits needs a minute, and people put phones away.
 SECONDS: Final = 600.0
-
-#: Seconds by which the clocks of two instances may differ.
-LEEWAY_SECONDS: Final = 5
 
 _VERSION: Final = 1
 _BODY: Final = struct.Struct(">HH16sQ")

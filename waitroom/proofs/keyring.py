@@ -16,6 +16,9 @@ from typing import Final
 
 from waitroom.errors import SettingsError
 
+#: Seconds by which the clocks of two machines may differ: so far ahead a proof's time of issue may lie.
+LEEWAY_SECONDS: Final = 5
+
 #: Bytes a secret must have at least: as many as SHA-256 gives out (RFC 7518, section 3.2).
 SECRET_BYTES: Final = 32
 
@@ -41,10 +44,11 @@ class Keyring:
         return {kid: hmac.digest(secret, purpose, hashlib.sha256) for kid, secret in self.secrets.items()}
 
 
-def parse(entries: Iterable[str], *, name: str = "signing_keys") -> Keyring:
+def parse(entries: Iterable[str], *, name: str = "signing_keys", apart_from: Iterable[str] = ()) -> Keyring:
     """A key ring from entries `id:secret`, the signing one first; `name` is the setting's.
 
-    Raises SettingsError that names the entry by its place and id, never its secret.
+    No secret may be that of an entry which they are kept `apart_from`. Raises SettingsError that names the entry by its
+    place and id, never its secret.
     """
     found: dict[str, bytes] = {}
     faults = []
@@ -62,6 +66,9 @@ def parse(entries: Iterable[str], *, name: str = "signing_keys") -> Keyring:
                 "`openssl rand -base64 32` makes one)"
             )
         found[kid] = secret
+    signing = {entry.partition(":")[2].encode() for entry in apart_from}
+    if not signing.isdisjoint(found.values()):
+        faults.append(f"{name}: one of them is a signing key; draw another (`openssl rand -base64 32`)")
     if faults:
         raise SettingsError("\n".join(faults))
     if not found:

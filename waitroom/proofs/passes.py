@@ -17,10 +17,7 @@ from typing import Any, Final
 import jwt
 
 from waitroom.model import VISITOR_ID, Pass, Visitor
-from waitroom.proofs.keyring import Keyring
-
-#: Seconds by which the clocks of two machines may differ.
-LEEWAY_SECONDS: Final = 5
+from waitroom.proofs.keyring import LEEWAY_SECONDS, Keyring
 
 #: A pass is about 230 characters; what is longer is not one.
 LONGEST: Final = 1024

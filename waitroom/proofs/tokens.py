@@ -21,10 +21,7 @@ import jwt
 
 from waitroom.errors import SettingsError
 from waitroom.model import Visitor
-from waitroom.proofs.keyring import Keyring
-
-#: Seconds by which the clocks of two machines may differ.
-LEEWAY_SECONDS: Final = 5
+from waitroom.proofs.keyring import LEEWAY_SECONDS, Keyring
 
 #: Seconds for which a token is good at most; beyond, somebody has counted milliseconds.
 LONGEST_SECONDS: Final = 10 * 365 * 86_400

@@ -1,8 +1,6 @@
-"""All rooms of this instance: created from the settings, read anew once a second, re-created after a loss of data.
+"""All rooms of this instance: made from the settings, looked up, read anew once a second, changed by operators.
 
-Redis holds the truth. A room that is gone there without having been deleted was lost: it is made again from what this
-instance last knew of it, with marks that keep used turns used, and admits nobody until its visitors had time to come
-back in their old order.
+Redis holds the truth. What happens where it has lost some of it is told in `recovery`.
 """
 
 from __future__ import annotations
@@ -12,37 +10,21 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
 from typing import Any, Final
 
 from waitroom import metrics
 from waitroom.errors import RoomBroken, RoomUnknown, SettingsError, Unavailable, VersionConflict
-from waitroom.model import Marks, Reading
-from waitroom.rooms.room import Room
+from waitroom.model import Reading
+from waitroom.rooms.recovery import Recovery
+from waitroom.rooms.room import READING_SECONDS, Room
 from waitroom.settings.room import YOUNGER, RoomSettings, differences, fields_of, parse_room, settings_of
 from waitroom.store.store import SCHEMA, Store
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between two readings of a room.
-READING_SECONDS: Final = 1.0
-
 #: A reading that is younger is fresh; and seconds that are waited for one that is.
 _FRESH_SECONDS: Final = 0.2
 _FRESHEN_SECONDS: Final = 0.1
-
-#: A re-created room admits nobody for the longest poll times this (ours and the page's jitter) ...
-_HOLD_JITTER: Final = 1.3
-
-#: ... and these seconds, for a slow network.
-_HOLD_MARGIN_SECONDS: Final = 5.0
-
-#: After a failover that lost the last moments nobody is admitted for so many readings: by then every instance has said
-#: who is inside.
-_READINGS_HELD: Final = 2.0
-
-#: The last admission that was lost is at most so long after the last reading, which is tried once a second.
-_UNREAD_SECONDS: Final = 5.0
 
 #: Rooms that are read at the same time.
 _ROOMS_AT_ONCE: Final = 8
@@ -63,7 +45,7 @@ class Rooms:
         self._unread: set[str] = set()
         self._most_waiting = most_waiting
         self._rooms: dict[str, Room] = {}
-        self._recoveries: dict[str, asyncio.Task[None]] = {}
+        self._recovery = Recovery(store, forget=self._forget)
         self._freshenings: dict[Room, asyncio.Task[None]] = {}
         self._seeded = False
 
@@ -217,7 +199,7 @@ class Rooms:
             settings=_settings_in(name, reading),
             reading=reading,
             most_waiting=self._most_waiting,
-            recover=self.recover,
+            remake=self._recovery.remake,
         )
         self.faults.pop(name, None)
         return self._rooms[name]
@@ -245,38 +227,12 @@ class Rooms:
             # The next reading of all rooms says so aloud.
             logger.debug("room %s: no fresh reading: %s", room.name, error)
 
-    async def recover(self, room: Room) -> None:
-        """Make a lost room again; raises RoomUnknown when it was deleted on purpose. All who ask share one recovery."""
-        recovery = self._recoveries.get(room.name)
-        if recovery is None:
-            recovery = self._recoveries[room.name] = asyncio.create_task(self._recover(room))
-            recovery.add_done_callback(lambda done: self._recovered(room.name, done))
-        await asyncio.shield(recovery)
-
-    def _recovered(self, name: str, recovery: asyncio.Task[None]) -> None:
-        del self._recoveries[name]
-        if not recovery.cancelled():
-            recovery.exception()  # those who asked have it; nobody may be left of them
-
-    async def _recover(self, room: Room) -> None:
-        if (await self._store.registered()).get(room.name) is False:
-            self._forget(room.name)
-            raise RoomUnknown(f"no room {room.name!r}")
-        hold = _hold_seconds(room)
-        try:
-            await self._store.configure(room.name, _known(room), expected=0, marks=_spent(room), hold_seconds=hold)
-            logger.error("room %s: its data were lost; re-created, admits nobody for %.0f s", room.name, hold)
-            metrics.RECOVERED.labels(room.name).inc()
-            await room.put_back()
-        except VersionConflict:
-            await self._complete(room, await room.read())
-        await self._store.register(room.name, live=True)
-
     async def close(self) -> None:
         """Answer everybody who still waits for Redis."""
         await asyncio.gather(*self._freshenings.values(), return_exceptions=True)
         for room in self:
             await room.close()
+        await self._recovery.close()
 
     async def _seed(self, listed: Mapping[str, bool]) -> None:
         for name in [name for name in self._unsown if listed.get(name) is False]:
@@ -312,59 +268,9 @@ class Rooms:
                 logger.warning("room %s is there, and what Redis holds counts, not the file: %s", name, told)
 
     async def _renew(self, room: Room) -> None:
-        # Compared with what was known before asking: what is learned meanwhile is no sign of a loss.
-        known, before = room.marks, room.reading
-        try:
-            reading = await room.read()
-        except RoomUnknown:
-            await self.recover(room)
-            reading = await room.read()
-        if _is_made_anew(reading, before):
-            room.begin_anew(reading)
-        elif _is_made_by_a_stranger(reading, before) or _is_made_from_less(reading, before):
-            await self._complete(room, reading)
-            reading = await room.read()
-        elif reading.marks.turn_serial < known.turn_serial or reading.marks.last < known.last:
-            logger.error("room %s: the last moments of its data were lost; adding what is known here", room.name)
-            metrics.RECOVERED.labels(room.name).inc()
-            await self._add_what_is_known(room)
-        elif reading.lost_us != room.reading.lost_us:
-            await room.put_back()
+        reading = await self._recovery.read(room)
         room.renew(reading, _settings_in(room.name, reading))
         self.faults.pop(room.name, None)
-
-    async def _complete(self, room: Room, reading: Reading) -> None:
-        """Somebody else made a lost room again: it is to be as if we had."""
-        less = _is_made_from_less(reading, room.reading)
-        if not less and not _is_made_by_a_stranger(reading, room.reading):
-            await self._add_what_is_known(room)
-            return
-        # The file of an instance that knew nothing says less than we know. What an operator decided since says more.
-        untouched = less or (reading.sown and reading.version == 1)
-        # A failover has lost the last moments only.
-        failover = reading.made_us == room.reading.made_us
-        hold = _READINGS_HELD * READING_SECONDS if failover else _hold_seconds(room)
-        try:
-            await self._store.configure(
-                *(room.name, _known(room) if untouched else {}),
-                expected=reading.version,
-                marks=_spent(room),
-                hold_seconds=hold,
-            )
-            logger.error(
-                "room %s: its data were lost; what is known is back, nobody gets in for %.0f s", room.name, hold
-            )
-            metrics.RECOVERED.labels(room.name).inc()
-            await room.put_back()
-        except VersionConflict:
-            # Somebody was faster: an operator, or one who knows less than we do.
-            await self._complete(room, await room.read())
-
-    async def _add_what_is_known(self, room: Room) -> None:
-        """Another instance re-created the room, or a failover lost its last moments: add what this one knows."""
-        hold = _READINGS_HELD * READING_SECONDS
-        await self._store.configure(room.name, {}, expected=None, marks=_spent(room), hold_seconds=hold)
-        await room.put_back()
 
     async def _guarded(self, name: str, work: Awaitable[object]) -> None:
         try:
@@ -382,58 +288,6 @@ class Rooms:
         self._unread.discard(name)
         self.faults.pop(name, None)
         metrics.forget(name)
-
-
-def _is_made_anew(reading: Reading, before: Reading) -> bool:
-    """Whether an operator has deleted the room that was known and made another under its name.
-
-    That one has a new date before which no pass counts. One that was lost has none, or the same again.
-    """
-    date, known = reading.passes_after_us, before.passes_after_us
-    # Also where the clock was set back; but one that was made again after a loss may be older than what is known here.
-    return date not in (0, known) and (not reading.made_version or date > known)
-
-
-def _is_made_by_a_stranger(reading: Reading, before: Reading) -> bool:
-    """Whether this is another room than before, and nobody has yet said that one was lost."""
-    return reading.made_us != before.made_us and not reading.lost_us and not _is_made_anew(reading, before)
-
-
-def _is_made_from_less(reading: Reading, before: Reading) -> bool:
-    """Whether a change of the settings was lost, by a failover or by who made the room again, and none came since."""
-    if reading.set_us >= before.set_us or _is_made_anew(reading, before):
-        return False
-    return reading.made_us == before.made_us or reading.version == reading.made_version
-
-
-def _known(room: Room) -> dict[str, str]:
-    """The room's settings as last known, with the date before which no proof counts, if it has one."""
-    after = str(room.reading.passes_after_us)
-    dates = {"tickets_after_us": after, "passes_after_us": after} if room.reading.passes_after_us else {}
-    return fields_of(room.settings) | dates | {"set_us": str(room.reading.set_us)}
-
-
-def _hold_seconds(room: Room) -> float:
-    """How long visitors may stay away after a loss before their place is given to others.
-
-    Who watches the room document may stay away for longer, but sees there within seconds that data were lost, and then
-    asks as soon as the others.
-    """
-    return room.settings.longest_poll_seconds * _HOLD_JITTER + _HOLD_MARGIN_SECONDS
-
-
-def _spent(room: Room) -> Marks:
-    """The marks that say whose turn is used after a loss.
-
-    Whoever was heard shortly before the last admission may have been offered a place and not know it: their tickets
-    stay good. Of those who took it in that time each instance knows the ones that it served, and puts them back.
-    """
-    # A ticket is as old as the last question in person; an offer that came since is heard of in the document.
-    unaware_us = int((room.settings.latest_poll_seconds + _HOLD_MARGIN_SECONDS) * 1_000_000)
-    unaware_us = max(unaware_us, int(_hold_seconds(room) * 1_000_000))
-    # Whoever took over may have admitted others since, after any length of outage: what was lost was before that.
-    lost_by_us = room.reading.now_us + int(_UNREAD_SECONDS * 1_000_000)
-    return replace(room.marks, turn_us=max(min(room.marks.turn_us, lost_by_us) - unaware_us, 0))
 
 
 def _settings_in(name: str, reading: Reading) -> RoomSettings:

@@ -1,43 +1,38 @@
-"""One room as this instance knows it: settings and counts of a second ago, and the batches that go to Redis.
-
-Nothing here that another instance could not rebuild from Redis, save the marks: they are what lets the instances
-re-create a room whose data were lost without letting anybody in twice.
-"""
+"""One room as this instance knows it: settings and counts of a second ago, and the batches that go to Redis."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, TypeVar
 
 from waitroom import metrics
-from waitroom.errors import RoomUnknown, WaitroomError
-from waitroom.model import Admission, Arrival, Marks, Pass, Place, Reading, Standing, Ticket, Visitor, arrived_us
-from waitroom.rooms.batching import MOST_PER_CALL, Batcher
+from waitroom.errors import RoomUnknown
+from waitroom.model import Arrival, Pass, Place, Reading, Standing, Ticket, Visitor, arrived_us
+from waitroom.rooms.batching import Batcher
 from waitroom.rooms.eta.estimate import Eta, Pace, pace_of
+from waitroom.rooms.memory import Memory
 from waitroom.settings.room import RoomSettings, differences
 from waitroom.store.store import Store
 
 logger = logging.getLogger(__name__)
 
-Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-#: Seconds for which whoever found data lost waits until what is known is put back.
-_PUT_BACK_WAIT_SECONDS: Final = 0.1
-
-#: Sessions that are remembered, in case their record is lost: about 20 MB at most.
-_REMEMBERED: Final = 100_000
+#: Seconds between two readings of a room.
+READING_SECONDS: Final = 1.0
 
 #: Revocations of this last while before a reading are asked for again by the next: equal times are not lost.
 _OVERLAP_US: Final = 1_000_000
 
 
 class Room:
-    """A room on this instance. `recover` re-creates it in Redis, or raises RoomUnknown when it was deleted."""
+    """A room on this instance. `remake` makes it again in Redis, or raises RoomUnknown when it was deleted.
+
+    `memory` is what this instance alone knows of it. `read_at`: when it was read, by time.monotonic(); `reachable`:
+    whether the last try got an answer.
+    """
 
     def __init__(
         self,
@@ -47,24 +42,17 @@ class Room:
         settings: RoomSettings,
         reading: Reading,
         most_waiting: int,
-        recover: Callable[[Room], Awaitable[None]],
+        remake: Callable[[Room], Awaitable[None]],
     ) -> None:
         self.name = name
         self.settings = settings
         self.reading = reading
-        #: When, by time.monotonic().
+        self.memory = Memory(reading)
         self.read_at = time.monotonic()
-        self.marks = reading.marks
-        #: Whether the last try to read it got an answer.
         self.reachable = True
         self.pace: Pace = pace_of(reading, settings)
-        # In the order of revocation, so that old ones are found in front.
-        self.revoked: OrderedDict[Visitor, int] = OrderedDict(reading.revoked)
-        #: Who is inside until when (µs), as far as this instance has seen, the last seen last.
-        self._sessions: OrderedDict[Visitor, int] = OrderedDict()
-        self._putting_back: asyncio.Task[None] | None = None
         self._store = store
-        self._recover = recover
+        self._remake = remake
 
         def batcher(run: Callable[[Sequence[Any]], Awaitable[Sequence[Any]]]) -> Batcher[Any, Any]:
             return Batcher(run, most_waiting=most_waiting)
@@ -108,7 +96,7 @@ class Room:
 
     def is_revoked(self, proof: Pass) -> bool:
         """Whether the pass outlives its place, or the room for which it was given."""
-        return proof.visitor in self.revoked or proof.issued * 1_000_000 < self.reading.passes_after_us
+        return proof.visitor in self.memory.revoked or proof.issued * 1_000_000 < self.reading.origin.passes_after_us
 
     def takes_at_its_word(self, proof: Pass) -> bool:
         """Whether a pass without a record, which a loss took and there is no room to make anew, is good all the same.
@@ -134,68 +122,18 @@ class Room:
             logger.info("room %s was changed: %s", self.name, differences(self.settings, settings))
         self.reading, self.settings = reading, settings
         self.read_at = time.monotonic()
-        self.marks = self.marks.merged(reading.marks)
+        self.memory.learn(reading)
         self.pace = pace_of(reading, settings)
-        self.revoked.update(reading.revoked)
-        over = reading.now_us - reading.longest_session_seconds * 1_000_000
-        while self.revoked and next(iter(self.revoked.values())) < over:
-            self.revoked.popitem(last=False)
 
     def begin_anew(self, reading: Reading) -> None:
-        """It was deleted and made anew: nothing that is known of the old one counts."""
+        """An operator deleted it and made it anew: nothing that is known of the old one counts."""
         logger.info("room %s was deleted and made anew", self.name)
-        self.marks = reading.marks
-        self.revoked = OrderedDict(reading.revoked)
-        self._sessions.clear()
-
-    def note_admission(self, admission: Admission) -> None:
-        """Remember whose turn has come, in case the data are lost before the next reading."""
-        if admission.serials:
-            self.marks = self.marks.merged(Marks(0, max(admission.serials), admission.now_us))
+        self.memory.begin_anew(reading)
 
     def note_session(self, visitor: Visitor, expires_us: int) -> None:
-        """Remember who is inside, in case the record of it is lost."""
-        self._sessions[visitor] = expires_us
-        self._sessions.move_to_end(visitor)
-        # Those are forgotten whose tickets are too old to bring anything back. More never get old than are noted.
-        old = self.reading.now_us - self.settings.ticket_seconds * 1_000_000
-        for _ in range(2):
-            if len(self._sessions) > _REMEMBERED or next(iter(self._sessions.values()), old) < old:
-                self._sessions.popitem(last=False)
-
-    async def put_back(self) -> None:
-        """After a loss of data: tell Redis who is inside and who left, as far as known here.
-
-        It goes on in the background, one piece at a time and once for all who ask; they wait for it shortly.
-        """
-        if self._putting_back is None or self._putting_back.done():
-            self._putting_back = asyncio.create_task(self._put_back())
-        await asyncio.wait({self._putting_back}, timeout=_PUT_BACK_WAIT_SECONDS)
-
-    async def _put_back(self) -> None:
-        now_us = self._store.clock.now_us()
-        # A session that this instance saw last may have been lengthened by another: what is over here proves nothing.
-        inside = [
-            Pass(visitor, us / 1_000_000)
-            for visitor, us in self._sessions.items()
-            if us > now_us and visitor not in self.revoked
-        ]
-        left, over = list(self.revoked), self._over(now_us)
-        try:
-            for passes in _in_calls(inside):
-                await self._store.extend(self.name, passes, remembered=True)
-            for visitors in _in_calls(left):
-                await self._store.leave(self.name, visitors, with_pass=frozenset(visitors))
-            for visitors in _in_calls(over):
-                await self._store.leave(self.name, visitors, over=True)
-        except WaitroomError as error:
-            logger.warning("room %s: not all that was lost could be put back: %s", self.name, error)
-
-    def _over(self, now_us: int) -> list[Visitor]:
-        """Whose session has ended: their turn stays used. Of a sliding one another instance may know a later end."""
-        if self.settings.sliding:
-            return []
-        return [visitor for visitor, us in self._sessions.items() if us <= now_us]
+        """Remember who is inside, in case the record of it is lost; not those whose tickets bring nothing back."""
+        old_us = self.reading.now_us - int(self.settings.ticket_seconds * 1_000_000)
+        self.memory.note_session(visitor, expires_us, old_us=old_us)
 
     async def read(self) -> Reading:
         """A fresh reading from Redis; raises RoomUnknown, RoomBroken, Unavailable."""
@@ -210,8 +148,6 @@ class Room:
         """Answer everybody who still waits for Redis."""
         for batcher in self._batchers():
             await batcher.close()
-        if self._putting_back is not None:
-            await self._putting_back
 
     def _batchers(self) -> tuple[Batcher[Any, Any], ...]:
         return (self._enter, self._enter_guarded, self._pass_through, self._status, self._leave, self._extend)
@@ -224,7 +160,7 @@ class Room:
         try:
             return await call(self.name, items)
         except RoomUnknown:
-            await self._recover(self)
+            await self._remake(self)
             return await call(self.name, items)
 
     async def _run_enter(self, arrivals: Sequence[tuple[Visitor, Ticket | None]]) -> list[Place]:
@@ -238,22 +174,16 @@ class Room:
         return self._noted(places)
 
     async def _run_pass_through(self, arrivals: Sequence[tuple[Visitor, Ticket | None]]) -> list[Place]:
-        async def direct(room: str, items: Sequence[tuple[Visitor, Ticket | None]]) -> list[Place]:
-            return await self._store.enter(room, items, direct=True)
-
-        places = await self._again_if_lost(direct, arrivals)
+        places = await self._again_if_lost(self._store.pass_through, arrivals)
         self._note_arrivals(places)
         return places
 
     def _note_arrivals(self, places: Sequence[Place]) -> None:
-        """Remember the serials given out, and whose turn came at once, in case the data are lost."""
-        offered = [place for place in places if place.standing is Standing.OFFERED]
+        self.memory.note_arrivals(places)
         waits = metrics.WAIT_SECONDS.labels(self.name)
-        for place in offered:
-            waits.observe((place.now_us - arrived_us(place.serial)) / 1_000_000 if place.serial else 0.0)
-        last = max(arrived_us(place.serial) for place in places)
-        turn = max((arrived_us(place.serial) for place in offered), default=0)
-        self.marks = self.marks.merged(Marks(last, turn, places[0].now_us if offered else 0))
+        for place in places:
+            if place.standing is Standing.OFFERED:
+                waits.observe((place.now_us - arrived_us(place.serial)) / 1_000_000 if place.serial else 0.0)
 
     async def _run_status(self, tickets: Sequence[Ticket]) -> list[Place]:
         return self._noted(await self._again_if_lost(self._store.status, tickets))
@@ -266,12 +196,7 @@ class Room:
 
         visitors = [visitor for visitor, _ in goodbyes]
         standings = await self._again_if_lost(leave, visitors)
-        now_us = self._store.clock.now_us()
-        for visitor in visitors:
-            if self._sessions.pop(visitor, None) is not None or visitor in holders:
-                # The next reading will say so too; here it holds from now on.
-                self.revoked[visitor] = now_us
-                self.revoked.move_to_end(visitor)
+        self.memory.note_goodbyes(visitors, self._store.clock.now_us(), with_pass=holders)
         return standings
 
     async def _run_extend(self, passes: Sequence[Pass]) -> list[Place]:
@@ -282,9 +207,3 @@ class Room:
             if place.standing is Standing.ADMITTED:
                 self.note_session(place.visitor, place.expires_us)
         return places
-
-
-def _in_calls(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
-    """The items, as many at a time as a script call takes."""
-    for start in range(0, len(items), MOST_PER_CALL):
-        yield items[start : start + MOST_PER_CALL]

@@ -1,4 +1,4 @@
-"""Keys that nobody has set: made at the first start, and kept in the data folder for the next one."""
+"""Keys that are not set: made at the first start, and kept in the data folder for the next one."""
 
 from __future__ import annotations
 

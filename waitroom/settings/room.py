@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any, Final, Literal
 
@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from waitroom.errors import SettingsError
 from waitroom.model import RoomState
-from waitroom.settings.rules import LINK, Seconds, faults_of, is_origin, list_or_text, number_or_text
+from waitroom.settings.rules import LINK, Seconds, faults_of, is_origin, value_of
 
 #: Room settings that are younger than the first schema: a room written before has none of them, and gets the default.
 YOUNGER: Final = frozenset(
@@ -24,6 +24,9 @@ YOUNGER: Final = frozenset(
         *("enqueue_tokens", "enqueue_url"),
     }
 )
+
+#: Room settings that need to know where visitors come from.
+PER_SOURCE: Final = ("places_per_address", "places_per_network")
 
 #: Seconds that a client may be told to stay away at most; clients poll in time for a claim and for the place.
 LONGEST_POLL_SECONDS: Final = 30.0
@@ -159,7 +162,7 @@ class RoomSettings(BaseModel):
     @cached_property
     def guarded(self) -> bool:
         """Whether a new place takes more than to come: such rooms let nobody straight through at the gate."""
-        limited = self.places_per_address > 0 or self.places_per_network > 0
+        limited = any(getattr(self, name) > 0 for name in PER_SOURCE)
         return limited or self.challenge == "always" or self.enqueue_tokens != "off"
 
     @cached_property
@@ -180,15 +183,13 @@ def parse_room(document: Mapping[str, Any], *, prefix: str = "") -> RoomSettings
     try:
         return RoomSettings.model_validate(dict(document))
     except ValidationError as error:
-        raise SettingsError("\n".join(faults_of(error, prefix=prefix))) from None
+        raise SettingsError("\n".join(faults_of(error, RoomSettings, prefix=prefix))) from None
 
 
-def room_value(name: str, text: str) -> object:
+def room_value(name: str, text: str, *, list_of: Callable[[str], object] | None = None) -> object:
     """A room setting's value from a text, as far as the text is of its kind; `parse_room` judges it."""
     declared = RoomSettings.model_fields.get(name)
-    if declared is None:
-        return text
-    return list_or_text(text) if name == "return_origins" else number_or_text(text, declared.annotation)
+    return text if declared is None else value_of(text, declared.annotation, list_of=list_of)
 
 
 def fields_of(settings: RoomSettings) -> dict[str, str]:
@@ -207,7 +208,7 @@ def fields_of(settings: RoomSettings) -> dict[str, str]:
 def settings_of(fields: Mapping[str, str]) -> RoomSettings:
     """A room's settings from the texts that Redis keeps; raises SettingsError that lists every fault."""
     known = [name for name in RoomSettings.model_fields if name in fields]
-    return parse_room({name: room_value(name, fields[name]) for name in known})
+    return parse_room({name: room_value(name, fields[name], list_of=json.loads) for name in known})
 
 
 def differences(old: RoomSettings, new: RoomSettings) -> str:

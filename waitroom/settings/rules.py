@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Annotated, Final
+from collections.abc import Callable
+from typing import Annotated, Final, get_origin
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
-from waitroom.model import ROOM_NAME
+from waitroom.model import room_name
 
 _ORIGIN = re.compile(r"https?://[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:(?P<port>[1-9][0-9]{0,4}))?\Z", re.ASCII)
 
@@ -29,36 +30,32 @@ def is_origin(text: str) -> bool:
 Seconds = Annotated[float, Field(allow_inf_nan=False)]
 
 
-def _room_name(name: str) -> str:
-    if not ROOM_NAME.match(name):
-        raise ValueError(f"{name!r} is not a room name: 1-64 of a-z, 0-9, _ and -, a letter or digit first")
-    return name
+RoomName = Annotated[str, AfterValidator(room_name)]
 
 
-RoomName = Annotated[str, AfterValidator(_room_name)]
+def faults_of(error: ValidationError, declared: type[BaseModel], *, prefix: str = "") -> list[str]:
+    """One line for each fault of what was `declared`: the setting's name, what is wrong, and its value.
 
-
-#: Settings whose value is never shown, also not when it is wrong.
-_SECRET: Final = {"admin_key", "signing_keys", "enqueue_keys", "redis_url"}
-
-
-def faults_of(error: ValidationError, *, prefix: str = "") -> list[str]:
-    """One line for each fault: the setting's name, what is wrong, and its value (unless it is a secret)."""
+    The value of a secret, which is declared with `repr=False`, is never shown, also not when it is wrong.
+    """
     lines = []
     for fault in error.errors(include_url=False):
         # A key may hold anything: its line breaks must not look like another fault.
         parts = [repr(part)[1:-1] if isinstance(part, str) else str(part) for part in fault["loc"]]
         name = prefix + ".".join(parts).removesuffix(".[key]")
-        message = fault["msg"].removeprefix("Value error, ")
-        if fault["type"] == "extra_forbidden":
-            message = "no such setting"
+        stranger = fault["type"] == "extra_forbidden"
+        message = "no such setting" if stranger else fault["msg"].removeprefix("Value error, ")
         shown = ""
         # What stands under an unknown name may be a secret whose name was misspelt.
-        secret = fault["type"] == "extra_forbidden" or (fault["loc"] and fault["loc"][0] in _SECRET)
-        if name and not secret and not isinstance(fault["input"], dict):
+        if name and not stranger and not _is_secret(fault["loc"], declared) and not isinstance(fault["input"], dict):
             shown = f", got {_short(fault['input'])}"
         lines.append(f"{name}: {message}{shown}" if name else message)
     return lines
+
+
+def _is_secret(loc: tuple[int | str, ...], declared: type[BaseModel]) -> bool:
+    field = declared.model_fields.get(str(loc[0])) if loc else None
+    return field is not None and not field.repr
 
 
 def _short(value: object) -> str:
@@ -66,9 +63,18 @@ def _short(value: object) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def number_or_text(text: str, kind: object) -> object:
-    """The text as a value of that kind, or itself where it is none."""
+def value_of(text: str, annotation: object, *, list_of: Callable[[str], object] | None = None) -> object:
+    """A setting's text as a value of the kind that its annotation names, or the text itself where it is none.
+
+    A list is read by `list_of`, else as JSON where it looks like that and by comma where not. Raises JSONDecodeError
+    for a table (`dict`) that is not JSON.
+    """
+    kind = get_origin(annotation) or annotation
+    if kind is dict:
+        return json.loads(text)
     try:
+        if kind is list:
+            return (list_of or _list)(text)
         if kind is bool:
             return {"true": True, "1": True, "false": False, "0": False}.get(text.lower(), text)
         if kind is int or kind is float:
@@ -78,8 +84,7 @@ def number_or_text(text: str, kind: object) -> object:
     return text
 
 
-def list_or_text(text: str) -> object:
-    try:
+def _list(text: str) -> object:
+    if text.startswith("["):
         return json.loads(text)
-    except ValueError:
-        return text
+    return [part.strip() for part in text.split(",")] if text.strip() else []

@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from waitroom.addresses import Proxies
 from waitroom.errors import SettingsError
+from waitroom.proofs import keyring
+from waitroom.proofs.keyring import Keyring
 from waitroom.settings.room import RoomSettings
 from waitroom.settings.rules import RoomName, is_origin
 from waitroom.store import url
@@ -115,3 +117,22 @@ class ServerSettings(BaseModel):
     def secure(self) -> bool:
         """Whether visitors come by https."""
         return self.public_url.startswith("https://")
+
+    def signing_ring(self) -> Keyring:
+        """The keys of tickets and passes; raises SettingsError where one is not sound, or none is given."""
+        return keyring.parse(self.signing_keys)
+
+    def enqueue_ring(self) -> Keyring | None:
+        """The sites' own keys, None where none is given; raises SettingsError where one is not sound.
+
+        A signing key is none of them: the holder of an enqueue key could sign passes with it.
+        """
+        if not self.enqueue_keys:
+            return None
+        return keyring.parse(self.enqueue_keys, name="enqueue_keys", apart_from=self.signing_keys)
+
+    def fault_of_tokens(self, wanted: object) -> str:
+        """Why rooms cannot take enqueue tokens as `wanted`, empty where they can: without a key they would be shut."""
+        if wanted not in ("accepted", "required") or self.enqueue_keys:
+            return ""
+        return f"enqueue_tokens: {wanted!r} needs enqueue_keys; without one no token is good"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from waitroom.errors import SettingsError
 from waitroom.proofs import keyring
-from waitroom.settings.rules import faults_of, number_or_text
+from waitroom.settings.rules import faults_of, value_of
 from waitroom.settings.server import ENVIRONMENT_PREFIX, ServerSettings
 from waitroom.store import url
 
@@ -39,13 +39,13 @@ def load(
     try:
         settings = ServerSettings.model_validate(document)
     except ValidationError as error:
-        faults += faults_of(error)
+        faults += faults_of(error, ServerSettings)
         settings = _sound_part(document, error)
     faults += _weak_secrets(settings)
     faults += [
-        f"rooms.{name}.enqueue_tokens: {room.enqueue_tokens!r} needs enqueue_keys; without one no token is good"
+        f"rooms.{name}.{fault}"
         for name, room in settings.rooms.items()
-        if room.enqueue_tokens != "off" and not settings.enqueue_keys
+        if (fault := settings.fault_of_tokens(room.enqueue_tokens))
     ]
     settings = _with_redis_password(settings, faults)
     if faults:
@@ -92,15 +92,14 @@ def _from_environment(environment: Mapping[str, str], faults: list[str]) -> dict
     """Each field's text from the environment as the field's kind; what cannot be one stays text and is reported."""
     found: dict[str, Any] = {}
     for name, declared in ServerSettings.model_fields.items():
-        text = environment.get(ENVIRONMENT_PREFIX + name.upper())
+        variable = ENVIRONMENT_PREFIX + name.upper()
+        text = environment.get(variable)
         if text is None or text == "":
             continue
-        if name in ("signing_keys", "enqueue_keys", "trusted_proxies"):
-            found[name] = [part.strip() for part in text.split(",")]
-        elif name == "rooms":
-            found[name] = _rooms_from_json(text, faults)
-        else:
-            found[name] = number_or_text(text, declared.annotation)
+        try:
+            found[name] = value_of(text, declared.annotation)
+        except json.JSONDecodeError as error:
+            faults.append(f"{variable}: not JSON: {error}")
     return found
 
 
@@ -119,30 +118,10 @@ def strangers(environment: Mapping[str, str] = os.environ) -> list[str]:
     return lines
 
 
-def _rooms_from_json(text: str, faults: list[str]) -> object:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        faults.append(f"{ENVIRONMENT_PREFIX}ROOMS: not JSON: {error}")
-        return {}
-
-
 def _weak_secrets(settings: ServerSettings) -> list[str]:
-    faults: list[str] = []
-    if settings.enqueue_keys:
-        try:
-            keyring.parse(settings.enqueue_keys, name="enqueue_keys")
-        except SettingsError as error:
-            faults += str(error).splitlines()
-        signing = {entry.partition(":")[2] for entry in settings.signing_keys}
-        # Whoever signs for a shop would sign passes with it.
-        if any(entry.partition(":")[2] in signing for entry in settings.enqueue_keys):
-            faults.append("enqueue_keys: one of them is a signing key; draw another (`openssl rand -base64 32`)")
+    faults = _faults_in(settings.enqueue_ring)
     if settings.signing_keys:
-        try:
-            keyring.parse(settings.signing_keys)
-        except SettingsError as error:
-            faults += str(error).splitlines()
+        faults += _faults_in(settings.signing_ring)
     elif settings.production:
         faults.append("signing_keys: missing; production needs one (`openssl rand -base64 32` makes a secret)")
     if settings.production and not settings.admin_key:
@@ -150,3 +129,11 @@ def _weak_secrets(settings: ServerSettings) -> list[str]:
     if settings.admin_key and keyring.is_weak(settings.admin_key) and settings.production:
         faults.append("admin_key: weak; production needs at least 32 random characters")
     return faults
+
+
+def _faults_in(ring: Callable[[], object]) -> list[str]:
+    try:
+        ring()
+    except SettingsError as error:
+        return str(error).splitlines()
+    return []

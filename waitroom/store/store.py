@@ -31,7 +31,9 @@ from waitroom.model import (
     Arrival,
     Counts,
     Expiry,
+    Flow,
     Marks,
+    Origin,
     Outcome,
     Pass,
     Place,
@@ -41,8 +43,9 @@ from waitroom.model import (
     Visitor,
 )
 from waitroom.store import keys, scripts
-from waitroom.store.clients import Servers, describe
 from waitroom.store.clock import Clock
+from waitroom.store.failures import describe
+from waitroom.store.servers import Servers
 
 #: The version of what the keys hold; a room of another one is left alone.
 SCHEMA: Final = "1"
@@ -57,6 +60,9 @@ _REVOKED_PER_PAGE: Final = 5000
 
 #: What stands in a call for the ticket that an arrival does not bring.
 _NO_TICKET: Final = Ticket(Visitor(""), 0, 0)
+
+#: The fields of `state` that a flow is read from, by its own names.
+_FLOW: Final = {name: "pace_us" if name == "demand_us" else f"pace_{name}" for name in Flow.__dataclass_fields__}
 
 _STANDINGS: Final = {standing.value: standing for standing in Standing}
 
@@ -123,8 +129,12 @@ class Store:
         """Redis time, as of the last reply."""
         return self._clock
 
-    async def _call(self, name: str, room: str, arguments: Sequence[str | int]) -> list[Any]:
-        """One script call on one room; the reply after its outcome word was judged."""
+    async def _call(
+        self, name: str, room: str, arguments: Sequence[str | int], *, batch: int | None = None
+    ) -> list[Any]:
+        """One script call on one room, for a `batch` of visitors; the reply after its outcome word was judged."""
+        if batch is not None:
+            metrics.BATCH_SIZE.labels(name).observe(batch)
         script = self._scripts[name]
         key_list = keys.room_keys(room, script.source.keys) if room else [keys.LEASE]
         started = time.perf_counter()
@@ -147,33 +157,30 @@ class Store:
         except exceptions.NoScriptError:
             return await self._servers.send(key_list[0], "EVAL", script.source.text, *rest)
 
-    async def enter(
-        self, room: str, arrivals: Sequence[tuple[Visitor, Ticket | None]], *, direct: bool = False
-    ) -> list[Place]:
+    async def enter(self, room: str, arrivals: Sequence[tuple[Visitor, Ticket | None]]) -> list[Place]:
         """A place for each arrival: a fresh visitor id, and the ticket if one was brought.
 
-        The place may belong to the ticket's visitor or to the fresh one; `Place.visitor` says which. `direct` admits
-        at once or answers MUST_WAIT, and never queues.
+        The place may belong to the ticket's visitor or to the fresh one; `Place.visitor` says which.
         """
-        arguments: list[str | int] = ["direct" if direct else "queue"]
-        for fresh, ticket in arrivals:
-            arguments += (fresh, ticket.visitor, ticket.serial, ticket.issued_us) if ticket else (fresh, "", 0, 0)
-        metrics.BATCH_SIZE.labels("enter").observe(len(arrivals))
-        reply = await self._call("enter", room, arguments)
-        return self._arrived(arrivals, reply)
+        return self._arrived(arrivals, await self._call("enter", room, _arguments(arrivals), batch=len(arrivals)))
+
+    async def pass_through(self, room: str, arrivals: Sequence[tuple[Visitor, Ticket | None]]) -> list[Place]:
+        """The same at the gate: admits at once or answers MUST_WAIT, and never queues."""
+        return self._arrived(
+            arrivals, await self._call("pass_through", room, _arguments(arrivals), batch=len(arrivals))
+        )
 
     async def enter_guarded(self, room: str, arrivals: Sequence[Arrival]) -> list[Place]:
         """A place for each arrival by its ticket, by what it proved, or by what its address and network have left.
 
         LIMITED where they have nothing left; USED where what was proved has had its turn.
         """
-        arguments: list[str | int] = ["guarded"]
+        arguments: list[str | int] = []
         for one in arrivals:
             ticket = one.ticket or _NO_TICKET
             arguments += (one.fresh, ticket.visitor, ticket.serial, ticket.issued_us)
             arguments += (int(one.keyed), int(one.priority), one.address, one.network)
-        metrics.BATCH_SIZE.labels("enter").observe(len(arrivals))
-        reply = await self._call("enter", room, arguments)
+        reply = await self._call("enter_guarded", room, arguments, batch=len(arrivals))
         return self._arrived([(one.fresh, one.ticket) for one in arrivals], reply)
 
     def _arrived(self, arrivals: Sequence[tuple[Visitor, Ticket | None]], reply: list[Any]) -> list[Place]:
@@ -191,8 +198,7 @@ class Store:
         arguments: list[str | int] = []
         for ticket in tickets:
             arguments += (ticket.visitor, ticket.serial, ticket.issued_us)
-        metrics.BATCH_SIZE.labels("status").observe(len(tickets))
-        reply = await self._call("status", room, arguments)
+        reply = await self._call("status", room, arguments, batch=len(tickets))
         now_us = self._observed(reply[1])
         places = []
         for ticket, word, number in zip(tickets, reply[2::2], reply[3::2], strict=True):
@@ -206,8 +212,7 @@ class Store:
 
         WAITING, OFFERED, ADMITTED, or UNKNOWN where they have no place.
         """
-        metrics.BATCH_SIZE.labels("look").observe(len(watching))
-        reply = await self._call("look", room, [visitor for visitor, _ in watching])
+        reply = await self._call("look", room, [visitor for visitor, _ in watching], batch=len(watching))
         now_us = self._observed(reply[1])
         places = []
         for (visitor, serial), word, number in zip(watching, reply[2::2], reply[3::2], strict=True):
@@ -217,32 +222,46 @@ class Store:
         return places
 
     async def leave(
-        self, room: str, visitors: Sequence[Visitor], *, with_pass: Collection[Visitor] = (), over: bool = False
+        self, room: str, visitors: Sequence[Visitor], *, with_pass: Collection[Visitor] = ()
     ) -> list[Standing]:
         """Say goodbye for each: LEFT, or UNKNOWN when they had no place any more.
 
-        Those `with_pass` may hold one although there is no record of them inside: it is withdrawn. `over`: as far as is
-        known their sessions have ended; who is inside all the same stays, of others the turn is used from now on.
+        Those `with_pass` may hold one although there is no record of them inside: it is withdrawn.
         """
         arguments: list[str | int] = []
         for visitor in visitors:
-            arguments += (visitor, 2 if over else int(visitor in with_pass))
-        metrics.BATCH_SIZE.labels("leave").observe(len(visitors))
-        reply = await self._call("leave", room, arguments)
+            arguments += (visitor, "pass" if visitor in with_pass else "ticket")
+        return self._stood(await self._call("leave", room, arguments, batch=len(visitors)))
+
+    async def finish(self, room: str, visitors: Sequence[Visitor]) -> list[Standing]:
+        """Note for each that their session has ended, as far as is known: from now on the turn is used.
+
+        LEFT for those who waited, else UNKNOWN; a visitor who is inside all the same stays.
+        """
+        return self._stood(await self._call("finish", room, visitors, batch=len(visitors)))
+
+    def _stood(self, reply: list[Any]) -> list[Standing]:
         self._observed(reply[1])
         return [_STANDINGS[word] for word in reply[2:]]
 
-    async def extend(self, room: str, passes: Sequence[Pass], *, remembered: bool = False) -> list[Place]:
+    async def extend(self, room: str, passes: Sequence[Pass]) -> list[Place]:
         """Note that each pass was used: claims an offer, lengthens a sliding session.
 
-        `remembered`: none was, they are sessions that are to be put back if their record is gone, and no more.
         ADMITTED with the expiry inside, USED when the turn is over, UNKNOWN when there is no record of it.
         """
         arguments: list[str | int] = []
         for proof in passes:
-            arguments += (proof.visitor, int(proof.expires * 1_000_000), 2 if remembered else int(proof.offer))
-        metrics.BATCH_SIZE.labels("extend").observe(len(passes))
-        reply = await self._call("extend", room, arguments)
+            arguments += (proof.visitor, int(proof.expires * 1_000_000), "offer" if proof.offer else "session")
+        return self._passed(passes, await self._call("extend", room, arguments, batch=len(passes)))
+
+    async def restore(self, room: str, passes: Sequence[Pass]) -> list[Place]:
+        """Put sessions that are remembered back where their record is gone, and no more; answers as `extend` does."""
+        arguments: list[str | int] = []
+        for proof in passes:
+            arguments += (proof.visitor, int(proof.expires * 1_000_000))
+        return self._passed(passes, await self._call("restore", room, arguments, batch=len(passes)))
+
+    def _passed(self, passes: Sequence[Pass], reply: list[Any]) -> list[Place]:
         now_us = self._observed(reply[1])
         return [
             Place(_STANDINGS[word], now_us, proof.visitor, expires_us=expires)
@@ -318,39 +337,32 @@ class Store:
             since_us = last
 
     def _reading(self, reply: list[Any]) -> Reading:
-        now_us = self._observed(reply[1])
         config, state = _pairs(reply[5]), _pairs(reply[6])
-
-        def number(name: str) -> int:
-            return int(state.get(name, 0))
-
         version = int(config.pop("version", 0))
+        origin = Origin(
+            made_us=int(config.pop("made_us", 0)),
+            sown=config.pop("sown", "") == "1",
+            set_us=int(config.pop("set_us", 0)),
+            lost_us=int(state.get("lost_us", 0)),
+            made_version=int(config.pop("made_version", 0)),
+            passes_after_us=int(config.pop("passes_after_us", 0)),
+        )
+        marks = {name: int(state.get(name, 0)) for name in ("last", "turn_serial", "turn_us")}
+        longest = float(config.pop("longest_session_seconds", 0))
         return Reading(
-            now_us=now_us,
+            now_us=self._observed(reply[1]),
             waiting=reply[2],
             occupancy=reply[3],
             offered=reply[4],
             version=version,
             schema=config.pop("schema", ""),
             settings=config,
-            counts=Counts(**{name: number(name) for name in Counts.__dataclass_fields__}),
-            marks=Marks(number("last"), number("turn_serial"), number("turn_us"), version),
-            hold_until_us=number("hold_until_us"),
-            lost_us=number("lost_us"),
-            longest_session_seconds=float(config.pop("longest_session_seconds", 0)),
-            passes_after_us=int(config.pop("passes_after_us", 0)),
-            made_us=int(config.pop("made_us", 0)),
-            set_us=int(config.pop("set_us", 0)),
-            made_version=int(config.pop("made_version", 0)),
-            sown=config.pop("sown", "") == "1",
-            pace_admitted=float(state.get("pace_admitted", 0)),
-            pace_us=float(state.get("pace_us", 0)),
-            pace_ended=float(state.get("pace_ended", 0)),
-            pace_stay_us=float(state.get("pace_stay_us", 0)),
-            pace_early=float(state.get("pace_early", 0)),
-            pace_no_show=float(state.get("pace_no_show", 0)),
-            pace_wait_us=float(state.get("pace_wait_us", 0)),
-            pace_gone=float(state.get("pace_gone", 0)),
+            counts=Counts(**{name: int(state.get(name, 0)) for name in Counts.__dataclass_fields__}),
+            marks=Marks(**marks, version=version),
+            origin=origin,
+            flow=Flow(**{name: float(state.get(field, 0)) for name, field in _FLOW.items()}),
+            hold_until_us=int(state.get("hold_until_us", 0)),
+            longest_session_seconds=longest,
             releases_us=tuple(reply[8]),
             ladder=tuple(zip(reply[9][::2], reply[9][1::2], strict=True)),
             revoked={Visitor(visitor): int(when) for visitor, when in _pairs(reply[7]).items()},
@@ -437,6 +449,13 @@ class Store:
     def _observed(self, now_us: int) -> int:
         self._clock.observe(now_us)
         return now_us
+
+
+def _arguments(arrivals: Sequence[tuple[Visitor, Ticket | None]]) -> list[str | int]:
+    arguments: list[str | int] = []
+    for fresh, ticket in arrivals:
+        arguments += (fresh, ticket.visitor, ticket.serial, ticket.issued_us) if ticket else (fresh, "", 0, 0)
+    return arguments
 
 
 def _judge(room: str, reply: list[Any]) -> None:

@@ -75,7 +75,7 @@ def public(room: Room) -> dict[str, Any]:
         **_eta_fields(_eta_at_tail(room)),
         "message": settings.message,
         "ladder": reading.ladder,
-        "lost_at": iso(reading.lost_us) if reading.lost_us else None,
+        "lost_at": iso(reading.origin.lost_us) if reading.origin.lost_us else None,
         "refresh_after_seconds": REFRESH_AFTER_SECONDS,
         "as_of": iso(reading.now_us),
     }
@@ -97,7 +97,11 @@ def for_operators(room: Room) -> dict[str, Any]:
 
 def _admitted_per_second(reading: Reading) -> float | None:
     """Measured over the last minute under demand; None when there was none."""
-    return round(reading.pace_admitted * 1_000_000 / reading.pace_us, 3) if reading.pace_us >= 1_000_000 else None
+    return (
+        round(reading.flow.admitted * 1_000_000 / reading.flow.demand_us, 3)
+        if reading.flow.demand_us >= 1_000_000
+        else None
+    )
 
 
 def _eta_at_tail(room: Room) -> Eta | None:

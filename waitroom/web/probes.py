@@ -118,10 +118,10 @@ class Ready:
             return [str(error)]
         reasons = [f"{name}: {fault}" for name, fault in self._rooms.faults.items()]
         if self._agreement.fault:
-            reasons.append(self._agreement.fault)
+            reasons.append(self._agreement.fault.told)
         if not self._rooms.reachable:
             reasons.append("the rooms have not been read yet")
         for info in primaries:
             # With a full disk or memory nobody new gets in, but those inside are served: no reason to go away.
-            reasons += [fault for kind, fault in faults_of(info).items() if kind in ("role", "eviction")]
+            reasons += [fault.told for name, fault in faults_of(info).items() if name in ("role", "eviction")]
         return reasons

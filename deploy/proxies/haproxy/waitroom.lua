@@ -15,6 +15,14 @@ local ASKED_WITH = {
 -- What a "no" consists of beside its status and body.
 local HANDED_ON = { "cache-control", "content-type", "location", "retry-after", "vary" }
 
+-- What the origin is told of a request for a free path. None of it makes that another address or method there; the last
+-- two are haproxy.cfg's own.
+local KEPT = {
+  ["host"] = true, ["accept"] = true, ["accept-encoding"] = true, ["accept-language"] = true,
+  ["if-modified-since"] = true, ["if-none-match"] = true, ["user-agent"] = true,
+  ["x-forwarded-for"] = true, ["x-forwarded-proto"] = true,
+}
+
 -- The values of a header, from HAProxy's tables that count from 0 to one that counts from 1.
 local function values(headers, name)
   local found, held = {}, headers[name]
@@ -64,3 +72,12 @@ core.register_action("waitroom", { "http-req" }, function(txn, room)
     hand_on(txn, answer)
   end
 end, 1)
+
+-- For free paths: the request goes on bare, without a question to the gate.
+core.register_action("waitroom_free", { "http-req" }, function(txn)
+  for name in pairs(txn.http:req_get_headers()) do
+    if not KEPT[name] then txn.http:req_del_header(name) end
+  end
+  txn.http:req_set_uri(txn.sf:pathq())
+  txn:set_var("txn.waitroom_go_on", true)
+end)

@@ -126,8 +126,8 @@ def pace_of(reading: Reading, settings: RoomSettings) -> Pace:
     ceiling = settings.admit_per_second or math.inf
     if settings.state == "bypass":
         return Pace(Course(math.inf, math.inf, settings.session_seconds, settings.claim_seconds))
-    waited, gone = reading.pace_wait_us / 1_000_000, max(reading.pace_gone, 0.0)
-    turns = max(reading.pace_ended, 0.0) + reading.occupancy
+    waited, gone = reading.flow.wait_us / 1_000_000, max(reading.flow.gone, 0.0)
+    turns = max(reading.flow.ended, 0.0) + reading.occupancy
     course = Course(
         settings.capacity or math.inf,
         ceiling,
@@ -141,10 +141,10 @@ def pace_of(reading: Reading, settings: RoomSettings) -> Pace:
     # The longest session counts for as much as PRIOR_SECONDS of a full room. From what one visitor inside does per
     # second follows what a full room will do, also while it is still filling.
     prior = settings.capacity * PRIOR_SECONDS
-    missed = max(reading.pace_no_show, 0.0)
-    stayed = max(reading.pace_stay_us / 1_000_000 - missed * settings.claim_seconds, 0.0) + prior
+    missed = max(reading.flow.no_show, 0.0)
+    stayed = max(reading.flow.stay_us / 1_000_000 - missed * settings.claim_seconds, 0.0) + prior
     # A sliding session has no end that is known: it ends when its visitor is away for long enough.
-    ended = max(reading.pace_ended - reading.pace_no_show if settings.sliding else reading.pace_early, 0.0)
+    ended = max(reading.flow.ended - reading.flow.no_show if settings.sliding else reading.flow.early, 0.0)
     # What was free at the reading may have been taken since, as fast as the rate allows.
     taken = min(max(settings.capacity - reading.occupancy, 0.0), ceiling * _AGE_SECONDS)
     return Pace(
@@ -155,7 +155,7 @@ def pace_of(reading: Reading, settings: RoomSettings) -> Pace:
             taken=taken,
             ends=() if settings.sliding else tuple((end - reading.now_us) / 1_000_000 for end in reading.releases_us),
             early=(ended + prior / settings.session_seconds) / stayed,
-            no_show=missed / (max(reading.pace_ended, missed) + _PRIOR_OFFERS),
+            no_show=missed / (max(reading.flow.ended, missed) + _PRIOR_OFFERS),
             lag=_shortest_poll(settings),
         ),
         seen=ended,

@@ -7,7 +7,7 @@ from typing import Any
 from starlette.types import Receive, Scope
 
 from waitroom.errors import RoomUnknown, SettingsError, VersionConflict
-from waitroom.model import ROOM_NAME, VISITOR_ID, Standing, Visitor
+from waitroom.model import VISITOR_ID, Standing, Visitor, room_name
 from waitroom.rooms.room import Room
 from waitroom.settings.room import parse_room
 from waitroom.web.admin.calls import Answer
@@ -26,7 +26,7 @@ class RoomAdmin:
         self._tickets = instance.tickets
         self._passes = instance.passes
         self._clock = instance.clock
-        self._takes_tokens = bool(instance.settings.enqueue_keys)
+        self._settings = instance.settings
 
     async def list_rooms(self, _scope: Scope, _receive: Receive) -> Answer:
         """GET /admin/rooms"""
@@ -122,8 +122,8 @@ class RoomAdmin:
 
     def _check_tokens(self, wanted: object) -> None:
         """Raise SettingsError for tokens that this instance has no key to verify by: they would shut everybody out."""
-        if wanted in ("accepted", "required") and not self._takes_tokens:
-            raise SettingsError(f"enqueue_tokens: {wanted!r} needs enqueue_keys; without one no token is good")
+        if fault := self._settings.fault_of_tokens(wanted):
+            raise SettingsError(fault)
 
 
 def _answer(room: Room) -> Answer:
@@ -131,11 +131,10 @@ def _answer(room: Room) -> Answer:
 
 
 def _name(scope: Scope) -> str:
-    name = str(scope["path_params"]["room"])
-    if not ROOM_NAME.match(name):
-        detail = f"{name[:80]!r} is not 1-64 of a-z, 0-9, _ and -, a letter or digit first"
-        raise Problem(400, "room-name", "Not a room name", detail)
-    return name
+    try:
+        return room_name(str(scope["path_params"]["room"]))
+    except ValueError as error:
+        raise Problem(400, "room-name", "Not a room name", str(error)) from None
 
 
 def _expected(scope: Scope) -> int | None:

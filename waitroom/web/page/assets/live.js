@@ -24,7 +24,8 @@ globalThis.waitroomLive = ({ room, streams, tell, ask, askIn }) => {
   let refused = !(streams && globalThis.EventSource);
   let source;
   let doubting;
-  let watching;
+  let watching; // until the next document
+  let reading; // the document under way; of any other, what comes has no effect
   let awake = 0; // when this page watched last
 
   /** Told in person: goes on from there. In how many seconds to ask again at the latest, 0 where polling does as well. */
@@ -51,7 +52,7 @@ globalThis.waitroomLive = ({ room, streams, tell, ask, askIn }) => {
   }
 
   function stop() {
-    clearTimeout(watching);
+    rest();
     hangUp();
     look = undefined;
     return 0;
@@ -60,6 +61,7 @@ globalThis.waitroomLive = ({ room, streams, tell, ask, askIn }) => {
   /** The tab was hidden or is seen again: a hidden one holds no stream, and watches rarely. */
   function turned() {
     if (!look) return;
+    rest();
     hangUp();
     go();
   }
@@ -87,7 +89,7 @@ globalThis.waitroomLive = ({ room, streams, tell, ask, askIn }) => {
   }
 
   function heard({ data }) {
-    clearTimeout(watching);
+    rest();
     doubt(SILENCE_MS);
     const place = JSON.parse(data);
     if (Date.parse(place.as_of) >= look.at) show(place, place.rank);
@@ -119,20 +121,37 @@ globalThis.waitroomLive = ({ room, streams, tell, ask, askIn }) => {
   }
 
   async function watch() {
-    const mine = look;
     const now = performance.now();
     // Browsers wake hidden tabs late, once a minute: the next time may be too late for the place.
-    if (document.hidden && now + Math.max(now - awake, mine.poll_after_seconds * 1000) > mine.due) return ask();
+    if (document.hidden && now + Math.max(now - awake, look.poll_after_seconds * 1000) > look.due) return ask();
     awake = now;
+    rest();
+    const mine = (reading = new AbortController());
     try {
-      const answer = await fetch(address, { cache: "no-store", signal: AbortSignal.timeout?.(GIVE_UP_MS) });
-      if (!answer.ok) throw new Error(answer.statusText);
-      const known = sound(await answer.json());
-      if (look === mine && !(source && source.readyState === EventSource.OPEN)) take(known);
+      const known = await fetched(mine);
+      if (reading === mine) take(known);
     } catch {
       // As if it had never been watched: the next poll, then from there.
-      if (look === mine) hurry(mine.poll_after_seconds - (performance.now() - mine.since) / 1000);
+      if (reading === mine) hurry(look.poll_after_seconds - (performance.now() - look.since) / 1000);
     }
+  }
+
+  async function fetched(asking) {
+    const patience = setTimeout(() => asking.abort(), GIVE_UP_MS);
+    try {
+      const answer = await fetch(address, { cache: "no-store", signal: asking.signal });
+      if (!answer.ok) throw new Error(answer.statusText);
+      return sound(await answer.json());
+    } finally {
+      clearTimeout(patience);
+    }
+  }
+
+  /** No document any more, neither the next one nor what comes of the one under way. */
+  function rest() {
+    clearTimeout(watching);
+    reading?.abort();
+    reading = undefined;
   }
 
   /** The document, if it is one: what a portal or a broken cache puts in its place says nothing. */

@@ -5,6 +5,7 @@
 
 (() => {
   const ENDED = ["over", "had", "left", "cookie", "admitted"];
+  const GONE = [401, 410]; // what one is told whose place or proof is no more
   const SAY_AT_MOST_EVERY_MS = 30_000;
   const GIVE_UP_AFTER_MS = 15_000;
 
@@ -24,8 +25,9 @@
 
   /** What the visitor was told last; the same fields as the server's waiting document. */
   let place = JSON.parse(main.dataset.place);
-  let timer;
-  let asking = false;
+  let timer; // until the page goes on by itself
+  let question; // the one under way; of any other, what comes has no effect
+  let parting = ""; // a goodbye: "leaving" while this tab waits for its answer, "said" where one was said in any tab
   let failures = 0; // in a row
   let rejoined = false; // a new place was asked for, and no status has proved since that its cookie was kept
   let freshUntil = 0; // before this moment there is no point in asking
@@ -145,54 +147,95 @@
   }
 
   /** Asks for the place; whoever has none asks for one, which brings an old place back too. */
-  async function ask() {
-    if (asking || ENDED.includes(place.situation)) return;
-    asking = true;
+  function ask() {
+    if (question || ENDED.includes(place.situation)) return;
     clearTimeout(timer);
+    const joins = place.situation !== "waiting";
+    inquire(joins ? "enter" : "status", (answer) => take(answer, joins), lost);
+  }
+
+  /** Puts a question, then does one of both. Here alone the page waits for something and then acts, and the check stands
+   * right before the act: whatever happened meanwhile has only to let go of the question. */
+  async function inquire(verb, act, fail) {
+    const mine = (question = new AbortController());
     try {
-      const joins = place.situation !== "waiting";
-      const solution = joins && place.challenge ? await work(place.challenge) : "";
-      const answer = await call(joins ? "enter" : "status", solution);
-      if (!ENDED.includes(place.situation)) await take(answer, joins);
+      const answer = await answered(verb, mine);
+      if (question === mine) act(answer);
     } catch {
-      if (!ENDED.includes(place.situation)) lost();
+      if (question === mine) fail();
     } finally {
-      asking = false;
+      if (question === mine) question = undefined;
     }
   }
 
-  const call = (verb, solution = "") => fetch(`/v1/rooms/${encodeURIComponent(room)}/${verb}`, {
-    ...(verb === "status" ? {} : { method: "POST", headers: sent(solution), body: "{}" }),
-    cache: "no-store",
-    signal: AbortSignal.timeout?.(GIVE_UP_AFTER_MS),
-  });
+  /** Ends what was begun: the question under way, the next one, and what live.js does. */
+  function letGo() {
+    clearTimeout(timer);
+    live.stop();
+    question?.abort();
+    question = undefined;
+  }
+
+  async function answered(verb, asking) {
+    if (verb !== "enter") return call(verb, asking);
+    const solution = place.challenge ? await work(place.challenge, asking.signal) : "";
+    return alone(asking.signal, () => call(verb, asking, solution));
+  }
+
+  /** One tab after the other: two at once would get two places, the second gets the first one's. Where a browser has no
+   * locks, or none for a page whose cookies it blocks, as it comes. */
+  function alone(signal, act) {
+    return new Promise((resolve) => {
+      const inTurn = () => {
+        const done = act();
+        resolve(done);
+        return done.catch(() => {});
+      };
+      (async () => navigator.locks.request(`waitroom:${room}`, { signal }, inTurn))().catch(inTurn);
+    });
+  }
+
+  /** The whole answer, so that nothing of it comes later. */
+  async function call(verb, asking, solution = "") {
+    const patience = setTimeout(() => asking.abort(), GIVE_UP_AFTER_MS);
+    try {
+      const answer = await fetch(`/v1/rooms/${encodeURIComponent(room)}/${verb}`, {
+        ...(verb === "status" ? {} : { method: "POST", headers: sent(solution), body: "{}" }),
+        cache: "no-store",
+        signal: asking.signal,
+      });
+      const body = await answer.json().catch(() => ({})); // a proxy in between may answer anything
+      return { ok: answer.ok, status: answer.status, retry: Number(answer.headers.get("retry-after")), body };
+    } finally {
+      clearTimeout(patience);
+    }
+  }
 
   const sent = (solution) =>
     ({ "content-type": "application/json", ...(solution && { "x-waitroom-challenge": solution }) });
 
   /** The solution of a challenge, found in a thread of its own; it may be used once, whatever comes of it. */
-  function work({ text, bits, seed_characters }) {
+  function work({ text, bits, seed_characters }, signal) {
     place.challenge = null;
     const worker = new Worker(main.dataset.work);
     return new Promise((resolve, reject) => {
       worker.onmessage = ({ data }) => resolve(`${text}.${data}`);
-      worker.onerror = reject;
+      worker.onerror = signal.onabort = reject;
       worker.postMessage({ seed: text.slice(-seed_characters), bits });
     }).finally(() => worker.terminate());
   }
 
-  async function take(answer, joins) {
-    const retry = Number(answer.headers.get("retry-after"));
-    const body = await answer.json().catch(() => ({})); // a proxy in between may answer anything
-    if (answer.ok && body.state === "admitted") return admitted();
-    if (answer.ok && body.state === "waiting") return waits(body, joins);
-    if (answer.status === 410) return end(joins ? "had" : "over");
+  function take({ ok, status, retry, body }, joins) {
+    if (ok && body.state === "admitted") return admitted();
+    if (ok && body.state === "waiting") return waits(body, joins);
+    if (parting && !joins && GONE.includes(status)) return left(); // that goodbye did get through
+    if (status === 410) return end(joins ? "had" : "over");
     if (joins && body.challenge) return challenged(body);
     if (joins && /too-many-places$/.test(body.type)) return stands("limited", retry, body.enqueue_url);
     if (joins && /token-required$/.test(body.type)) return stands("token", retry, body.enqueue_url);
-    if (answer.status === 401 && !joins) return rejoined ? end("cookie") : rejoin();
-    if (answer.status === 403) return stands("closed", retry);
-    if (answer.status === 503 && joins && /full$/.test(body.type)) return stands("full", retry);
+    if (status === 401 && !joins) return rejoined ? end("cookie") : rejoin();
+    if (status === 403) return stands("closed", retry);
+    if (status === 503 && joins && /full$/.test(body.type)) return stands("full", retry);
     return lost(retry);
   }
 
@@ -252,12 +295,16 @@
 
   function later(seconds) {
     clearTimeout(timer);
-    timer = setTimeout(ask, seconds * 1000);
+    timer = setTimeout(goOn, seconds * 1000);
+  }
+
+  function goOn() {
+    if (place.situation === "admitted") location.replace(destination());
+    else ask();
   }
 
   function end(situation) {
-    clearTimeout(timer);
-    live.stop();
+    letGo();
     failures = 0;
     place = { ...place, situation };
     show();
@@ -265,8 +312,7 @@
 
   function admitted() {
     end("admitted");
-    // A moment for the announcement to start; who leaves in that moment stays.
-    setTimeout(() => place.situation === "admitted" && location.replace(destination()), 800);
+    later(0.8); // a moment for the announcement to start
   }
 
   /** Where the visitor wanted to go; the server has checked it, this only keeps scripts out. */
@@ -275,16 +321,47 @@
     return /^https?:$/.test(url.protocol) ? url.href : "/";
   }
 
-  async function leave() {
-    try {
-      const answer = await call("leave");
-      if (!answer.ok && ![401, 410].includes(answer.status)) throw new Error(answer.statusText);
-      otherTabs?.postMessage("left");
-      end("left");
+  /** Gives the place up. Meanwhile nothing is asked in any tab: told that the place is gone, it would join anew. */
+  function leave() {
+    letGo();
+    parting = "leaving";
+    otherTabs?.postMessage(parting);
+    inquire("leave", ({ ok, status }) => {
+      if (!ok && !GONE.includes(status)) return stays();
+      left();
       find("headline").focus();
-    } catch {
-      find("leave-warning").textContent = find("live").textContent = words("leave_failed");
-    }
+    }, stays);
+  }
+
+  function left() {
+    otherTabs?.postMessage("left");
+    end("left");
+  }
+
+  /** The goodbye did not get through, or its answer did not: the next question tells. */
+  function stays() {
+    find("leave-warning").textContent = find("live").textContent = words("leave_failed");
+    otherTabs?.postMessage("stays");
+    resume();
+  }
+
+  function resume() {
+    parting = "said";
+    later(0.2);
+  }
+
+  /** What is given up in another tab is given up here, also a turn that has just come. */
+  function hear({ data }) {
+    if (ENDED.includes(place.situation) && place.situation !== "admitted") return;
+    if (data === "left") end("left");
+    else if (parting !== "leaving") data === "stays" ? resume() : hold();
+  }
+
+  /** Until that tab says what came of it; or for as long as it may wait itself, for it may have been closed. */
+  function hold() {
+    letGo();
+    parting = "said";
+    askAgain(GIVE_UP_AFTER_MS / 1000);
   }
 
   /** A sleeping phone or a lost network kept us from asking, or what is shown is old: asks now. */
@@ -296,8 +373,9 @@
   document.addEventListener("visibilitychange", wake);
   addEventListener("online", wake);
   find("leave-button").addEventListener("click", leave);
-  // Left there is left here: asking on without the ticket would join again.
-  otherTabs?.addEventListener("message", () => ENDED.includes(place.situation) || end("left"));
+  otherTabs?.addEventListener("message", hear);
+  // Out of the browser's memory: an end may be long past, as when one joined again and then went back to here.
+  addEventListener("pageshow", ({ persisted }) => persisted && ENDED.includes(place.situation) && location.reload());
   find("scriptless")?.remove(); // it stands there for who has no script, or one that does not load
   if (place.challenge) later(0);
   else if (!ENDED.includes(place.situation)) askAgain(pollAfter, place.situation === "waiting" ? live.looked(place) : 0);

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_cli import Done, run
+from tests.cli.command import Done, run
 from tests.deploy import worlds
 from tests.deploy.stubs import Stub, serving
 from tests.deploy.worlds import shop

@@ -1,4 +1,4 @@
-"""enter in a guarded room: places per address and network, ids that are made of what was proved, the priority lane."""
+"""enter_guarded: places per address and network, ids that are made of what was proved, the priority lane."""
 
 from __future__ import annotations
 
@@ -374,7 +374,6 @@ async def test_entering_with_a_priority_ticket_says_how_far_numbers_were_drawn(g
     assert new.serial == arrived_us(ahead.serial) + 1
 
 
-@pytest.mark.parametrize("name", ["enter", "status"])
-def test_the_lane_is_the_same_in_scripts_and_model(name: str) -> None:
+def test_the_lane_is_the_same_in_scripts_and_model() -> None:
     """One number, spelled in Lua and in Python."""
-    assert f"local lane_us = {LANE_US}\n" in scripts.load(name).text
+    assert f"local lane_us = {LANE_US}\n" in scripts.source("shared/restorable")

@@ -1,0 +1,335 @@
+"""What comes late has no effect: answers, documents and turns for which the page waits no longer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
+
+from tests.browser.line import TAB, Line, Part, line_to
+from tests.browser.stage import WAITING, Stage, standing
+from tests.browser.test_live import AT_80, AT_100, FAR, hide, place_event, rank_is, until
+from tests.browser.test_place import PATIENCE_MS, ROOM, Caller
+from tests.browser.visitor import Visitor, rank_of, visiting
+from tests.system.processes import Served, serving
+
+pytestmark = [pytest.mark.browser, pytest.mark.system, pytest.mark.timeout(120)]
+
+HERE: Final = "here"
+THERE: Final = "there"
+
+LEFT: Final = "You have left the queue"
+
+
+@dataclass
+class Scene:
+    """A visitor with some tabs, a line on which calls are held back, and one visitor inside, so that this one waits."""
+
+    served: Served
+    line: Line
+    visitor: Visitor
+
+    def tab(self, name: str) -> Page:
+        """The waiting page in a new tab of that name."""
+        page = self.visitor.context.new_page()
+        page.set_extra_http_headers({TAB: name})
+        page.goto(f"http://127.0.0.1:{self.line.port}/wait/shop")
+        assert rank_of(page) == 1
+        return page
+
+    def asks_no_more(self, page: Page, name: str) -> None:
+        """The page has left for good: whatever time passes, it asks nothing, and nobody waits."""
+        so_far = self.line.verbs(name)
+        time_passes(page)
+        expect(page.locator("#lead")).to_have_text(LEFT)
+        assert self.line.verbs(name) == so_far
+        assert Caller(self.served).rank == 1
+
+
+@contextmanager
+def scene(browser: Browser, folder: Path) -> Iterator[Scene]:
+    """A room with one place inside, taken; polls are about a second apart."""
+    with (
+        serving(folder, rooms={"shop": ROOM}) as served,
+        line_to(served.port) as line,
+        visiting(browser, locale="en-GB") as visitor,
+    ):
+        Caller(served)
+        visitor.context.clock.install()
+        yield Scene(served, line, visitor)
+
+
+def time_passes(page: Page, seconds: int = 12) -> None:
+    """Let every timer of the visitor's tabs fire that is due in the next seconds, and what it asks arrive."""
+    for _ in range(seconds):
+        page.clock.run_for(1_000)
+        page.evaluate("() => fetch('/healthz').then((answer) => answer.status)")
+
+
+def ticked(page: Page, ms: int) -> bool:
+    """Move the time on; always true."""
+    page.clock.run_for(ms)
+    return True
+
+
+def leave(page: Page) -> None:
+    """Say goodbye by mouse."""
+    page.get_by_text("Leave the queue").click()
+    page.get_by_role("button", name="Yes, leave").click()
+
+
+def has_left(page: Page) -> None:
+    """Wait for the page to say so."""
+    expect(page.locator("#lead")).to_have_text(LEFT, timeout=PATIENCE_MS)
+
+
+# Leaving, between a browser and a server.
+
+
+@pytest.mark.parametrize("part", ["request", "answer", "body"])
+@pytest.mark.parametrize("leaver", [HERE, THERE])
+def test_a_status_that_comes_late_does_not_undo_leaving(
+    browser: Browser, tmp_path: Path, leaver: str, part: Part
+) -> None:
+    """Its body, the whole answer or the question itself, while the visitor leaves in this tab or in another one."""
+    with scene(browser, tmp_path) as at:
+        page = at.tab(HERE)
+        other = at.tab(THERE) if leaver == THERE else page
+        with at.line.holding("status", part, HERE) as held:
+            until(page, held.came.is_set, "a status")
+            leave(other)
+            has_left(other)
+            has_left(page)
+            held.go()
+            until(page, held.over.is_set, "the end of that status")
+        at.asks_no_more(page, HERE)
+
+
+@pytest.mark.parametrize("watched", [HERE, THERE])
+def test_until_a_goodbye_is_answered_no_tab_asks(browser: Browser, tmp_path: Path, watched: str) -> None:
+    """The server has let the place go and the page does not know: told so by a status, it would join anew."""
+    with scene(browser, tmp_path) as at:
+        page, other = at.tab(HERE), at.tab(THERE)
+        with at.line.holding("leave", "answer", THERE) as held:
+            leave(other)
+            until(page, held.came.is_set, "the goodbye")
+            time_passes(page)
+            expect({HERE: page, THERE: other}[watched].locator("#lead")).to_have_text("You are number")
+            held.go()
+            has_left(page)
+            has_left(other)
+        assert "enter" not in at.line.verbs(HERE) + at.line.verbs(THERE)
+        at.asks_no_more(page, HERE)
+
+
+def test_a_goodbye_that_does_not_get_through_changes_nothing(browser: Browser, tmp_path: Path) -> None:
+    """Both tabs go on with the place, and it can be said again."""
+    with scene(browser, tmp_path) as at:
+        page, other = at.tab(HERE), at.tab(THERE)
+        with at.line.holding("leave", "request", THERE) as held:
+            leave(other)
+            until(page, held.came.is_set, "the goodbye")
+            at.line.asked.clear()
+            held.lose()
+            expect(other.locator("#leave-warning")).to_contain_text("That did not get through", timeout=PATIENCE_MS)
+            until(
+                page,
+                lambda: min(at.line.verbs(HERE).count("status"), at.line.verbs(THERE).count("status")) > 1,
+                "polls",
+            )
+        assert rank_of(page) == rank_of(other) == 1
+        other.get_by_role("button", name="Yes, leave").click()
+        has_left(other)
+        has_left(page)
+        at.asks_no_more(page, HERE)
+
+
+def test_a_goodbye_whose_answer_is_lost_is_one(browser: Browser, tmp_path: Path) -> None:
+    """The place is gone: both tabs say that it was given up, and neither joins anew."""
+    with scene(browser, tmp_path) as at:
+        page, other = at.tab(HERE), at.tab(THERE)
+        with at.line.holding("leave", "answer", THERE) as held:
+            leave(other)
+            until(page, held.came.is_set, "the goodbye")
+            held.lose()
+            has_left(other)
+            has_left(page)
+        at.asks_no_more(page, HERE)
+
+
+def test_a_tab_that_is_closed_while_it_leaves_has_left(browser: Browser, tmp_path: Path) -> None:
+    """The other one waits for word from it no longer than that one would, then asks, and does not join anew."""
+    with scene(browser, tmp_path) as at:
+        page, other = at.tab(HERE), at.tab(THERE)
+        with at.line.holding("leave", "answer", THERE) as held:
+            leave(other)
+            until(page, held.came.is_set, "the goodbye")
+            other.close()
+            time_passes(page, seconds=20)
+            has_left(page)
+        at.asks_no_more(page, HERE)
+
+
+def test_both_tabs_may_leave_at_once(browser: Browser, tmp_path: Path) -> None:
+    """Neither waits for the other, whatever the order of the answers."""
+    with scene(browser, tmp_path) as at:
+        page, other = at.tab(HERE), at.tab(THERE)
+        with at.line.holding("leave", "request", THERE) as theirs, at.line.holding("leave", "answer", HERE) as ours:
+            leave(other)
+            until(page, theirs.came.is_set, "their goodbye")
+            leave(page)
+            until(page, ours.came.is_set, "our goodbye")
+            theirs.go()
+            has_left(other)
+            has_left(page)
+        at.asks_no_more(page, HERE)
+
+
+def test_two_tabs_that_lost_their_place_get_one(browser: Browser, tmp_path: Path) -> None:
+    """Each asks for a new place; the second waits for the first, and gets the same one."""
+    with scene(browser, tmp_path) as at:
+        page, other = at.tab(HERE), at.tab(THERE)
+        with at.line.holding("enter", "request", HERE) as held:
+            at.visitor.context.clear_cookies()
+            until(page, held.came.is_set, "a new place to be asked for")
+            time_passes(page, seconds=5)
+            held.go()
+            for tab in (page, other):
+                expect(tab.locator("#rank")).to_have_text("2", timeout=PATIENCE_MS)
+        until(page, lambda: "enter" in at.line.verbs(THERE), "the other tab's turn to ask")
+        time_passes(page, seconds=3)
+        assert Caller(at.served).rank == 3
+
+
+# What a stage plays.
+
+
+@contextmanager
+def played(browser: Browser) -> Iterator[tuple[Visitor, Stage]]:
+    """A stage for a visitor's tabs."""
+    with visiting(browser, locale="en-GB") as visitor:
+        visitor.context.clock.install()
+        yield visitor, Stage(visitor, replace(FAR, as_of=datetime.now(UTC)))
+
+
+def held_back(where: Page | BrowserContext, pattern: str) -> list[Route]:
+    """The requests of that pattern from now on, which wait to be let go."""
+    held: list[Route] = []
+    where.route(pattern, lambda route: held.append(route))
+    return held
+
+
+def test_work_that_ends_after_leaving_gets_no_place(browser: Browser) -> None:
+    """The visitor leaves in another tab while this one works for a place: the work is stopped."""
+    with played(browser) as (visitor, stage):
+        held = held_back(visitor.context, "**/work.js*")
+        work = {"text": "k1." + "a" * 43, "bits": 1, "seed_characters": 40, "expires_in_seconds": 60}
+        stage.shown = replace(standing("challenge"), challenge=work)
+        page = stage.open()
+        until(page, lambda: held, "work")
+        stage.shown = WAITING
+        leave(stage.open())
+        has_left(page)
+        held[0].fallback()
+        time_passes(page)
+        assert "enter" not in stage.asked
+        has_left(page)
+
+
+def test_a_turn_that_has_come_is_given_up_in_the_other_tab(browser: Browser) -> None:
+    """In the moment before the page goes on: the site would send the visitor back, to join anew."""
+    with played(browser) as (visitor, stage):
+        stage.shown = replace(WAITING, poll_after_seconds=300)
+        other = stage.open()
+        stage.shown = WAITING
+        page = stage.open()
+        visitor.context.clock.pause_at(datetime.now(UTC).timestamp() + 60)
+        stage.admits = True
+        until(page, lambda: ticked(page, 50) and "turn" in page.locator("#lead").inner_text(), "the turn")
+        leave(other)
+        has_left(page)
+        time_passes(page)
+        has_left(page)
+
+
+def test_an_end_out_of_the_browsers_memory_is_loaded_anew(browser: Browser) -> None:
+    """The visitor left, joined again and went back: the page must not say that they have left."""
+    with played(browser) as (_, stage):
+        page = stage.open()
+        leave(page)
+        has_left(page)
+        page.evaluate(_RESTORED)
+        rank_is(page, 100)
+        page.evaluate("() => { globalThis.same = true; }")
+        page.evaluate(_RESTORED)
+        time_passes(page, seconds=1)
+        assert page.evaluate("() => globalThis.same")  # a place is asked for as ever
+
+
+#: What a page is told that comes back with all that it knew.
+_RESTORED: Final = "() => { dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true })); }"
+
+
+@contextmanager
+def listening(browser: Browser, **change: Any) -> Iterator[tuple[Visitor, Stage, Page]]:
+    """A page that listens to a stream without a word."""
+    with played(browser) as (visitor, stage):
+        stage.ladder = AT_100
+        stage.shown = replace(stage.shown, streams=True, **change)
+        visitor.context.route("**/events", lambda route: stage.asked.append("events"))
+        page = stage.open()
+        until(page, lambda: "events" in stage.asked, "a stream")
+        yield visitor, stage, page
+
+
+def seen_again(page: Page, stage: Stage) -> None:
+    """The tab is seen, and listens."""
+    so_far = stage.asked.count("events")
+    hide(page, hidden=False)
+    until(page, lambda: stage.asked.count("events") > so_far, "a stream again")
+
+
+def test_a_document_that_comes_when_the_page_listens_starts_no_watch(browser: Browser) -> None:
+    """A hidden tab asked for it and is seen again: one way at a time."""
+    with listening(browser, poll_after_seconds=3) as (_, stage, page):
+        documents = held_back(page, "**/v1/rooms/shop")
+        hide(page, hidden=True)
+        until(page, lambda: ticked(page, 200) and documents, "a document")
+        seen_again(page, stage)
+        stage.ladder = AT_80
+        documents[0].fallback()
+        time_passes(page, seconds=6)
+        assert len(documents) == 1
+        assert rank_of(page) == 100
+
+
+def test_a_tab_that_is_seen_again_fetches_no_document_that_was_due(browser: Browser) -> None:
+    """The hidden tab would have fetched one: one way at a time."""
+    with listening(browser, poll_after_seconds=3) as (_, stage, page):
+        hide(page, hidden=True)
+        seen_again(page, stage)
+        time_passes(page, seconds=6)
+        assert "shop" not in stage.asked
+
+
+def test_an_answer_in_person_does_not_end_the_watch(browser: Browser) -> None:
+    """It comes while a document is under way and the stream is to come back later: the page watches on."""
+    with played(browser) as (_, stage):
+        stage.ladder = AT_100
+        stage.shown = replace(stage.shown, streams=True, latest_poll_seconds=6.0)
+        stage.events = place_event(stage.shown)
+        page = stage.open()
+        until(page, lambda: "shop" in stage.asked, "a document")
+        documents = held_back(page, "**/v1/rooms/shop")
+        until(page, lambda: ticked(page, 100) and documents, "a document to be held")
+        stage.shown = replace(stage.shown, latest_poll_seconds=60.0, as_of=datetime.now(UTC))
+        until(page, lambda: ticked(page, 100) and "status" in stage.asked, "an answer in person")
+        time_passes(page, seconds=1)
+        documents[0].fallback()
+        until(page, lambda: ticked(page, 100) and len(documents) > 1, "the next document")

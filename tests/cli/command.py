@@ -1,0 +1,98 @@
+"""The `waitroom` command, run as an operator runs it, and what it says."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import re
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from waitroom.cli.main import main
+
+#: The program, as a process.
+COMMAND = (sys.executable, "-m", "waitroom")
+
+
+#: Starts a command as a shell with `&` does: Ctrl-C is ignored, and so it is in all that the command starts.
+IN_BACKGROUND = ("/bin/sh", "-c", 'trap "" INT; exec "$@"', "background")
+
+#: Keys that are good in production.
+KEYS = {
+    "WAITROOM_ADMIN_KEY": "an-admin-key-made-up-for-the-tests-0123456789",
+    "WAITROOM_SIGNING_KEYS": "k1:a-signing-key-made-up-for-the-tests-0123456789",
+}
+
+
+#: Wide enough for tables, and without colours.
+PLAIN = {"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"}
+
+
+def environment(**more: str) -> dict[str, str]:
+    """This process's environment without our own settings."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("WAITROOM_", "PROMETHEUS_"))}
+    return kept | PLAIN | more
+
+
+@dataclass
+class Done:
+    """What came of a command."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@contextmanager
+def restored() -> Iterator[None]:
+    """Put back what a command sets for its whole process."""
+    root = logging.getLogger()
+    level, handlers, hook = root.level, list(root.handlers), sys.excepthook
+    variables, folder = dict(os.environ), Path.cwd()
+    on_signal = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in on_signal.items():
+            signal.signal(number, handler)
+        os.chdir(folder)
+        os.environ.clear()
+        os.environ.update(variables)
+        root.setLevel(level)
+        root.handlers[:] = handlers
+        sys.excepthook = hook
+
+
+def run(*arguments: str, folder: Path, **more: str) -> Done:
+    """A command that ends by itself, run in that folder; in this process, which is ten times as fast as another one.
+
+    A failure that the command does not expect comes out as the exception that it is.
+    """
+    out, err = io.StringIO(), io.StringIO()
+    with restored(), redirect_stdout(out), redirect_stderr(err), pytest.MonkeyPatch.context() as patch:
+        variables = environment(**more)
+        os.environ.clear()
+        os.environ.update(variables)
+        os.chdir(folder)
+        patch.setattr(sys, "argv", ["waitroom", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+    code = ended.value.code
+    return Done(code if isinstance(code, int) else int(code is not None), out.getvalue(), err.getvalue())
+
+
+def sentences(done: Done, *, code: int) -> list[str]:
+    """What a failed command said on stderr: sentences of ours, no traceback, with that exit code."""
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    said = [line for line in done.stderr.splitlines() if line.startswith("waitroom: ")]
+    # Before it finds the fault, serve may have logged.
+    assert all(line in said or re.match(r"\d{4}-\d\d-\d\d .* INFO ", line) for line in done.stderr.splitlines())
+    return [line.removeprefix("waitroom: ") for line in said]

@@ -1,0 +1,18 @@
+"""A running server for the commands that act on one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.cli.served import Served, serving
+
+
+@pytest.fixture(scope="package")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A running server with one room from its file."""
+    folder = tmp_path_factory.mktemp("served")
+    (folder / "waitroom.toml").write_text('log_level = "info"\n[rooms.shop]\ncapacity = 3\nmessage = "Hello."\n')
+    with serving(folder, "--config", str(folder / "waitroom.toml")) as running:
+        yield running

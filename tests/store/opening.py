@@ -1,0 +1,60 @@
+"""Servers and stores of a URL, opened for a test, with a time-out that is short enough to wait for."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from waitroom.errors import Unavailable
+from waitroom.model import Place
+from waitroom.proofs.tickets import new_visitor
+from waitroom.settings.room import RoomSettings, fields_of
+from waitroom.store.clock import Clock
+from waitroom.store.servers import Servers, connect
+from waitroom.store.store import Store
+
+#: Seconds.
+TIMEOUT: Final = 0.4
+
+
+@asynccontextmanager
+async def opened(url: str, *, timeout_seconds: float = TIMEOUT, connections: int = 64) -> AsyncIterator[Servers]:
+    """The servers of a URL."""
+    made = connect(url, timeout_seconds=timeout_seconds, connections=connections)
+    try:
+        yield made
+    finally:
+        await made.aclose()
+
+
+@asynccontextmanager
+async def stored(url: str, *, timeout_seconds: float = TIMEOUT, rooms: tuple[str, ...] = ()) -> AsyncIterator[Store]:
+    """A store on the servers of a URL, with these rooms."""
+    store = Store(connect(url, timeout_seconds=timeout_seconds), Clock(), timeout_seconds=timeout_seconds)
+    try:
+        for room in rooms:
+            await store.configure(room, fields_of(RoomSettings()), expected=0)
+        yield store
+    finally:
+        await store.close()
+
+
+async def arrive(store: Store, room: str) -> Place:
+    """One arrival's place."""
+    return (await store.enter(room, [(new_visitor(), None)]))[0]
+
+
+async def served_again(store: Store, room: str) -> Place:
+    """The place of an arrival as soon as the room is served; no try takes longer than the time-out."""
+    deadline = time.monotonic() + 30
+    while True:
+        began = time.monotonic()
+        try:
+            return await arrive(store, room)
+        except Unavailable:
+            assert time.monotonic() - began < 1.5 * TIMEOUT
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.05)

@@ -1,0 +1,97 @@
+"""Real Sentinels: a majority is enough, and calls find the new primary after a failover."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from tests import servers, topology
+from tests.store.opening import arrive, served_again, stored
+from waitroom.errors import Unavailable
+from waitroom.settings.room import RoomSettings, fields_of
+
+
+@pytest.fixture(scope="module")
+def sentinels() -> Iterator[topology.Watched]:
+    """A primary, a replica and three Sentinels. The test that changes who is primary comes last."""
+    with topology.watched(servers.any_binary()) as made:
+        yield made
+
+
+@pytest.fixture
+def group(sentinels: topology.Watched) -> topology.Watched:
+    """The same, emptied."""
+    sentinels.primary().ask("FLUSHALL")
+    return sentinels
+
+
+async def test_dead_and_silent_sentinels_cost_no_call(group: topology.Watched) -> None:
+    """With one Sentinel refusing and one that accepts and never answers, a first call is answered in time."""
+    living = ",".join(f"127.0.0.1:{node.port}" for node in group.sentinels)
+
+    async def silence(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    silent = await asyncio.start_server(silence, "127.0.0.1", 0)
+    port = silent.sockets[0].getsockname()[1]
+    async with stored(f"redis+sentinel://127.0.0.1:1,127.0.0.1:{port},{living}/{topology.SERVICE}") as store:
+        await store.configure("shop", fields_of(RoomSettings()), expected=0)
+    only = group.sentinels[0].port
+    async with stored(f"redis+sentinel://127.0.0.1:1,127.0.0.1:{port},127.0.0.1:{only}/{topology.SERVICE}") as store:
+        await served_again(store, "shop")
+    silent.close()
+
+
+async def test_sentinels_that_are_gone_do_not_matter_to_who_knows(group: topology.Watched) -> None:
+    """A primary that is known is served on without Sentinels, also after a failure that raises doubt."""
+    async with stored(group.url, rooms=("shop",)) as store:
+        for sentinel in group.sentinels:
+            sentinel.freeze()
+        pid = int(group.servers[0].ask("INFO", "server")["process_id"])
+        try:
+            await arrive(store, "shop")
+            primary = next(node for node in group.servers if node.ask("INFO", "replication")["role"] == "master")
+            pid = int(primary.ask("INFO", "server")["process_id"])
+            os.kill(pid, signal.SIGSTOP)
+            with pytest.raises(Unavailable):
+                await arrive(store, "shop")
+            os.kill(pid, signal.SIGCONT)
+            await served_again(store, "shop")
+        finally:
+            os.kill(pid, signal.SIGCONT)
+            for sentinel in group.sentinels:
+                sentinel.thaw()
+
+
+async def test_a_service_that_no_sentinel_knows(group: topology.Watched) -> None:
+    """The sentence names the service."""
+    async with stored(group.url.replace(f"/{topology.SERVICE}", "/other")) as store:
+        with pytest.raises(Unavailable, match="no Sentinel names a primary for the service 'other'"):
+            await store.registered()
+
+
+async def test_servers_that_are_no_sentinels(group: topology.Watched) -> None:
+    """Their own words say what is wrong."""
+    async with stored(f"redis+sentinel://127.0.0.1:{group.servers[0].port}/{topology.SERVICE}") as store:
+        with pytest.raises(Unavailable, match="unknown command"):
+            await store.registered()
+
+
+async def test_a_failover_on_command_is_followed(group: topology.Watched) -> None:
+    """A failover on command: the next calls find the new primary, the old connections are gone, nothing is lost."""
+    old = group.primary()
+    async with stored(group.url, rooms=("shop",)) as store:
+        first = await arrive(store, "shop")
+        await asyncio.to_thread(
+            topology.until, lambda: group.sentinels[0].ask("SENTINEL FAILOVER", topology.SERVICE), "the failover"
+        )
+        await asyncio.to_thread(topology.until, lambda: group.primary() is not old, "the new primary")
+        second = await served_again(store, "shop")
+        assert (await store.read("shop")).counts.entered >= 2
+        assert second.now_us > first.now_us
+        assert [info["role"] for info in await store.ping()] == ["master"]

@@ -1,0 +1,45 @@
+"""The `waitroom` command.
+
+Exit codes: 0 done, 1 something failed (one sentence on stderr), 2 the settings or arguments are wrong.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, NoReturn
+
+import typer
+
+from waitroom import __version__
+from waitroom.cli import check, demo, invite, printing, room, serve
+from waitroom.errors import SettingsError, WaitroomError
+
+app = typer.Typer(help="A self-hosted virtual waiting room.", no_args_is_help=True, add_completion=False)
+app.command()(serve.serve)
+app.command()(demo.demo)
+app.command()(check.check)
+app.command()(invite.invite)
+app.command()(check.check_gate)
+app.add_typer(room.app, name="room")
+
+
+def main() -> None:
+    """Run the command line; expected failures are one sentence, not a traceback."""
+    try:
+        app()
+    except SettingsError as error:
+        _fail(error, code=2)
+    except WaitroomError as error:
+        _fail(error, code=1)
+
+
+@app.callback(invoke_without_command=True)
+def version(show: Annotated[bool, typer.Option("--version", help="print the version and stop")] = False) -> None:
+    """A self-hosted virtual waiting room."""
+    if show:
+        typer.echo(f"waitroom {__version__}")
+        raise typer.Exit
+
+
+def _fail(error: WaitroomError, *, code: int) -> NoReturn:
+    printing.warn(str(error))
+    raise SystemExit(code)

@@ -1,0 +1,81 @@
+"""How rooms and findings look on a terminal, and what is said beside them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from waitroom.checks.finding import Finding
+from waitroom.checks.gate import Attempt
+from waitroom.rooms.room import Room
+
+_COLOURS = {"ok": "green", "warn": "yellow", "fail": "red", "gated": "green", "silent": "yellow", "open": "red"}
+
+
+def warn(lines: str) -> None:
+    """Say something on stderr, beside what the command was asked for."""
+    for line in lines.splitlines():
+        sys.stderr.write(f"waitroom: {line}\n")
+
+
+def print_rooms(rooms: Iterable[Room]) -> None:
+    """One row for each room."""
+    table = Table("room", "state", "waiting", "inside", "capacity", "per second", "message")
+    for room in rooms:
+        table.add_row(*map(Text, _row(room)))
+    Console().print(table)
+
+
+def print_room(room: Room) -> None:
+    """A room's settings and counts."""
+    table = Table("setting", "value", title=f"{room.name}, version {room.reading.version}")
+    for name, value in room.settings.model_dump().items():
+        table.add_row(name, Text(str(value)))
+    console = Console()
+    console.print(table)
+    counts = room.reading.counts
+    console.print(
+        f"waiting {room.reading.waiting:,}, inside {room.reading.occupancy:,}; entered {counts.entered:,}, "
+        f"admitted {counts.admitted:,}, left {counts.left:,}, finished {counts.finished:,}, "
+        f"no-show {counts.no_show:,}, abandoned {counts.abandoned:,}, restored {counts.restored:,}"
+    )
+
+
+def print_findings(findings: Iterable[Finding]) -> None:
+    """What was found of a Redis, each with its remedy."""
+    console = Console()
+    for finding in findings:
+        _print_verdict(console, finding.verdict, width=4)
+        console.print(f"{finding.name}: ", end="")
+        console.print(finding.detail, markup=False, highlight=False)
+        if finding.remedy:
+            console.print(f"     → {finding.remedy}", markup=False, highlight=False)
+
+
+def print_attempts(attempts: list[Attempt]) -> None:
+    """What became of each request without a pass, and how many the gate answered."""
+    console = Console()
+    for attempt in attempts:
+        _print_verdict(console, attempt.verdict, width=6)
+        line = f"{attempt.way} {attempt.target} at {attempt.url}: {attempt.detail}"
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    gated = [attempt for attempt in attempts if attempt.verdict == "gated"]
+    console.print(f"{len(gated)} of {len(attempts)} requests were answered by the gate", highlight=False)
+    if any(attempt.let_in for attempt in attempts):
+        console.print("some were let in with a pass of their own, free again after claim_seconds; pause the room first")
+
+
+def _print_verdict(console: Console, verdict: str, *, width: int) -> None:
+    console.print(f"[{_COLOURS[verdict]}]{verdict:<{width}}[/] ", end="")
+
+
+def _row(room: Room) -> tuple[str, ...]:
+    settings, reading = room.settings, room.reading
+    capacity = str(settings.capacity) if settings.capacity else "unlimited"
+    rate = f"{settings.admit_per_second:g}" if settings.admit_per_second else "unlimited"
+    numbers = (f"{reading.waiting:,}", f"{reading.occupancy:,}")
+    return (room.name, settings.state, *numbers, capacity, rate, settings.message)

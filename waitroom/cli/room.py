@@ -1,0 +1,142 @@
+"""`waitroom room`: show and change rooms, live."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any
+
+import typer
+
+from waitroom.cli.printing import print_room, print_rooms, warn
+from waitroom.cli.target import Name, Target, on_target
+from waitroom.errors import RoomBroken, RoomUnknown, SettingsError, WaitroomError
+from waitroom.rooms.registry import Rooms
+from waitroom.rooms.room import READING_SECONDS, Room
+from waitroom.settings.room import PER_SOURCE, parse_room, room_value
+
+app = typer.Typer(help="Show and change rooms, live.", no_args_is_help=True)
+
+
+Message = Annotated[str | None, typer.Option(help="what to tell those who wait")]
+
+
+@app.command("list")
+@on_target
+def list_rooms(*, target: Target) -> None:
+    """Every room with its state and numbers; exit code 1 if one cannot be read."""
+
+    async def listed(rooms: Rooms) -> tuple[list[Room], dict[str, str]]:
+        await rooms.refresh()
+        return list(rooms), rooms.faults
+
+    found, faults = target.with_rooms(listed)
+    print_rooms(found)
+    for name, fault in faults.items():
+        warn(f"room {name} cannot be served: {fault}")
+    raise typer.Exit(1 if faults else 0)
+
+
+@app.command("show")
+@on_target
+def show(name: Name, *, target: Target) -> None:
+    """One room with its settings and counts."""
+    print_room(target.with_rooms(lambda rooms: rooms.adopt(name)))
+
+
+@app.command("set")
+@on_target
+def set_settings(
+    name: Name,
+    changes: Annotated[list[str], typer.Argument(help="setting=value …, for instance capacity=50")],
+    *,
+    target: Target,
+) -> None:
+    """Change settings of a room, or create it with them."""
+    parsed = _parsed(changes)
+    _warn_of_rest(target, parsed)
+    _change(target, name, parsed, create=True)
+
+
+@app.command("pause")
+@on_target
+def pause(name: Name, message: Message = None, *, target: Target) -> None:
+    """Admit nobody for now; places are kept."""
+    _change(target, name, _state("paused", message))
+
+
+@app.command("resume")
+@on_target
+def resume(name: Name, message: Message = None, *, target: Target) -> None:
+    """Open the room again."""
+    _change(target, name, _state("open", message))
+
+
+@app.command("close")
+@on_target
+def close(name: Name, message: Message = None, *, target: Target) -> None:
+    """Let nobody enter any more."""
+    _change(target, name, _state("closed", message))
+
+
+@app.command("delete")
+@on_target
+def delete(
+    name: Name, yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False, *, target: Target
+) -> None:
+    """Remove a room with everybody in it; also one that cannot be read."""
+    if not yes:
+        lost = target.with_rooms(lambda rooms: _peopled(rooms, name))
+        try:
+            typer.confirm(f"{lost}. Delete it?", abort=True)
+        except typer.Abort:
+            raise WaitroomError("nothing was deleted; --yes deletes without asking") from None
+    if not target.with_rooms(lambda rooms: rooms.delete(name)):
+        raise RoomUnknown(f"no room {name!r}")
+
+
+async def _peopled(rooms: Rooms, name: str) -> str:
+    """What would be lost with a room; raises RoomUnknown."""
+    try:
+        reading = (await rooms.adopt(name)).reading
+    except (RoomBroken, RoomUnknown):
+        # It may be listed and its data be gone.
+        await rooms.refresh()
+        if name not in rooms.faults:
+            raise
+        return f"room {name} cannot be read ({rooms.faults[name]})"
+    return f"in room {name} {reading.waiting:,} wait and {reading.occupancy:,} are inside"
+
+
+def _change(target: Target, name: str, changes: dict[str, Any], *, create: bool = False) -> None:
+    async def changed(rooms: Rooms) -> Room:
+        await rooms.refresh()
+        if name in rooms.faults:
+            raise RoomBroken(rooms.faults[name])
+        if create and name not in {room.name for room in rooms}:
+            await rooms.create(name, parse_room(changes), expected=0)
+            # What comes next in a script may be a visitor: by then every instance knows the room.
+            await asyncio.sleep(READING_SECONDS)
+            return rooms.get(name)
+        return await rooms.change(name, changes)
+
+    print_room(target.with_rooms(changed))
+
+
+def _parsed(changes: list[str]) -> dict[str, Any]:
+    faults = [f"{change!r} is not setting=value" for change in changes if "=" not in change]
+    if faults:
+        raise SettingsError("\n".join(faults))
+    pairs = (change.partition("=") for change in changes)
+    return {name: room_value(name, text) for name, _, text in pairs}
+
+
+def _warn_of_rest(target: Target, changes: dict[str, Any]) -> None:
+    """Name the settings that do nothing where the servers see no more than this command does."""
+    if target.settings.fault_of_tokens(changes.get("enqueue_tokens")):
+        warn("enqueue_tokens: this command sees no enqueue_keys; servers without them will take no token")
+    if any(changes.get(name) for name in PER_SOURCE) and not target.settings.trusted_proxies:
+        warn(f"{', '.join(PER_SOURCE)}: this command sees no trusted_proxies; servers without them limit nobody")
+
+
+def _state(state: str, message: str | None) -> dict[str, Any]:
+    return {"state": state} if message is None else {"state": state, "message": message}

@@ -1,0 +1,41 @@
+"""How good the estimates are: the eta at the tail is noted once a second, and judged when its visitor is admitted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar
+from weakref import WeakKeyDictionary
+
+from waitroom import metrics
+from waitroom.model import Admission, arrived_us
+from waitroom.rooms.eta.estimate import Audit
+from waitroom.rooms.room import Room
+
+
+class NoteEta:
+    """Notes what newcomers are told; `measure` shows as metrics how long they waited, and how that compares."""
+
+    name: ClassVar[str] = "note_eta"
+    period_seconds: ClassVar[float] = 1.0
+
+    def __init__(self) -> None:
+        self._audits: WeakKeyDictionary[Room, Audit] = WeakKeyDictionary()
+
+    async def run(self, room: Room, _term: int, _calls: Iterator[None]) -> None:
+        """Note the eta at the tail of this instance's last reading."""
+        reading = room.reading
+        eta = room.eta(reading.waiting + 1)
+        self._audits.setdefault(room, Audit()).note(reading.marks.last, reading.now_us, eta)
+
+    def measure(self, room: Room, admission: Admission) -> None:
+        """The waits of those who were just admitted, and the verdicts on the notes up to them."""
+        waits, now_us = metrics.WAIT_SECONDS.labels(room.name), admission.now_us
+        for serial in admission.serials:
+            # A serial is the time of arrival in µs, give or take the arrivals of the same µs.
+            waits.observe(max(now_us - arrived_us(serial), 0) / 1_000_000)
+        audit = self._audits.get(room)
+        if audit is None or not admission.serials:
+            return
+        for verdict in audit.judge(max(admission.serials), now_us):
+            metrics.ETA_ERROR_SECONDS.labels(room.name).observe(verdict.error_seconds)
+            metrics.ETA_WITHIN.labels(room.name, "yes" if verdict.within else "no").inc()
