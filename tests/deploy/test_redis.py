@@ -32,7 +32,7 @@ from waitroom.store.url import with_password
 
 SHIPPED = secured.ACL.parent
 LUA = SHIPPED.parent.parent / "lua"
-STORE = LUA.parent / "waitroom" / "store.py"
+STORE = LUA.parent / "waitroom" / "store" / "store.py"
 ROOM = {"capacity": 1, "session_seconds": 60, "claim_seconds": 30}
 
 #: What Python sends beside what store.py names: readiness, `check`, and a cluster's own.
