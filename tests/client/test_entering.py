@@ -116,7 +116,7 @@ async def test_work_that_nobody_waits_for_ends(relay: Relay) -> None:
         with pytest.raises(NotAdmitted):
             await far.wait_until_admitted("shop", timeout_seconds=0.3)
     busy = [thread for thread in threading.enumerate() if "asyncio_" in thread.name]
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while any(solving(thread) for thread in busy):
         assert time.monotonic() < deadline, "the work goes on"
         await asyncio.sleep(0.02)

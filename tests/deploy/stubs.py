@@ -106,7 +106,7 @@ def ask(
     port: int, path: str, *, method: str = "GET", body: bytes = b"", source: str = "127.0.0.1", **headers: str
 ) -> Answer:
     """Send one request with the path as it is, from a loopback address; underscores in header names become dashes."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10, source_address=(source, 0))
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30, source_address=(source, 0))
     try:
         connection.request(method, path, body or None, {k.replace("_", "-"): v for k, v in headers.items()})
         response = connection.getresponse()

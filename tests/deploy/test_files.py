@@ -295,6 +295,7 @@ def test_composes_services_wait_for_services() -> None:
         assert set(service.get("depends_on", {})) <= services().keys()
 
 
+@pytest.mark.timeout(900)  # the image is built first
 def test_the_origin_of_the_demo_runs_in_the_image(image: Stage) -> None:
     """The image has what the shop needs, though not all that the demo on one machine does."""
     module = services()["shop"]["entrypoint"][2]

@@ -140,7 +140,7 @@ def health(image: Stage, port: int) -> int:
 
 
 @pytest.mark.system
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_the_image_serves_is_healthy_and_ends_in_order(image: Stage) -> None:
     """As an ordinary user with one folder to write to: healthy, then SIGTERM, and the exit code is 0."""
     port = quiet_port()
@@ -165,7 +165,7 @@ def test_the_image_serves_is_healthy_and_ends_in_order(image: Stage) -> None:
 
 
 @pytest.mark.system
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_everything_in_the_image_is_pinned(image: Stage) -> None:
     """Each package stands in constraints.txt in the version that was installed, and pip is not among them."""
     pins = dict(
@@ -182,7 +182,7 @@ def test_everything_in_the_image_is_pinned(image: Stage) -> None:
 
 
 @pytest.mark.system
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_the_same_tree_gives_the_same_wheel(image: Stage, tmp_path: Path) -> None:
     """Built again elsewhere from files of another age, the wheel has the same bytes."""
     (first,) = (image.at("/dist")).glob("*.whl")

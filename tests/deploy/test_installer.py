@@ -340,7 +340,7 @@ def test_two_at_once_do_not_mix(root: Path) -> None:
 
 
 @pytest.mark.system
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_the_program_is_installed_replaced_and_brought_back(root: Path, image: Stage, tmp_path: Path) -> None:
     """From a wheel: a folder for each version, a link to the newest, settings checked by it, the old one on undo."""
     (wheel,) = image.at("/dist").glob("*.whl")

@@ -64,7 +64,7 @@ def test_a_browser_is_sent_to_the_waiting_page(world: World) -> None:
 
 
 def test_a_raw_byte_beyond_ascii_does_not_get_into_the_location(world: World) -> None:
-    with socket.create_connection(("127.0.0.1", world.port), timeout=10) as link:
+    with socket.create_connection(("127.0.0.1", world.port), timeout=30) as link:
         link.sendall(b"GET /\xff\xfe HTTP/1.1\r\nHost: a\r\nAccept: text/html\r\nConnection: close\r\n\r\n")
         answer = b"".join(iter(lambda: link.recv(4096), b""))
     assert b"\r\nLocation: /wait/shop?return=/\r\n" in answer

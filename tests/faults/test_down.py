@@ -12,6 +12,7 @@ from typing import Final
 import pytest
 from redis.exceptions import RedisError
 
+from tests.faults.crowd import Guest, ended
 from tests.faults.scene import Stage, lasting, live_through, staged
 from tests.faults.verdict import judged
 from tests.system.outage import until
@@ -127,11 +128,16 @@ async def test_a_cut_file_costs_nobody_the_place(tmp_path: Path) -> None:
 @asynccontextmanager
 async def failed_over(stage: Stage) -> AsyncIterator[None]:
     """A replica that has not heard of the last moments takes over; the name leads to it from then on."""
-    replica = stage.replica
+    replica, ports = stage.replica, [served.port for served in stage.instances]
     assert replica is not None
     replica.ask("REPLICAOF", "127.0.0.1", "1")
+    # Something happens in those moments, however far the others are.
+    unheard = Guest("unheard", ports, "shop", stage.journal, seed=0)
+    visit = asyncio.create_task(unheard.visit())
+    await unheard.entered.wait()
     await asyncio.sleep(_BEHIND_SECONDS)
     await asyncio.to_thread(stage.node.kill)
+    await ended([visit], [unheard])
     yield
     replica.ask("REPLICAOF", "NO", "ONE")
     stage.line.target = replica.port

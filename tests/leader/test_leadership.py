@@ -56,7 +56,7 @@ async def nowhere() -> AsyncIterator[Store]:
 
 async def taken_over(claim: Leadership) -> int:
     """The term under which the claim comes to lead; polls as a scheduler does."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         term = await claim.hold()
         if term is not None:

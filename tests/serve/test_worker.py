@@ -135,4 +135,4 @@ def test_a_leader_that_stops_has_a_successor_at_once(settings: ServerSettings) -
             leader.ticket_of_new(room)
         with sites.serving(redis, patient) as successor:
             successor.admin("PATCH", f"/{room}", json={"capacity": 2})
-            until(lambda: successor.waiting(room) == [], seconds=5, what="admission")
+            until(lambda: successor.waiting(room) == [], what="admission")

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from tests.system.crowd import all_enter
+from tests.system.crowd import PATIENT, all_enter
 from tests.system.history import Visit
 from tests.system.http import Browser, browsing
 from tests.system.processes import serving
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
 
-ROOM = {"capacity": 1, "session_seconds": 600, "claim_seconds": 20, "abandon_seconds": 60}
+ROOM = {"capacity": 1, **PATIENT}
 
 
 async def ranks_now(browsers: list[Browser]) -> list[int]:

@@ -357,9 +357,9 @@ def test_changes_reach_other_instances(pair: tuple[Site, Site]) -> None:
     """What is changed on one instance holds on the other within two seconds."""
     one, other = pair
     room = one.make_room()
-    until(lambda: other.call("GET", f"/v1/rooms/{room}").status_code == 200, seconds=4, what="the room")
+    until(lambda: other.call("GET", f"/v1/rooms/{room}").status_code == 200, what="the room")
     one.admin("POST", f"/{room}/close")
-    until(lambda: other.gate(room).status_code == 403, seconds=4, what="the change")
+    until(lambda: other.gate(room).status_code == 403, what="the change")
 
 
 def test_lowering_the_capacity_evicts_nobody(site: Site, new_room: NewRoom) -> None:
@@ -393,7 +393,7 @@ def test_a_deleted_room_stays_deleted_for_other_instances(pair: tuple[Site, Site
     granted = other.pass_of_new("seeded")
     one.admin("DELETE", "/seeded")
     assert_problem(other.enter("seeded"), 404)
-    until(lambda: other.gate("seeded", granted).status_code == 403, seconds=4, what="forgetting")
+    until(lambda: other.gate("seeded", granted).status_code == 403, what="forgetting")
     assert_problem(other.call("GET", "/v1/rooms/seeded"), 404)
     assert one.redis.exists(*one.redis.keys("waitroom:{seeded}:*"), "none") == 0
 
@@ -441,7 +441,7 @@ def test_revoke_sends_one_visitor_away(site: Site, new_room: NewRoom, by: str) -
     if by == "ticket":
         assert site.status(room, waiting).status_code == 410
     else:
-        until(lambda: site.gate(room, granted).status_code == 403, seconds=4, what="revocation")
+        until(lambda: site.gate(room, granted).status_code == 403, what="revocation")
     assert site.gate(room, other).status_code == 204
 
 
@@ -452,7 +452,7 @@ def test_revoke_reaches_a_pass_without_a_record(site: Site, new_room: NewRoom) -
     site.redis.delete(*keys.room_keys(room, ("active", "offered")))
     assert site.gate(room, granted).status_code == 204
     assert site.admin("POST", f"/{room}/revoke", json={"proof": granted}).json()["had_place"] is False
-    until(lambda: site.gate(room, granted).status_code == 403, seconds=4, what="revocation")
+    until(lambda: site.gate(room, granted).status_code == 403, what="revocation")
 
 
 @pytest.mark.parametrize(
