@@ -98,7 +98,7 @@ def test_a_server_that_is_not_there() -> None:
 
 def test_never_more_than_capacity(site: Site, blocking: BlockingClient, pool: ThreadPoolExecutor) -> None:
     """Eight threads with one client in a room of two: all come in, by twos."""
-    room = site.make_room(**SLIDING | {"capacity": 2})
+    room = site.make_room(**SLIDING | {"capacity": 2, "session_seconds": 60})
     lock, inside, most = threading.Lock(), 0, 0
 
     def work(slot: Slot) -> None:

@@ -75,10 +75,11 @@ class Call(Generic[T]):
     """What a thread has of its work. Once it is forgotten, the work is stopped: an interrupt may come at any moment."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, work: Work[T]) -> None:
+        self._loop = loop
         self._work = work
         self._pid = os.getpid()
-        self._stop = weakref.finalize(self, _send, loop, work.stop)
-        self._stop.atexit = False
+        self._forgotten = weakref.finalize(self, _send, loop, work.stop)
+        self._forgotten.atexit = False
 
     def follow(self, on_progress: Tell | None) -> None:
         """Hand on the news, of several the newest, until the work has come to something."""
@@ -95,9 +96,10 @@ class Call(Generic[T]):
     def end(self) -> bool:
         """Stop the work unless it has ended, and wait until it has. False in a fork, where there is nothing to stop."""
         if self._pid != os.getpid() or self._work.ended.done():
-            self._stop.detach()
+            self._forgotten.detach()
             return self._work.ended.done()
-        self._stop()
+        # Where another interrupt keeps this from being sent, it is sent once the call is forgotten.
+        _send(self._loop, self._work.stop)
         self._work.ended.exception()
         return True
 
