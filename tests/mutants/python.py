@@ -45,7 +45,7 @@ GROUPS: Final = {
             "tests/test_returns.py",
             "tests/web/test_forward.py",
             "tests/web/page/test_address.py",
-            "tests/web/page/test_wait.py",
+            "tests/web/test_wait.py",
         ),
     ),
     "gate": Group(

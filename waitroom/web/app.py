@@ -31,9 +31,9 @@ from waitroom.web.gate import Gate
 from waitroom.web.headers import NO_STORE
 from waitroom.web.instance import Instance
 from waitroom.web.page.files import Files
-from waitroom.web.page.wait import Wait
 from waitroom.web.probes import Alive, Metrics, Ready
 from waitroom.web.visitors import Enter, Leave, PublicRoom, Status
+from waitroom.web.wait import Wait
 from waitroom.web.wire import respond
 
 
