@@ -21,6 +21,7 @@ from waitroom.web.probes import RoomCollector
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+HOUSE = (ROOT / "docs" / "explanation" / "architecture.md").read_text(encoding="utf-8")
 
 
 def table(heading: str) -> list[list[str]]:
@@ -102,3 +103,32 @@ def test_the_changelog_starts_with_this_version() -> None:
     newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert newest is not None
     assert newest[1] == __version__
+
+
+def test_the_house_has_the_rooms_that_are_drawn() -> None:
+    """Each package, and each module of the ground floor, stands in the table of rooms once, and no other does."""
+    package = ROOT / "waitroom"
+    rooms = {path.stem for path in package.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    cells = [line.split("|")[2] for line in HOUSE.split("\n## The rooms\n")[1].splitlines() if line.startswith("|")]
+    drawn = [name for cell in cells for name in re.findall(r"`(\w+)`", cell)]
+    assert sorted(drawn) == sorted(rooms - {"__init__", "__main__"})
+
+
+@pytest.mark.parametrize("heading", ["The path of an enter", "The path of a loss"])
+def test_a_path_leads_through_five_files(heading: str) -> None:
+    """Each step of a path names the file in which it happens, and what else it names is in those files."""
+    steps = re.findall(r"^\d\. (.+(?:\n   .+)*)", HOUSE.split(f"\n## {heading}\n")[1].split("\n## ")[0], re.MULTILINE)
+    files = [re.findall(r"`((?:waitroom|lua)/[\w/]+\.(?:py|lua))`", step) for step in steps]
+    assert [len(named) for named in files] == [1] * 5
+    text = "".join((ROOT / named).read_text(encoding="utf-8") for (named,) in files)
+    for name in re.findall(r"`(\w+)`", "".join(steps)):
+        assert re.search(rf"\b{name}\b", text), name
+
+
+def test_every_file_that_the_house_names_is_there() -> None:
+    """Paths and links of the page lead to files and folders of the project."""
+    paths = re.findall(r"`((?:waitroom|lua|deploy|examples|loadtest|benchmarks|tests)/[\w/.]*)`", HOUSE)
+    links = [f"docs/explanation/{link}" for link in re.findall(r"\]\(([^)#]+)", HOUSE)]
+    assert paths
+    assert links
+    assert [path for path in [*paths, *links] if not (ROOT / path).exists()] == []

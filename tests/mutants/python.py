@@ -38,6 +38,11 @@ GROUPS: Final = {
         ("tests/proofs/test_keyring.py", "tests/proofs/test_passes.py", "tests/proofs/test_tickets.py"),
     ),
     "leadership": Group(("leader/leadership",), ("*",), ("tests/leader/test_leadership.py",)),
+    "recovery": Group(
+        ("rooms/recovery",),
+        ("waitroom.rooms.recovery.x_happened*", "waitroom.rooms.recovery.x__is_made_anew*"),
+        ("tests/rooms/test_recovery.py",),
+    ),
     "returns": Group(
         ("returns", "web/forward", "web/page/address"),
         ("waitroom.returns.*", "waitroom.web.forward.x_requested*", "waitroom.web.page.address.x_asked_return*"),
@@ -49,12 +54,13 @@ GROUPS: Final = {
         ),
     ),
     "gate": Group(
-        ("rooms/room", "web/gate", "web/proofs"),
+        ("rooms/memory", "rooms/room", "web/gate", "web/proofs"),
         (
             "waitroom.web.gate.*",
             "waitroom.web.proofs.*",
             "waitroom.rooms.room.*is_revoked*",
             "waitroom.rooms.room.*renew*",
+            "waitroom.rooms.memory.*learn*",
         ),
         (
             "tests/rooms/test_broken_rooms.py",

@@ -103,8 +103,8 @@ def happened(before: Reading, now: Reading, known: Marks) -> Happened:
 def _is_made_anew(before: Reading, now: Reading) -> bool:
     """Whether an operator's new room has a date before which no pass counts, and it is not the one known already."""
     date, known = now.origin.passes_after_us, before.origin.passes_after_us
-    # Also where the clock was set back. But one that was made again after a loss may be older than what is known here.
-    return date not in (0, known) and (not now.origin.made_version or date > known)
+    # An earlier date is of a clock that was set back; or the room was made again after a loss, from less than is known.
+    return date > known or (date not in (0, known) and not now.origin.made_version)
 
 
 def hold_seconds(room: Room) -> float:
