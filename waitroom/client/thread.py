@@ -115,6 +115,7 @@ class Call(Generic[T]):
         # Where another interrupt keeps this from being sent, it is sent once the call is forgotten.
         _send(self._loop, self._work.stop)
         self._work.wait()
+        self._forgotten.detach()
         return True
 
 
