@@ -151,16 +151,16 @@ class BlockingClient:
             hold.inside = False
             ended = call.end()
         if ended:
-            hold.ended.result()
+            hold.outcome()
 
     def _place(self, work: Work[P], *, own: bool, on_progress: Tell | None = None) -> P:
         """The place that the work gets; with `own` it is given back if the thread is interrupted as it comes."""
         try:
             return self._thread.do(work, on_progress)
         except BaseException:
-            if own and work.ended.done() and work.ended.exception() is None:
+            if own and work.over and work.error is None:
                 with suppress(WaitroomError, RuntimeError):
-                    self.leave(work.ended.result())
+                    self.leave(work.outcome())
             raise
 
 

@@ -11,7 +11,6 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future
 from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any, Final, Generic, TypeVar
@@ -30,17 +29,30 @@ NAME: Final = "waitroom-client"
 class Work(Generic[T]):
     """What is done in the loop's thread for the thread that makes this.
 
-    `ended` has the outcome once nothing of it runs any more. `news` are places in the queue, and None for all else.
+    It is `over` once nothing of it runs any more. `news` are places in the queue, and None for all else: a queue, as
+    an interrupt may leave a condition, and so a future, locked for ever.
     `inside`: the other thread runs a block that the work is there for.
     """
 
     def __init__(self, do: Callable[[Tell], Coroutine[Any, Any, T]]) -> None:
-        self.ended: Future[T] = Future()
+        self.over = False
+        self.error: BaseException | None = None
         self.news: SimpleQueue[Waiting | None] = SimpleQueue()
         self.inside = False
         self.thread = threading.get_ident()
         self.task: asyncio.Task[T] | None = None
         self._do = do
+
+    def wait(self) -> None:
+        """Wait until it is over."""
+        while not self.over:
+            self.news.get()
+
+    def outcome(self) -> T:
+        """What it came to, once it is over; raises what it raised."""
+        if self.error is not None or self.task is None:
+            raise self.error or RuntimeError("not begun")
+        return self.task.result()
 
     # In the loop's thread.
 
@@ -54,8 +66,8 @@ class Work(Generic[T]):
         """The other thread does not want it any more; what has not begun never will."""
         if self.task is not None:
             self.task.cancel()
-        elif not self.ended.done():
-            self.ended.set_exception(RuntimeError("the call was interrupted before it began"))
+        elif not self.over:
+            self._conclude(RuntimeError("the call was interrupted before it began"))
 
     def close(self) -> None:
         """The client closes."""
@@ -63,11 +75,13 @@ class Work(Generic[T]):
 
     def _end(self, task: asyncio.Task[T]) -> None:
         if task.cancelled():
-            self.ended.set_exception(RuntimeError("the client was closed while this call was under way"))
-        elif (error := task.exception()) is not None:
-            self.ended.set_exception(error)
+            self._conclude(RuntimeError("the client was closed while this call was under way"))
         else:
-            self.ended.set_result(task.result())
+            self._conclude(task.exception())
+
+    def _conclude(self, error: BaseException | None) -> None:
+        self.error = error
+        self.over = True
         self.news.put(None)
 
 
@@ -95,12 +109,13 @@ class Call(Generic[T]):
 
     def end(self) -> bool:
         """Stop the work unless it has ended, and wait until it has. False in a fork, where there is nothing to stop."""
-        if self._pid != os.getpid() or self._work.ended.done():
+        if self._pid != os.getpid() or self._work.over:
             self._forgotten.detach()
-            return self._work.ended.done()
+            return self._work.over
         # Where another interrupt keeps this from being sent, it is sent once the call is forgotten.
         _send(self._loop, self._work.stop)
-        self._work.ended.exception()
+        self._work.wait()
+        self._forgotten.detach()
         return True
 
 
@@ -138,7 +153,7 @@ class LoopThread:
         call = self.begin(work)
         try:
             call.follow(on_progress)
-            return work.ended.result()
+            return work.outcome()
         finally:
             call.end()
 
