@@ -10,7 +10,7 @@ import signal
 import pytest
 
 from tests.web import sites
-from waitroom.store.clients import connect
+from waitroom.store.servers import connect
 
 
 @pytest.mark.parametrize("database", [0, 1], ids=["no handshake", "a handshake"])
