@@ -10,6 +10,7 @@ import signal
 import pytest
 
 from tests.web import sites
+from waitroom.cancelling import cancelled
 from waitroom.store.servers import connect
 
 
@@ -26,12 +27,10 @@ async def test_nothing_stays_behind(database: int, frozen: bool) -> None:
             calls = [asyncio.create_task(servers.send("key", "GET", "key")) for _ in range(3)]
             for _ in range(rounds):
                 await asyncio.sleep(0)
-            for call in calls:
-                call.cancel()
-            await asyncio.wait(calls)
+            await cancelled(*calls)
             os.kill(pid, signal.SIGCONT)
             assert await servers.send("key", "GET", "key") is None
             await servers.aclose()
             await asyncio.sleep(0)
-    del servers, calls, call
+    del servers, calls
     gc.collect()
