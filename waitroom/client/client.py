@@ -124,8 +124,9 @@ class WaitroomClient:
         makes of the place in between; it is awaited if need be, and what it raises ends the wait.
 
         Raises NotAdmitted once `timeout_seconds` are over. On entering it raises RoomClosed, TokenRequired and, where
-        the token's customer has had their turn, TurnOver; for a given place TurnOver, ProofRefused, and ValueError if
-        it is in another room; in both cases RoomUnknown, and BadAnswer before the first good answer.
+        the token's customer has had their turn, TurnOver, and ValueError for a `token` that cannot be one; for a given
+        place TurnOver, ProofRefused, and ValueError if it is in another room; in both cases RoomUnknown, and BadAnswer
+        before the first good answer.
         """
         if place is not None and place.room != room:
             raise ValueError(f"the place is in room {place.room!r}, not in {room!r}")

@@ -16,14 +16,19 @@ LONGEST_MARGIN_SECONDS: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A place in the queue. The etas are None while nobody can say (the room is paused or closed).
+    """A place in the queue.
+
+    `rank` counts from 1, which is next; `room_waiting` are all visitors in the queue. `eta_seconds` are until the
+    admission, as expected, with a low and a high bound: None while the server cannot say (the room is paused or
+    closed). `poll_after_seconds` is when to ask again after this answer, `latest_poll_seconds` when at the latest for a
+    client that watches the room meanwhile. `entered_at` is the time of arrival, and `as_of` that of this answer.
+    `room_state` is open, paused, closed or bypass; `message` is the operator's line, or empty. `proof` is the ticket.
 
     `serial`, `latest_poll_seconds` and `as_of` are None where an older server does not tell them.
     """
 
     room: str
     rank: int
-    #: Visitors in the room's wait queue.
     room_waiting: int
     eta_seconds: float | None
     eta_low_seconds: float | None
@@ -32,10 +37,8 @@ class Waiting:
     entered_at: datetime
     room_state: str
     message: str
-    #: The ticket.
     proof: str = field(repr=False)
     serial: int | None = None
-    #: When to ask again in person at the latest, for who watches the room meanwhile.
     latest_poll_seconds: float | None = None
     as_of: datetime | None = None
     #: When this was heard, on this process's `time.monotonic()`.
@@ -46,12 +49,14 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """A place inside. An offer's `expires_at` is the time by which to claim it, by any further call."""
+    """A place inside. An offer's `expires_at` is the time by which to claim it, by any further call.
+
+    `session_seconds` is how long the room's sessions last. `proof` is the pass.
+    """
 
     room: str
     expires_at: datetime
     session_seconds: float
-    #: The pass.
     proof: str = field(repr=False)
     #: Until when the place lasts at least, on this process's `time.monotonic()`: no clocks are compared.
     lasts_until: float = field(default=0.0, repr=False, compare=False)
