@@ -18,7 +18,7 @@ SEND = "RequestResponseCycle.send (uvicorn/protocols/http/httptools_impl.py:524)
         (["Room.enter (waitroom/rooms/room.py:80)", "gc_collect_main (libpython3.11.so.1.0)"], "garbage collection"),
         (["TicketOffice.issue (waitroom/proofs/tickets.py:50)", "digest (hmac.py:198)"], "tickets and passes"),
         (["run (waitroom/rooms/batching.py:81)", "send (redis/asyncio/connection.py:1)"], "redis-py"),
-        (["Endpoint.tell (waitroom/web/visitors.py:47)"], "documents and headers"),
+        (["_tell (waitroom/web/visitors.py:101)"], "documents and headers"),
         (["<module> (elsewhere.py:1)"], "other"),
     ],
 )

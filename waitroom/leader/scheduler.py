@@ -45,7 +45,7 @@ _SAID_AFTER_SECONDS: Final = 1.0
 
 
 class Scheduler:
-    """The loop that admits batches."""
+    """The loop: at each tick the leader does every task that is due, room by room."""
 
     def __init__(self, store: Store, rooms: Rooms, leadership: Leadership, *, tick_seconds: float) -> None:
         self._store = store

@@ -14,8 +14,7 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from waitroom.model import room_name
 
-_ORIGIN = re.compile(r"https?://[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:(?P<port>[1-9][0-9]{0,4}))?\Z", re.ASCII)
-
+_ORIGIN: Final = re.compile(r"https?://[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:(?P<port>[1-9][0-9]{0,4}))?\Z", re.ASCII)
 
 #: A path of this site, or an address elsewhere; printable, and without what ends an attribute or hides another host.
 LINK: Final = re.compile(r"(?:https?://[a-z0-9][a-z0-9.-]*(?::[0-9]{1,5})?)?/(?![/\\])[!#-&(-;=?-\[\]-_a-z|~]*\Z")
@@ -27,9 +26,10 @@ def is_origin(text: str) -> bool:
     return match is not None and int(match["port"] or 0) <= 65_535
 
 
+#: A number that may have a fraction: no infinity, and no NaN.
 Seconds = Annotated[float, Field(allow_inf_nan=False)]
 
-
+#: A name that a room may have.
 RoomName = Annotated[str, AfterValidator(room_name)]
 
 
