@@ -1,4 +1,4 @@
-"""What a check found: one kind of finding for all of them."""
+"""What was found of Redis or of the signing keys: one kind of finding for both. (`gate` judges single requests.)"""
 
 from __future__ import annotations
 
