@@ -41,7 +41,7 @@ from waitroom.settings.room import RoomSettings
 from waitroom.store.clock import Clock
 from waitroom.store.embedded.server import EmbeddedServer
 from waitroom.store.servers import connect
-from waitroom.store.store import MOST_PER_CALL, Store
+from waitroom.store.store import MOST_MOVED, Store
 
 #: A room that has never been used has seen by then how long its first visitors stay.
 SETTLED_SECONDS: Final = 30.0
@@ -164,7 +164,7 @@ class LookedAt(Store):
         """Seconds of room time."""
         return self.clock.now() + self.travelled
 
-    async def admit(self, room: str, *, term: int, most: int = MOST_PER_CALL) -> Admission:
+    async def admit(self, room: str, *, term: int, most: int = MOST_MOVED) -> Admission:
         """As the scheduler calls it."""
         admission = await super().admit(room, term=term, most=most)
         for serial in admission.serials:

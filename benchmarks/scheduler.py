@@ -33,7 +33,7 @@ from benchmarks.report import Options, Row
 from benchmarks.servers import BenchmarkError, RedisServer
 from waitroom.model import Ticket
 from waitroom.store import keys
-from waitroom.store.store import MOST_PER_CALL, Store
+from waitroom.store.store import MOST_MOVED, Store
 
 ROOM: Final = "shop"
 WAIT: Final = keys.room_key(ROOM, "wait")
@@ -145,7 +145,7 @@ def _calls(bench: Bench) -> list[Row]:
 async def _measured_calls(bench: Bench) -> list[Row]:
     tickets = await _fill(bench, waiting=bench.waiting, claim_seconds=0.1, session_seconds=0.1)
     # Whole calls in each round, so that each kind of work finds what the one before has left.
-    whole = MOST_PER_CALL * ROUNDS
+    whole = MOST_MOVED * ROUNDS
     head = min(100_000, bench.waiting // 5) // whole * whole
     async with filling.opened(bench.redis.url) as store:
 

@@ -28,7 +28,7 @@ from waitroom.model import Marks, Pass, Ticket
 from waitroom.proofs.tickets import new_visitor
 from waitroom.settings.room import RoomSettings, fields_of
 from waitroom.store import keys
-from waitroom.store.store import MOST_PER_CALL, Store
+from waitroom.store.store import MOST_MOVED, Store
 
 ROOM: Final = "shop"
 LENGTHS: Final = (1_000, 10_000, 100_000, 1_000_000)
@@ -196,7 +196,7 @@ class Bench:
 
     async def _moved(self, size: int) -> None:
         """Offers to the head of the queue, which nobody claims; then as many enter again."""
-        most = min(size, MOST_PER_CALL)
+        most = min(size, MOST_MOVED)
         calls = max(1, min(_CALLS, _MOVED // size, self.waiting // 2 // size))
         await self._called("admit", calls * [partial(self.store.admit, ROOM, term=1, most=most)], most)
         await asyncio.sleep(_CLAIM_SECONDS + 0.05)

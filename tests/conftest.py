@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -12,6 +13,10 @@ from tests.instances import LateStore
 from waitroom.store import store as stores
 from waitroom.store.clock import Clock
 from waitroom.store.servers import connect
+
+# A shell starts in the background with SIGINT ignored, and children inherit that. Tests press Ctrl-C in theirs.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", params=servers.engines())

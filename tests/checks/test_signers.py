@@ -6,7 +6,7 @@ import pytest
 from redis.asyncio import Redis
 
 from tests.web import sites
-from waitroom.checks.signers import Agreement
+from waitroom.checks.signers import Signers
 from waitroom.errors import Unavailable
 from waitroom.proofs import keyring
 from waitroom.store import keys
@@ -15,14 +15,14 @@ from waitroom.store.store import Store
 ONE, OTHER = "k1:" + "a-secret-made-up-for-tests-0123456789", "k1:" + "another-made-up-for-tests-0123456789"
 
 
-def agreement(store: Store, *entries: str) -> Agreement:
+def signers(store: Store, *entries: str) -> Signers:
     """The part of an instance with these keys."""
-    return Agreement(store, keyring.parse(entries))
+    return Signers(store, keyring.parse(entries))
 
 
 async def test_who_signs_alike_agrees(store: Store, redis: Redis) -> None:
     """Any number of instances with the same key find no fault, and the note does not outlive them for long."""
-    parts = [agreement(store, ONE) for _ in range(3)]
+    parts = [signers(store, ONE) for _ in range(3)]
     for part in parts * 2:
         await part.look()
         assert part.fault is None
@@ -31,7 +31,7 @@ async def test_who_signs_alike_agrees(store: Store, redis: Redis) -> None:
 
 async def test_another_secret_under_the_same_id_is_a_fault(store: Store, redis: Redis) -> None:
     """Who comes second with another secret is at fault, the first is not; neither secret shows."""
-    first, second = agreement(store, ONE), agreement(store, OTHER)
+    first, second = signers(store, ONE), signers(store, OTHER)
     for _ in range(2):
         await first.look()
         await second.look()
@@ -45,8 +45,8 @@ async def test_another_secret_under_the_same_id_is_a_fault(store: Store, redis: 
 
 async def test_the_fault_ends_with_the_others(store: Store, redis: Redis) -> None:
     """Once the note of those who are gone has expired, the odd one out is right."""
-    await agreement(store, ONE).look()
-    odd = agreement(store, OTHER)
+    await signers(store, ONE).look()
+    odd = signers(store, OTHER)
     await odd.look()
     assert odd.fault
     await redis.delete(keys.signer_key("k1"))
@@ -58,7 +58,7 @@ async def test_the_fault_ends_with_the_others(store: Store, redis: Redis) -> Non
 
 async def test_the_odd_one_out_does_not_overtake(store: Store, redis: Redis) -> None:
     """When the note is lost, those who agreed make it again, whoever looks first."""
-    first, odd = agreement(store, ONE), agreement(store, OTHER)
+    first, odd = signers(store, ONE), signers(store, OTHER)
     for _ in range(3):
         await first.look()
         await odd.look()
@@ -69,7 +69,7 @@ async def test_the_odd_one_out_does_not_overtake(store: Store, redis: Redis) -> 
 
 async def test_keys_rotate_without_a_fault(store: Store) -> None:
     """A new secret under a new id agrees with the instances that still sign with the old one."""
-    old, new = agreement(store, ONE), agreement(store, "k2:" + OTHER[3:], ONE)
+    old, new = signers(store, ONE), signers(store, "k2:" + OTHER[3:], ONE)
     await old.look()
     await new.look()
     assert (old.fault, new.fault) == (None, None)
@@ -77,7 +77,7 @@ async def test_keys_rotate_without_a_fault(store: Store) -> None:
 
 async def test_an_outage_is_no_fault(store: Store, redis: Redis) -> None:
     """While Redis refuses, what was known stays."""
-    part = agreement(store, ONE)
+    part = signers(store, ONE)
     await part.look()
     await redis.replicaof("127.0.0.1", "1")
     try:

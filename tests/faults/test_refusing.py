@@ -145,7 +145,7 @@ async def evicting(stage: Stage) -> AsyncIterator[None]:
     """It may throw places away."""
     stage.node.ask("CONFIG SET", "maxmemory-policy", "allkeys-lru")
     for served in stage.instances:
-        await not_ready(served, "set maxmemory-policy noeviction")
+        await not_ready(served, "Set maxmemory-policy to noeviction")
     await until(lambda: stage.logged("redis is not fit: Redis evicts (allkeys-lru)"))
     yield
     stage.node.ask("CONFIG SET", "maxmemory-policy", "noeviction")

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from waitroom.model import Flow, Reading
-from waitroom.rooms.eta.estimate import Audit, Eta, Pace, pace_of, poll_after
+from waitroom.rooms.eta.estimate import Eta, Pace, pace_of, poll_after
 from waitroom.rooms.eta.forecast import Course
 from waitroom.settings.room import RoomSettings
 
@@ -246,50 +246,3 @@ def test_polls_are_spread() -> None:
     """Clients that were answered in the same moment do not come back in the same moment."""
     told = [poll_after(None, RoomSettings()) for _ in range(200)]
     assert max(told) - min(told) > 0.15 * max(told)
-
-
-# The audit.
-
-ETA = Eta(10.0, 8.0, 13.0)
-
-
-@pytest.mark.parametrize(
-    ("took", "error", "within"),
-    [(10.0, 0.0, True), (8.0, -2.0, True), (13.0, 3.0, True), (7.9, -2.1, False), (13.1, 3.1, False)],
-)
-def test_an_estimate_gets_its_verdict(took: float, error: float, within: bool) -> None:
-    """The verdict is how much later than told the turn came, and whether the bounds held."""
-    audit = Audit()
-    audit.note(100, NOW_US, ETA)
-    (verdict,) = audit.judge(100, NOW_US + round(took * 1_000_000))
-    assert verdict.error_seconds == pytest.approx(error)
-    assert verdict.within is within
-
-
-def test_a_verdict_falls_once_and_in_order() -> None:
-    """An admission settles all notes up to its serial, each once; later ones stay open."""
-    audit = Audit()
-    for serial in (100, 200, 300):
-        audit.note(serial, NOW_US, ETA)
-    assert audit.judge(99, NOW_US) == []
-    assert len(audit.judge(250, NOW_US)) == 2
-    assert audit.judge(250, NOW_US) == []
-    assert len(audit.judge(300, NOW_US)) == 1
-
-
-def test_nothing_new_is_not_noted_twice() -> None:
-    """Without an arrival since the last note, and without an eta, there is nothing to note."""
-    audit = Audit()
-    audit.note(100, NOW_US, ETA)
-    audit.note(100, NOW_US + 1, ETA)
-    audit.note(200, NOW_US + 2, None)
-    assert len(audit.judge(1000, NOW_US)) == 1
-
-
-def test_an_audit_is_bounded() -> None:
-    """A queue that never moves does not fill the memory: the oldest notes go."""
-    audit = Audit()
-    for serial in range(1, Audit.LONGEST + 11):
-        audit.note(serial, NOW_US, ETA)
-    assert audit.judge(10, NOW_US) == []
-    assert len(audit.judge(10**9, NOW_US)) == Audit.LONGEST

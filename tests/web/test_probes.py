@@ -150,10 +150,12 @@ def test_every_count_of_a_room_is_there(site: Site, new_room: NewRoom) -> None:
 def test_the_instance_measures_itself(site: Site, new_room: NewRoom) -> None:
     """Script calls, batches, the gate's answers, leadership and the clock's skew have their metrics."""
     room = new_room(capacity=1)
-    before = value(site, "waitroom_batch_size_count", script="enter")
+    scripts = ("enter", "pass_through")
+    before = [value(site, "waitroom_batch_size_count", script=script) for script in scripts]
     site.pass_of_new(room)
     site.gate(room)
-    assert value(site, "waitroom_batch_size_count", script="enter") == before + 2
+    now = [value(site, "waitroom_batch_size_count", script=script) for script in scripts]
+    assert now == [count + 1 for count in before]
     assert value(site, "waitroom_script_seconds_count", script="enter") > 0
     assert value(site, "waitroom_gate_total", room=room, status="401") == 1
     assert ("waitroom_clock_skew_seconds", frozenset()) in samples(site)

@@ -25,7 +25,7 @@ LOOK_SECONDS: Final = 5.0
 NOTED_SECONDS: Final = 30.0
 
 
-class Agreement:
+class Signers:
     """This instance's part in it. `fault` says what is wrong, and is None while nothing is known to be."""
 
     def __init__(self, store: Store, keyring: Keyring) -> None:

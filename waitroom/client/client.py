@@ -60,6 +60,10 @@ class WaitroomClient:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """End the client, as the end of an `async with` block does; a call that is under way has 5 s to end."""
         await self._connection.aclose(seconds=GOODBYE_SECONDS)
 
     # Single calls.

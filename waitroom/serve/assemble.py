@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from waitroom.addresses import Proxies
 from waitroom.checks.fitness import Fitness
-from waitroom.checks.signers import Agreement
+from waitroom.checks.signers import Signers
 from waitroom.proofs.challenge import ChallengeOffice
 from waitroom.proofs.disguise import Disguise
 from waitroom.proofs.passes import PassOffice
@@ -39,7 +39,7 @@ def assemble(settings: ServerSettings) -> Instance:
         tickets,
         passes,
         ProofDesk(tickets, passes, clock, secure=settings.secure),
-        Agreement(store, ring),
+        Signers(store, ring),
         Fitness(store),
         Streams(most=affordable(settings.max_streams), most_per_address=settings.max_streams_per_address),
         Proxies.parse(settings.trusted_proxies),

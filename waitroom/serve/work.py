@@ -34,7 +34,7 @@ class Work:
         self._leadership = Leadership(instance.store, lease_seconds=settings.lease_seconds)
         scheduler = Scheduler(instance.store, instance.rooms, self._leadership, tick_seconds=settings.tick_seconds)
         self._scheduling = asyncio.create_task(scheduler.run())
-        loops = (instance.rooms, instance.agreement, instance.fitness)
+        loops = (instance.rooms, instance.signers, instance.fitness)
         self._tasks = [asyncio.create_task(loop.run()) for loop in loops]
 
     def end_with(self, parent: int) -> None:

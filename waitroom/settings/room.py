@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from waitroom.errors import SettingsError
 from waitroom.model import RoomState
-from waitroom.settings.rules import LINK, Seconds, faults_of, is_origin, value_of
+from waitroom.settings.rules import LINK, Finite, faults_of, is_origin, value_of
 
 #: Room settings that are younger than the first schema: a room written before has none of them, and gets the default.
 YOUNGER: Final = frozenset(
@@ -45,18 +45,16 @@ class RoomSettings(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
     capacity: int = Field(100, ge=0, le=10_000_000, description="most visitors inside at once; 0 = unlimited")
-    admit_per_second: Seconds = Field(
+    admit_per_second: Finite = Field(
         0.0, ge=0, le=1_000_000, description="most admissions per second; 0 = unlimited, else 0.001 or more"
     )
-    session_seconds: Seconds = Field(300.0, ge=0.1, le=604_800, description="how long an admitted visitor may stay")
+    session_seconds: Finite = Field(300.0, ge=0.1, le=604_800, description="how long an admitted visitor may stay")
     sliding: bool = Field(False, description="whether each request lengthens the session again")
-    claim_seconds: Seconds = Field(
-        60.0, ge=0.1, le=3600, description="how long an admitted visitor may take to show up"
-    )
-    abandon_seconds: Seconds = Field(
+    claim_seconds: Finite = Field(60.0, ge=0.1, le=3600, description="how long an admitted visitor may take to show up")
+    abandon_seconds: Finite = Field(
         120.0, ge=0.1, le=86_400, description="silence after which a waiting visitor stops counting"
     )
-    ticket_seconds: Seconds = Field(
+    ticket_seconds: Finite = Field(
         3600.0,
         ge=0.1,
         le=604_800,

@@ -27,7 +27,7 @@ def is_origin(text: str) -> bool:
 
 
 #: A number that may have a fraction: no infinity, and no NaN.
-Seconds = Annotated[float, Field(allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 #: A name that a room may have.
 RoomName = Annotated[str, AfterValidator(room_name)]

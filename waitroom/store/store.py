@@ -42,7 +42,7 @@ SCHEMA: Final = "1"
 #: Visitors that one call of `admit` or entries that one of `expire` may move (500 is the scripts' own bound). Redis
 #: answers nobody else meanwhile, two milliseconds at most while it also rehashes a large set; more at once would be
 #: hardly faster.
-MOST_PER_CALL: Final = 150
+MOST_MOVED: Final = 150
 
 #: Revocations that one call of `read` lists at most, as the script has it.
 _REVOKED_PER_PAGE: Final = 5000
@@ -184,12 +184,12 @@ class Store:
             arguments += (proof.visitor, int(proof.expires * 1_000_000))
         return replies.passed(passes, await self._call("restore", room, arguments, batch=len(passes)))
 
-    async def admit(self, room: str, *, term: int, most: int = MOST_PER_CALL) -> Admission:
+    async def admit(self, room: str, *, term: int, most: int = MOST_MOVED) -> Admission:
         """Offer places to the head of the wait queue. Raises TermStale for an old term."""
         reply = await self._call("admit", room, [term, most])
         return Admission(reply[1], reply[2], reply[3], reply[4] == 1, tuple(reply[5:]))
 
-    async def expire(self, room: str, *, term: int, most: int = MOST_PER_CALL) -> Expiry:
+    async def expire(self, room: str, *, term: int, most: int = MOST_MOVED) -> Expiry:
         """Take out who is over. Raises TermStale for an old term."""
         reply = await self._call("expire", room, [term, most])
         return Expiry(reply[2] == 1, *reply[3:7])

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from waitroom.addresses import Proxies
 from waitroom.checks.fitness import Fitness
-from waitroom.checks.signers import Agreement
+from waitroom.checks.signers import Signers
 from waitroom.proofs.challenge import ChallengeOffice
 from waitroom.proofs.disguise import Disguise
 from waitroom.proofs.passes import PassOffice
@@ -39,7 +39,7 @@ class Instance:
     tickets: TicketOffice
     passes: PassOffice
     desk: ProofDesk
-    agreement: Agreement
+    signers: Signers
     fitness: Fitness
     streams: Streams
     proxies: Proxies

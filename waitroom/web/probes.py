@@ -100,7 +100,7 @@ class Ready:
         self._rooms = instance.rooms
         self._store = instance.store
         self._drain = instance.drain
-        self._agreement = instance.agreement
+        self._signers = instance.signers
 
     async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
         """200 when this instance can serve, else 503 with the reasons."""
@@ -117,8 +117,8 @@ class Ready:
         except Unavailable as error:
             return [str(error)]
         reasons = [f"{name}: {fault}" for name, fault in self._rooms.faults.items()]
-        if self._agreement.fault:
-            reasons.append(self._agreement.fault.told)
+        if self._signers.fault:
+            reasons.append(self._signers.fault.told)
         if not self._rooms.reachable:
             reasons.append("the rooms have not been read yet")
         for info in primaries:

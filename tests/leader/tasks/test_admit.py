@@ -14,7 +14,7 @@ from waitroom.model import Standing, Ticket
 from waitroom.proofs.tickets import new_visitor
 from waitroom.settings.room import RoomSettings
 from waitroom.store import keys
-from waitroom.store.store import MOST_PER_CALL, Store
+from waitroom.store.store import MOST_MOVED, Store
 
 
 async def test_the_queue_is_admitted_in_order(store: Store, redis: Redis) -> None:
@@ -82,11 +82,11 @@ async def test_admissions_are_remembered_at_once(store: Store, redis: Redis) -> 
 async def test_no_call_too_many_is_made(store: Store) -> None:
     """The others wait for the next tick, and the room is not held to be empty until all are in."""
     rooms = await instance(store, shop=RoomSettings(capacity=0, state="paused", max_waiting=10_000))
-    await asyncio.gather(*(rooms.get("shop").enter(new_visitor(), None) for _ in range(2 * MOST_PER_CALL + 1)))
+    await asyncio.gather(*(rooms.get("shop").enter(new_visitor(), None) for _ in range(2 * MOST_MOVED + 1)))
     await rooms.create("shop", RoomSettings(capacity=0, max_waiting=10_000))
     room, measured = rooms.get("shop"), list[int]()
     admit = Admit(store, lambda _room, admission: measured.append(len(admission.serials)))
     await admit.run(room, 1, repeat(None, 2))
-    assert (measured, admit.waiting.get(room)) == ([MOST_PER_CALL] * 2, None)
+    assert (measured, admit.waiting.get(room)) == ([MOST_MOVED] * 2, None)
     await admit.run(room, 1, repeat(None))
     assert (measured[2:], admit.waiting.get(room)) == ([1], 0)

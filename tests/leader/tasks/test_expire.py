@@ -15,10 +15,10 @@ from waitroom.leader.tasks.expire import Expire
 from waitroom.proofs.tickets import new_visitor
 from waitroom.rooms.room import Room
 from waitroom.settings.room import RoomSettings
-from waitroom.store.store import MOST_PER_CALL, Store
+from waitroom.store.store import MOST_MOVED, Store
 
 #: More than two calls take out.
-VISITORS = 2 * MOST_PER_CALL + 1
+VISITORS = 2 * MOST_MOVED + 1
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ async def test_all_whose_time_is_over_go_out(store: Store, room: Room) -> None:
 async def test_no_call_too_many_is_made(store: Store, room: Room) -> None:
     """The others stay for the next tick."""
     await Expire(store).run(room, 1, repeat(None, 2))
-    assert (await store.read("shop")).counts.no_show == 2 * MOST_PER_CALL
+    assert (await store.read("shop")).counts.no_show == 2 * MOST_MOVED
 
 
 async def test_an_older_term_is_refused(store: Store, room: Room) -> None:

@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 
 from waitroom import metrics
 from waitroom.model import Admission, arrived_us
-from waitroom.rooms.eta.estimate import Audit
+from waitroom.rooms.eta.foretold import Foretold
 from waitroom.rooms.room import Room
 
 
@@ -19,13 +19,13 @@ class NoteEta:
     period_seconds: ClassVar[float] = 1.0
 
     def __init__(self) -> None:
-        self._audits: WeakKeyDictionary[Room, Audit] = WeakKeyDictionary()
+        self._foretold: WeakKeyDictionary[Room, Foretold] = WeakKeyDictionary()
 
     async def run(self, room: Room, _term: int, _calls: Iterator[None]) -> None:
         """Note the eta at the tail of this instance's last reading."""
         reading = room.reading
         eta = room.eta(reading.waiting + 1)
-        self._audits.setdefault(room, Audit()).note(reading.marks.last, reading.now_us, eta)
+        self._foretold.setdefault(room, Foretold()).note(reading.marks.last, reading.now_us, eta)
 
     def measure(self, room: Room, admission: Admission) -> None:
         """The waits of those who were just admitted, and the verdicts on the notes up to them."""
@@ -33,9 +33,9 @@ class NoteEta:
         for serial in admission.serials:
             # A serial is the time of arrival in µs, give or take the arrivals of the same µs.
             waits.observe(max(now_us - arrived_us(serial), 0) / 1_000_000)
-        audit = self._audits.get(room)
-        if audit is None or not admission.serials:
+        foretold = self._foretold.get(room)
+        if foretold is None or not admission.serials:
             return
-        for verdict in audit.judge(max(admission.serials), now_us):
+        for verdict in foretold.judge(max(admission.serials), now_us):
             metrics.ETA_ERROR_SECONDS.labels(room.name).observe(verdict.error_seconds)
             metrics.ETA_WITHIN.labels(room.name, "yes" if verdict.within else "no").inc()
