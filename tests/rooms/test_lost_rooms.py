@@ -359,3 +359,28 @@ async def test_a_room_that_a_new_instance_makes_in_the_middle_gets_its_settings_
     room = knowing.get("shop")
     assert (room.settings.capacity, room.settings.state) == (500, "paused")
     assert room.reading.hold_until_us > room.reading.now_us
+
+
+async def test_a_room_made_anew_while_a_lost_one_is_mended_gets_nothing_of_that(
+    late: LateStore, store: Store, redis: Redis
+) -> None:
+    """An operator is faster than the instance that has just found another's room in place of the lost one."""
+    knowing, others = await instance(late, shop=ONE), await instance(store)
+    claimed = await knowing.get("shop").status(ticket_of(await arrive(knowing)))
+    assert claimed.standing is Standing.ADMITTED
+    await knowing.refresh()
+    await redis.flushall()
+    await instance(store, shop=RoomSettings(capacity=100))
+
+    async def make_anew() -> None:
+        await others.delete("shop")
+        await others.create("shop", RoomSettings(capacity=2))
+        await others.change("shop", {"capacity": 3})
+
+    late.meanwhile = make_anew
+    for _ in range(3):
+        await knowing.refresh()
+    room = knowing.get("shop")
+    assert room.settings == RoomSettings(capacity=3)
+    assert (room.reading.occupancy, room.reading.hold_until_us, room.reading.origin.lost_us) == (0, 0, 0)
+    assert room.memory.marks == room.reading.marks

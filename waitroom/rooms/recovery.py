@@ -155,6 +155,8 @@ class Recovery:
         elif what in _MENDS:
             await self._mend(room, now, what)
             now = await room.read()
+            if happened(before, now, known) is Happened.MADE_ANEW:  # an operator was faster than the mending
+                room.begin_anew(now)
         elif what is Happened.MOMENTS_LOST:
             logger.error("room %s: the last moments of its data were lost; adding what is known here", room.name)
             metrics.RECOVERED.labels(room.name).inc()
