@@ -333,3 +333,16 @@ def test_an_answer_in_person_does_not_end_the_watch(browser: Browser) -> None:
         time_passes(page, seconds=1)
         documents[0].fallback()
         until(page, lambda: ticked(page, 100) and len(documents) > 1, "the next document")
+
+
+def test_a_turn_to_join_that_never_comes(browser: Browser, tmp_path: Path) -> None:
+    """Another tab holds the lock and is frozen: this one, whose ticket is gone, waits a while and then joins anew."""
+    with scene(browser, tmp_path) as shown:
+        page = shown.tab(HERE)
+        page.evaluate("() => { navigator.locks.request('waitroom:shop', () => new Promise(() => {})) }")
+        shown.visitor.context.clear_cookies()
+        for _ in range(30):
+            time_passes(page)
+            if "enter" in shown.line.verbs(HERE):
+                break
+        assert "enter" in shown.line.verbs(HERE)

@@ -304,6 +304,33 @@ def test_closing_ends_waits_and_waits_for_blocks(site: Site, pool: ThreadPoolExe
     assert not threads()
 
 
+@pytest.mark.parametrize("error", [RuntimeError("can't start new thread"), KeyboardInterrupt()])
+@pytest.mark.parametrize("began", [False, True])
+def test_a_thread_that_does_not_start_is_tried_again(
+    site: Site, monkeypatch: pytest.MonkeyPatch, error: BaseException, began: bool
+) -> None:
+    """The machine is out of threads, or an interrupt comes as one starts: the next call does not wait for nothing."""
+    start = threading.Thread.start
+
+    def fail(thread: threading.Thread) -> None:
+        monkeypatch.undo()
+        if began:
+            start(thread)
+        raise error
+
+    room = site.make_room(**QUICK)
+    with BlockingClient(site.url) as client:
+        monkeypatch.setattr(threading.Thread, "start", fail)
+        with pytest.raises(type(error)):
+            client.enter(room)
+        until(lambda: not threads())
+        again = threading.Thread(target=lambda: client.leave(client.enter(room)), daemon=True)
+        again.start()
+        again.join(PATIENCE_SECONDS)
+        assert not again.is_alive()
+    assert not threads()
+
+
 def test_after_closing(site: Site) -> None:
     """Every call says so; closing again does nothing; a block is not to close the client that it waits for."""
     room = site.make_room(**SLIDING)

@@ -184,10 +184,17 @@ class LoopThread:
         return threading.current_thread() is self._thread
 
     def _start(self) -> asyncio.AbstractEventLoop:
-        self._pid, self._loop = os.getpid(), asyncio.new_event_loop()
-        self._thread = threading.Thread(target=_run, args=(self._loop,), name=NAME, daemon=True)
-        self._thread.start()
-        return self._loop
+        loop = asyncio.new_event_loop()
+        thread = threading.Thread(target=_run, args=(loop,), name=NAME, daemon=True)
+        try:
+            thread.start()
+            self._pid, self._loop, self._thread = os.getpid(), loop, thread
+        except BaseException:
+            # Interrupted, or the process may have no more threads: the next call starts another.
+            self._pid, self._loop, self._thread = 0, None, None
+            _send(loop, loop.stop)
+            raise
+        return loop
 
     # In the loop's thread.
 

@@ -183,15 +183,20 @@
   }
 
   /** One tab after the other: two at once would get two places, the second gets the first one's. Where a browser has no
-   * locks, or none for a page whose cookies it blocks, as it comes. */
+   * locks, or none for a page whose cookies it blocks, as it comes; and where the turn does not come, for a tab that the
+   * browser froze may hold it. */
   function alone(signal, act) {
+    const turn = new AbortController();
+    const patience = setTimeout(() => turn.abort(), GIVE_UP_AFTER_MS);
+    signal.addEventListener("abort", () => turn.abort());
     return new Promise((resolve) => {
       const inTurn = () => {
+        clearTimeout(patience);
         const done = act();
         resolve(done);
         return done.catch(() => {});
       };
-      (async () => navigator.locks.request(`waitroom:${room}`, { signal }, inTurn))().catch(inTurn);
+      (async () => navigator.locks.request(`waitroom:${room}`, { signal: turn.signal }, inTurn))().catch(inTurn);
     });
   }
 
