@@ -258,7 +258,7 @@ def test_a_turn_that_has_come_is_given_up_in_the_other_tab(browser: Browser) -> 
         has_left(page)
 
 
-def test_an_end_out_of_the_browsers_memory_is_loaded_anew(browser: Browser) -> None:
+def test_an_end_out_of_the_browsers_memory_may_be_past(browser: Browser) -> None:
     """The visitor left, joined again and went back: the page must not say that they have left."""
     with played(browser) as (_, stage):
         page = stage.open()
@@ -270,6 +270,35 @@ def test_an_end_out_of_the_browsers_memory_is_loaded_anew(browser: Browser) -> N
         page.evaluate(_RESTORED)
         time_passes(page, seconds=1)
         assert page.evaluate("() => globalThis.same")  # a place is asked for as ever
+
+
+def test_an_end_that_still_holds_stays(browser: Browser) -> None:
+    """A page that comes out of the browser's memory asks for the place and takes none: the visitor has left."""
+    with played(browser) as (visitor, stage):
+        page = stage.open()
+        leave(page)
+        has_left(page)
+        visitor.context.route("**/status", lambda route: route.fulfill(status=401, json={}))
+        with page.expect_response("**/status"):
+            page.evaluate(_RESTORED)
+        time_passes(page)
+        has_left(page)
+        assert "enter" not in stage.asked
+
+
+def test_a_goodbye_that_failed_is_past_when_the_place_is_there(browser: Browser) -> None:
+    """A turn that is over later is told as that, and not as the visitor's leaving."""
+    with played(browser) as (visitor, stage):
+        page = stage.open()
+        visitor.context.route("**/leave", lambda route: route.abort())
+        with page.expect_response("**/status"):
+            leave(page)
+            page.clock.run_for(1_000)
+        rank_is(page, 100)
+        visitor.context.route("**/status", lambda route: route.fulfill(status=410, json={}))
+        until(
+            page, lambda: ticked(page, 500) and page.locator("main").get_attribute("data-situation") == "over", "over"
+        )
 
 
 #: What a page is told that comes back with all that it knew.

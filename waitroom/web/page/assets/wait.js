@@ -254,6 +254,7 @@
 
   function waits(body, joins) {
     if (!joins) rejoined = false;
+    parting = ""; // the place is there: that goodbye did not get through
     place = { ...body, situation: "waiting", ticket: undefined };
     askAgain(body.poll_after_seconds, live.looked(place));
     show();
@@ -375,12 +376,18 @@
     if (!document.hidden && Date.now() >= freshUntil) ask();
   }
 
+  /** Out of the browser's memory an end may be long past, as when one joined again and then went back to here. To ask for
+   * the place takes none: nobody joins again who did not want to. */
+  function back({ persisted }) {
+    if (!persisted || !ENDED.includes(place.situation)) return;
+    inquire("status", (answer) => answer.ok && take(answer, false), () => {});
+  }
+
   document.addEventListener("visibilitychange", wake);
   addEventListener("online", wake);
   find("leave-button").addEventListener("click", leave);
   otherTabs?.addEventListener("message", hear);
-  // Out of the browser's memory: an end may be long past, as when one joined again and then went back to here.
-  addEventListener("pageshow", ({ persisted }) => persisted && ENDED.includes(place.situation) && location.reload());
+  addEventListener("pageshow", back);
   find("scriptless")?.remove(); // it stands there for who has no script, or one that does not load
   if (place.challenge) later(0);
   else if (!ENDED.includes(place.situation)) askAgain(pollAfter, place.situation === "waiting" ? live.looked(place) : 0);
