@@ -102,13 +102,12 @@ def main() -> None:
 def measure(options: Options) -> list[Row]:
     """A row when the queue is full, one for each further stretch, and one of those who waited."""
     arrivals, most = (40_000, 2_000) if options.quick else (ARRIVALS, MOST_WAITING)
-    seconds = 1 if options.quick else _STRETCH_SECONDS
     with tempfile.TemporaryDirectory(prefix="waitroom-bench-") as name, servers.redis(Path(name)) as redis:
         asyncio.run(_prepare(redis, most))
         with servers.instance(redis.url, Path(name)) as instance:
             insiders = Insiders(instance.url, filling.tickets_of_waiting(redis.client, ROOM, ASKING))
             with insiders.asking():
-                rows = _flooded(redis, instance, arrivals=arrivals, most=most, seconds=seconds)
+                rows = _flooded(redis, instance, arrivals=arrivals, most=most)
     took = sorted(insiders.took_ms)
     return [
         *rows,
@@ -129,14 +128,16 @@ async def _prepare(redis: RedisServer, most: int) -> None:
         await filling.enter(store, ROOM, ASKING)
 
 
-def _flooded(redis: RedisServer, instance: Server, *, arrivals: int, most: int, seconds: int) -> list[Row]:
+def _flooded(redis: RedisServer, instance: Server, *, arrivals: int, most: int) -> list[Row]:
     enter = wrk.Ask("enter", f"/v1/rooms/{ROOM}/enter", "POST")
     while _counts(redis)["entered"] < most:
-        wrk.run(instance, enter, connections=_CONNECTIONS, seconds=1)
+        wrk.run(instance, enter, connections=_CONNECTIONS, seconds=_STRETCH_SECONDS)
     rows = [_row("full", redis, instance)]
-    while sum(_counts(redis)[name] for name in ("entered", "refused_full")) < arrivals:
+    while len(rows) == 1 or sum(_counts(redis)[name] for name in ("entered", "refused_full")) < arrivals:
         refused = wrk.Ask("enter", enter.path, "POST", refused=True)
-        load = wrk.run(instance, refused, connections=_CONNECTIONS, seconds=seconds, accounts=(instance, redis))
+        load = wrk.run(
+            instance, refused, connections=_CONNECTIONS, seconds=_STRETCH_SECONDS, accounts=(instance, redis)
+        )
         row = _row("refused", redis, instance)
         row |= {
             "per_second": significant(load.per_second),

@@ -41,7 +41,7 @@ async def relay(site: Site) -> AsyncIterator[Relay]:
 @pytest.fixture
 async def far(relay: Relay) -> AsyncIterator[WaitroomClient]:
     """A client behind the relay."""
-    async with WaitroomClient(relay.url, timeout_seconds=1) as opened:
+    async with WaitroomClient(relay.url, timeout_seconds=10) as opened:
         yield opened
 
 
