@@ -38,7 +38,7 @@ class Plan:
     only: tuple[str, ...] = NAMES
 
 
-QUICK: Final = Plan(waiting=(20_000,), connections=(64,), rounds=1, seconds=1)
+QUICK: Final = Plan(waiting=(20_000,), connections=(64,), rounds=1)
 
 
 def main() -> None:
