@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Any
 
@@ -57,7 +58,10 @@ async def test_it_is_said_once_and_shown(store: Store, redis: Redis, caplog: pyt
     try:
         for _ in range(3):
             await fitness.look()
-        assert unfit() == {**dict.fromkeys(FAULTS, 0.0), "eviction": 1.0}
+        # A site of other tests may live in this process and tell of its own Redis in between.
+        async with asyncio.timeout(60):
+            while unfit() != {**dict.fromkeys(FAULTS, 0.0), "eviction": 1.0}:
+                await fitness.look()
     finally:
         await redis.config_set("maxmemory-policy", "noeviction")
     await fitness.look()
