@@ -5,7 +5,7 @@ Each reply begins with an outcome word. A good one goes on with the time at whic
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from waitroom.errors import RoomBroken, RoomUnknown, TermStale, VersionConflict
@@ -41,13 +41,13 @@ def arrived(arrivals: Sequence[tuple[Visitor, Ticket | None]], reply: list[Any])
     return places
 
 
-def placed(visitors: Iterable[tuple[Visitor, int]], reply: list[Any]) -> list[Place]:
-    """The place of each visitor, given with the serial."""
+def placed(visitors: Sequence[Ticket | tuple[Visitor, int]], reply: list[Any]) -> list[Place]:
+    """The place of each visitor, given with the serial: by a ticket, or so alone."""
     places, now_us = [], reply[1]
-    for (visitor, serial), word, number in zip(visitors, reply[2::2], reply[3::2], strict=True):
+    for one, word, number in zip(visitors, reply[2::2], reply[3::2], strict=True):
         standing = _STANDINGS[word]
         rank, expires = (number, 0) if standing is Standing.WAITING else (0, number)
-        places.append(Place(standing, now_us, visitor, serial, rank, expires))
+        places.append(Place(standing, now_us, one[0], one[1], rank, expires))
     return places
 
 

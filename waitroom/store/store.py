@@ -138,7 +138,7 @@ class Store:
         for ticket in tickets:
             arguments += (ticket.visitor, ticket.serial, ticket.issued_us)
         reply = await self._call("status", room, arguments, batch=len(tickets))
-        return replies.placed(((ticket.visitor, ticket.serial) for ticket in tickets), reply)
+        return replies.placed(tickets, reply)
 
     async def look(self, room: str, watching: Sequence[tuple[Visitor, int]]) -> list[Place]:
         """Where each of these visitors, given with their serials, stands: nobody counts as heard, nothing is claimed.
