@@ -9,16 +9,23 @@ from contextlib import contextmanager
 
 
 class LeapingLoop(asyncio.SelectorEventLoop):
-    """Its time is the machine's, but within `leaping`."""
+    """Its time is the machine's, and what it leapt so far; within `leaping` it goes on by leaps alone."""
 
     def __init__(self) -> None:
         #: The time while it leaps.
         self.at: float | None = None
+        self._ahead = 0.0
         super().__init__(_Selector(self))
 
     def time(self) -> float:
         """Seconds."""
-        return super().time() if self.at is None else self.at
+        return super().time() + self._ahead if self.at is None else self.at
+
+    def go_on(self) -> None:
+        """Leap no more; time never goes back."""
+        assert self.at is not None
+        self._ahead = max(self._ahead, self.at - super().time())
+        self.at = None
 
 
 class _Selector(selectors.DefaultSelector):
@@ -47,4 +54,4 @@ def leaping() -> Iterator[None]:
     try:
         yield
     finally:
-        loop.at = None
+        loop.go_on()

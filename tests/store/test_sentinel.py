@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 from collections.abc import Iterator
 
 import pytest
 
 from tests import servers, topology
 from tests.accepting import accepting
-from tests.store.opening import arrive, served_again, stored
+from tests.leaping import LeapingLoop, leaping
+from tests.store.opening import SHORT, arrive, served_again, stored
 from waitroom.errors import Unavailable
 from waitroom.settings.room import RoomSettings, fields_of
 
@@ -42,29 +41,32 @@ async def test_dead_and_silent_sentinels_cost_no_call(group: topology.Watched) -
         dead = f"redis+sentinel://127.0.0.1:1,127.0.0.1:{port}"
         async with stored(f"{dead},{living}/{topology.SERVICE}") as store:
             await store.configure("shop", fields_of(RoomSettings()), expected=0)
-        async with stored(f"{dead},127.0.0.1:{only}/{topology.SERVICE}") as store:
+        async with stored(f"{dead},127.0.0.1:{only}/{topology.SERVICE}", timeout_seconds=SHORT) as store:
             await served_again(store, "shop")
 
 
-async def test_sentinels_that_are_gone_do_not_matter_to_who_knows(group: topology.Watched) -> None:
+def test_sentinels_that_are_gone_do_not_matter_to_who_knows(group: topology.Watched) -> None:
     """A primary that is known is served on without Sentinels, also after a failure that raises doubt."""
-    async with stored(group.url, rooms=("shop",)) as store:
-        for sentinel in group.sentinels:
-            sentinel.freeze()
-        pid = int(group.servers[0].ask("INFO", "server")["process_id"])
-        try:
-            await arrive(store, "shop")
-            primary = next(node for node in group.servers if node.ask("INFO", "replication")["role"] == "master")
-            pid = int(primary.ask("INFO", "server")["process_id"])
-            os.kill(pid, signal.SIGSTOP)
-            with pytest.raises(Unavailable):
-                await arrive(store, "shop")
-            os.kill(pid, signal.SIGCONT)
+    primary = group.primary()
+
+    async def run() -> None:
+        async with stored(group.url, rooms=("shop",)):
+            pass
+        async with stored(group.url, timeout_seconds=SHORT) as store:
             await served_again(store, "shop")
-        finally:
-            os.kill(pid, signal.SIGCONT)
-            for sentinel in group.sentinels:
-                sentinel.thaw()
+            for node in (*group.sentinels, primary):
+                node.freeze()
+            try:
+                with leaping(), pytest.raises(Unavailable):
+                    await arrive(store, "shop")
+                primary.thaw()
+                await served_again(store, "shop")
+            finally:
+                for node in (*group.sentinels, primary):
+                    node.thaw()
+
+    with asyncio.Runner(loop_factory=LeapingLoop) as runner:
+        runner.run(run())
 
 
 async def test_a_service_that_no_sentinel_knows(group: topology.Watched) -> None:
