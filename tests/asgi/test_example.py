@@ -12,6 +12,8 @@ import waitroom.asgi
 from tests.asgi.running import redis_url, running, visiting
 from tests.web.sites import SIGNING_KEY, Site, until
 
+pytestmark = pytest.mark.usefixtures("unhurried")
+
 README = (Path(__file__).parent.parent.parent / "README.md").read_text(encoding="utf-8")
 
 

@@ -22,6 +22,8 @@ from waitroom.serve.assemble import assemble
 from waitroom.settings.server import ServerSettings
 from waitroom.web.instance import Instance
 
+pytestmark = pytest.mark.usefixtures("unhurried")
+
 
 @dataclass
 class Stage:

@@ -16,6 +16,8 @@ from tests.web.sites import SIGNING_KEY, Site
 from waitroom.asgi import WaitroomGate
 from waitroom.errors import SettingsError
 
+pytestmark = pytest.mark.usefixtures("unhurried")
+
 NewRoom = Callable[..., str]
 
 

@@ -17,6 +17,8 @@ from tests.deploy.corpus import ADDRESSES
 from tests.web.sites import Site
 from waitroom.asgi.paths import ExemptPaths, OwnPaths, plain_path
 
+pytestmark = pytest.mark.usefixtures("unhurried")
+
 EXACT = ("/healthz", "/.well-known/security.txt")
 FOLDERS = ("/static/", "/docs")
 

@@ -16,6 +16,8 @@ from tests.deploy.stubs import Answer, Seen, Stub, ask, serving
 from tests.web.sites import PATIENCE_SECONDS, until
 from waitroom.asgi import WaitroomGate
 
+pytestmark = pytest.mark.usefixtures("unhurried")
+
 SPOOFS = {
     "X-Original-URI": "/robots.txt",
     "X-Forwarded-For": "127.0.0.1",

@@ -11,6 +11,8 @@ from tests.asgi.apps import CACHING, ORIGINS, Origin
 from tests.asgi.running import fetch, gated, running, visiting
 from tests.web.sites import Site, bearer, set_cookies, until
 
+pytestmark = pytest.mark.usefixtures("unhurried")
+
 NewRoom = Callable[..., str]
 
 

@@ -16,6 +16,8 @@ from tests.asgi.running import gated, running
 from tests.web.sites import PATIENCE_SECONDS, Site
 from waitroom.asgi import WaitroomGate
 
+pytestmark = pytest.mark.usefixtures("unhurried")
+
 Headers = list[tuple[bytes, bytes]]
 
 
