@@ -54,13 +54,13 @@ def test_all_children_end_with_the_block_even_those_of_children(tmp_path: Path) 
     with Children(tmp_path) as children:
         children.start("one", SLEEP, environment=os.environ)
         children.start("two", ["/bin/sh", "-c", "sleep 60 & sleep 60; true"], environment=os.environ)
-        wait_until(lambda: len(descendants(os.getpid()) - others) >= 6)
+        wait_until(lambda: len(descendants(os.getpid()) - others) >= 4)
         family = descendants(os.getpid()) - others
     wait_until(lambda: not alive(family))
 
 
 def test_a_child_that_will_not_end_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "GRACE_SECONDS", 0.3)
+    monkeypatch.setattr(processes, "GRACE_SECONDS", 1)
     stubborn = (
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('set', flush=True); time.sleep(60)"
     )
@@ -82,7 +82,7 @@ with Children(pathlib.Path({str(tmp_path)!r})) as children:
     time.sleep(60)
 """
     with subprocess.Popen([sys.executable, "-c", program]) as parent:
-        wait_until(lambda: len(descendants(parent.pid)) >= 6)
+        wait_until(lambda: len(descendants(parent.pid)) >= 4)
         family = descendants(parent.pid)
         parent.send_signal(signal.SIGKILL)
     wait_until(lambda: not alive(family))
