@@ -18,8 +18,8 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from packaging.requirements import Requirement
 
+from rig.machine import missing
 from supply.dist import installed_bill
-from tests.servers import missing
 from tests.system.http import browsing
 from tests.system.processes import serving
 from waitroom import __version__

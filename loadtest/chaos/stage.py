@@ -21,9 +21,9 @@ import psutil
 from benchmarks import servers
 from deploy.cluster import Instance
 from loadtest.stage import Stage
+from rig.machine import Missing
+from rig.servers import Server, program
 from tests.faults.proxy import Proxy, proxying
-from tests.servers import binary
-from tests.topology import Node
 from waitroom.demo.processes import free_port
 
 ROOM: Final = "shop"
@@ -56,7 +56,7 @@ class Ground:
     """What a campaign strikes. `signers` are the signing keys by which instances are started, the first signs."""
 
     folder: Path
-    redis: Node
+    redis: Server
     proxy: Proxy
     seeds: Mapping[str, Any]
     signers: list[str] = field(default_factory=lambda: [servers.SIGNING_KEY])
@@ -143,11 +143,12 @@ class Ground:
 @asynccontextmanager
 async def grounded(folder: Path, *, engine: str, settings: Mapping[str, Any], seed: int) -> AsyncIterator[Ground]:
     """All of it, ready, until the end of the block. Raises CampaignError, BenchmarkError."""
-    program = binary(engine)
-    if program is None:
-        raise CampaignError(f"there is no {engine} server on this machine: choose the other --engine")
+    try:
+        binary = program(engine)
+    except Missing as error:
+        raise CampaignError(f"{error}: choose the other --engine") from None
     servers.allow_many_files()
-    with _redis(folder, program) as redis:
+    with Server(folder / "redis", *_REDIS, port=free_port(), binary=binary) as redis:
         async with proxying(redis.port, seed=seed) as proxy:
             ground = Ground(folder, redis, proxy, settings)
             ground.ports += [free_port() for _ in range(INSTANCES)]
@@ -160,18 +161,6 @@ async def grounded(folder: Path, *, engine: str, settings: Mapping[str, Any], se
                     yield ground
             finally:
                 await asyncio.to_thread(_end, ground.instances)
-
-
-@contextmanager
-def _redis(folder: Path, program: Path) -> Iterator[Node]:
-    port = free_port()
-    node = Node(port, program, ("--port", str(port), *_REDIS), folder=str(folder / "redis"))
-    Path(node.folder).mkdir()
-    try:
-        node.start()
-        yield node
-    finally:
-        node.kill()
 
 
 @contextmanager

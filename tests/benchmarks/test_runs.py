@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,15 +12,14 @@ import pytest
 from benchmarks.__main__ import BENCHMARKS
 from benchmarks.scripts import BATCHES
 from benchmarks.servers import ROOT
-from tests import servers
+from rig import machine
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(700)]
 
 
 @pytest.fixture(autouse=True)
 def _wrk() -> None:
-    if shutil.which("wrk") is None:
-        servers.missing("wrk")
+    machine.program("wrk")
 
 
 def _python(*arguments: str) -> str:

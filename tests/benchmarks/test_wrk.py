@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 import threading
@@ -15,7 +14,7 @@ import pytest
 from benchmarks import wrk
 from benchmarks.servers import BenchmarkError, Server
 from benchmarks.wrk import Ask
-from tests import servers
+from rig import machine
 
 SAID = (
     "Running 3s test @ http://127.0.0.1:8000\n  1 threads and 64 connections\nRequests/sec: 99.9\n"
@@ -68,8 +67,7 @@ class _Noting(BaseHTTPRequestHandler):
 @pytest.fixture
 def noting() -> Iterator[Server]:
     """A server of this process that notes what it is asked."""
-    if shutil.which("wrk") is None:
-        servers.missing("wrk")
+    machine.program("wrk")
     _Noting.seen = set()
     with (
         ThreadingHTTPServer(("127.0.0.1", 0), _Noting) as web,

@@ -15,7 +15,7 @@ import pytest
 from loadtest.chaos.schedule import Fault, draw
 from loadtest.history import History
 from loadtest.run import ROOT
-from tests.servers import binary, missing
+from rig.servers import program
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(170)]
 
@@ -27,8 +27,7 @@ SECONDS = 26
 
 def run(seed: int, engine: str, out: Path) -> tuple[subprocess.CompletedProcess[str], Path]:
     """The command to its end, and its folder."""
-    if binary(engine) is None:
-        missing(engine)
+    program(engine)
     command = [sys.executable, "-m", "loadtest.chaos", "--seed", str(seed), "--minutes", str(SECONDS / 60)]
     command += ["--engine", engine, "--users", "50", "--out", str(out)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=160, check=False)

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from redis import Redis
 
+from rig.machine import missing
 from tests.checks.examining import NAMES, QUOTED_SECRET, SECRET, answering, found, verdicts
-from tests.servers import missing
 from waitroom.checks import server as check
 from waitroom.checks.finding import unfit
 from waitroom.checks.redis import examine

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from rig.machine import missing
 from tests.checks.examining import NAMES, QUOTED_SECRET, answering, found, verdicts
-from tests.servers import missing
 from waitroom.checks.finding import unfit
 from waitroom.demo.processes import free_port
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from tests.demo.table import Process, alive, command, descendants, wait_until
@@ -46,12 +47,12 @@ class Demo:
         return descendants(self.process.pid)
 
     def child(self, name: str, program: str) -> int:
-        """The id of the process that runs this program under the guard of that name, or under none."""
-        # The guard and its watcher have one command line.
-        guards = [process for process in self.family() if f"guard:{name} " in command(process)]
-        kin = {kin for guard in guards for kin in descendants(guard[0])} or self.family()
-        (found,) = {pid for pid, began in kin if _is_program(command((pid, began)), program)}
-        return found
+        """The id of the process that runs this program beside the watcher of that name."""
+        (watcher,) = (each for each in self.family() if f"guard:{name} " in command(each))
+        found = psutil.Process(watcher[0]).parent()
+        assert found is not None
+        assert program in " ".join(found.cmdline())
+        return int(found.pid)
 
     def end(self, number: signal.Signals) -> int:
         """Send it a signal; its exit code."""
@@ -153,11 +154,6 @@ def test_a_child_that_dies_is_named_and_ends_the_demo(tmp_path: Path, name: str,
         assert "stopped by itself" in demo.said()
         assert "Traceback" not in demo.said()
         assert {command(process) for process in alive(family)} == set()
-
-
-def _is_program(line: str, program: str) -> bool:
-    """Whether a command line is the program's own and not its guard's."""
-    return program in line and not line.startswith("/bin/sh")
 
 
 def test_a_port_in_use_gives_a_sentence_and_1(tmp_path: Path) -> None:

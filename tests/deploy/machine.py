@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tests.servers import missing
+from rig.machine import missing
 from tests.system.processes import DEADLINE_SECONDS
 
 #: Seconds that one command may take.

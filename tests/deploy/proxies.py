@@ -17,8 +17,8 @@ from typing import Any, Final, Self
 
 import httpx
 
+from rig.machine import missing
 from tests.deploy.stubs import Answer, Stub, serving
-from tests.servers import missing
 from tests.system.processes import ADMIN_KEY
 from waitroom.demo.processes import Children, DemoError, free_port
 

@@ -28,8 +28,9 @@ from redis.exceptions import AuthenticationError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from deploy.cluster import MOST_INSTANCES, ClusterError, Names, exchanged, write_configuration
+from rig.machine import missing
+from rig.servers import program
 from tests.deploy import project
-from tests.servers import any_binary, missing
 from waitroom.demo.nginx import configuration_folder, nginx_binary, nginx_command
 from waitroom.demo.processes import free_port
 from waitroom.settings import sources
@@ -114,7 +115,7 @@ def test_redis_starts_with_what_it_is_given(tmp_path: Path) -> None:
     paths = {"/data": str(tmp_path), "/run/secrets/users.acl": str(tmp_path / "users.acl")}
     command = [paths.get(part, part) for part in SERVICES["redis"]["command"]]
     where = ["--port", "0", "--unixsocket", str(at), "--logfile", str(tmp_path / "log")]
-    with subprocess.Popen([str(any_binary()), *command, *where]) as server:
+    with subprocess.Popen([str(program()), *command, *where]) as server:
         try:
             with Redis(unix_socket_path=str(at), decode_responses=True, protocol=2) as client:
                 until(lambda: answers(client))
@@ -240,7 +241,7 @@ def test_redis_knows_the_user_that_init_made(tree: Path, tmp_path: Path) -> None
     """With the password from the file, and nobody without; the health check's PING is among what the user may do."""
     assert init(tree, "http://localhost:8080").returncode == 0
     made, at = tree / "compose" / "secrets", tmp_path / "s"
-    command = [str(any_binary()), "--port", "0", "--unixsocket", str(at), "--save", "", "--dir", str(tmp_path)]
+    command = [str(program()), "--port", "0", "--unixsocket", str(at), "--save", "", "--dir", str(tmp_path)]
     with subprocess.Popen([*command, "--aclfile", str(made / "users.acl")], stdout=subprocess.DEVNULL) as server:
         try:
             password = (made / "redis-password").read_text(encoding="ascii").strip()

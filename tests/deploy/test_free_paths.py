@@ -9,7 +9,7 @@ from typing import Final
 
 import pytest
 
-from tests import servers
+from rig import servers
 from tests.deploy import corpus, proxies
 from tests.deploy.corpus import EXEMPT, MARK, one
 from tests.deploy.free_paths import BROWSER, ORDINARY, hostile, is_bare, over_http2
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.system
 def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """One real instance."""
     with (
-        servers.running(servers.any_binary()) as url,
+        servers.running() as url,
         serving(tmp_path_factory.mktemp("instance"), rooms={}, redis_url=url) as served,
     ):
         yield served

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 import time
 import urllib.parse
@@ -16,8 +15,8 @@ from typing import Any, Final
 import pytest
 import yaml
 
+from rig import machine
 from tests.deploy import project
-from tests.servers import missing
 from tests.system.processes import DEADLINE_SECONDS, Served, serving
 from waitroom.checks.judgement import SKEW_WARN_SECONDS
 from waitroom.demo.processes import free_port
@@ -62,7 +61,7 @@ def expressions() -> dict[str, str]:
 
 def promtool(*arguments: str) -> str:
     """What promtool says; fails where it is not content."""
-    program = shutil.which("promtool") or missing("promtool (Debian: prometheus)")
+    program = machine.program("promtool", package="prometheus")
     done = subprocess.run([program, *arguments], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
@@ -335,7 +334,7 @@ def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 @pytest.mark.system
 def test_prometheus_itself_watches_an_instance(instance: Served, tmp_path: Path) -> None:
     """The shipped configuration, with the instance's address in the place of a name: scraped, and no alert."""
-    program = shutil.which("prometheus") or missing("prometheus")
+    program = machine.program("prometheus")
     config = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text(encoding="utf-8"))
     job = config["scrape_configs"][0]
     del job["dns_sd_configs"]

@@ -11,8 +11,8 @@ from typing import Final
 
 import pytest
 
+from rig.machine import missing
 from tests.deploy.worlds import Edit, binary, variant, write
-from tests.servers import missing
 from waitroom.demo import nginx
 from waitroom.demo.nginx import Site, configuration_folder
 from waitroom.demo.processes import free_port

@@ -13,11 +13,11 @@ from typing import Final
 
 import pytest
 
+from rig.machine import missing
 from tests.deploy import worlds
 from tests.deploy.corpus import Arrived, Counter, counting
 from tests.deploy.stubs import ask
 from tests.deploy.worlds import PAGE, Builder, World
-from tests.servers import missing
 from waitroom.demo.crowd import can_send_from
 from waitroom.demo.nginx import Site, configuration_folder
 

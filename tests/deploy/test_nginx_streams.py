@@ -12,9 +12,9 @@ from typing import Final
 
 import psutil
 
+from rig.waiting import PATIENCE_SECONDS as DEADLINE_SECONDS
 from tests.accepting import accepting
 from tests.deploy import worlds
-from tests.servers import DEADLINE_SECONDS
 from tests.system.http import browsing
 from tests.system.listening import Listener, all_listen
 from tests.system.processes import serving

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from rig.machine import missing
 from tests.deploy import worlds
 from tests.deploy.stubs import Answer, Seen, ask
 from tests.deploy.worlds import PAGE, Builder, replaced, variant
-from tests.servers import missing
 from tests.system.processes import serving
 from waitroom.demo.crowd import can_send_from
 from waitroom.demo.nginx import Site, configuration_folder

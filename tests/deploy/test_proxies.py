@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 
-from tests import servers
+from rig import servers
 from tests.deploy import corpus, proxies, stubs
 from tests.deploy.proxies import DEADLINE_SECONDS, PAGE, Room, World, request_of
 from tests.deploy.stubs import Answer
@@ -55,7 +55,7 @@ NewWorld = Callable[..., tuple[World, Room]]
 def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """One real instance."""
     with (
-        servers.running(servers.any_binary()) as url,
+        servers.running() as url,
         serving(tmp_path_factory.mktemp("instance"), rooms={"other": {}}, redis_url=url) as served,
     ):
         yield served

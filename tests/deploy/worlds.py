@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from rig.machine import missing
 from tests.deploy.stubs import Answer, Seen, Stub, serving
-from tests.servers import missing
 from waitroom.demo import nginx
 from waitroom.demo.processes import Children, DemoError, free_port
 

@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from loadtest.rules import Rules
-from tests import topology
+from rig.ports import free_port
+from rig.servers import Server
+from rig.waiting import eventually
 from tests.faults.crowd import Forger, Guest, Journal, Prober, ended
 from tests.faults.proxy import Proxy, proxying
 from tests.faults.scrape import Scraper
-from tests.servers import any_binary
 from tests.system.outage import Follower, following, until
 from tests.system.processes import Served, serving
-from tests.topology import Node, free_ports
 
 #: Whether faults last as long as they do for operators: `make failures`.
 LONG: Final = os.environ.get("WAITROOM_FAULTS") == "long"
@@ -68,19 +68,14 @@ DEADLINE_SECONDS: Final = 120.0
 
 
 @asynccontextmanager
-async def redis_server(folder: Path, *settings: str, started_by: tuple[str, ...] = ()) -> AsyncIterator[Node]:
-    """A server with an append-only file in that folder; it can be killed, frozen, and started again.
-
-    `started_by` is the command that starts it, if it is not the program alone.
-    """
-    (port,) = free_ports(1)
-    program, *words = started_by or (str(any_binary()),)
-    node = Node(port, Path(program), (*words, "--port", str(port), *_SERVER, *settings), folder=str(folder))
-    await asyncio.to_thread(node.start)
+async def redis_server(folder: Path, *settings: str, **more: Any) -> AsyncIterator[Server]:
+    """A server with an append-only file in that folder; `more` is the Server's own."""
+    server = Server(folder, *_SERVER, *settings, port=free_port(), **more)
+    await asyncio.to_thread(server.start)
     try:
-        yield node
+        yield server
     finally:
-        await asyncio.to_thread(node.kill)
+        await asyncio.to_thread(server.kill)
 
 
 @dataclass
@@ -136,13 +131,13 @@ class Stage:
     """All that a fault can be done to."""
 
     folder: Path
-    node: Node
+    node: Server
     line: Proxy
     crew: Crew
     watch: Follower
     scraper: Scraper
     room: dict[str, Any]
-    replica: Node | None = None
+    replica: Server | None = None
     journal: Journal = field(default_factory=Journal)
     #: The cookies of somebody who has a place.
     cookie: str = ""
@@ -179,6 +174,7 @@ async def staged(
     instances: int = 2,
     settings: tuple[str, ...] = (),
     started_by: tuple[str, ...] = (),
+    binary: Path | None = None,
     room: Mapping[str, Any] | None = None,
     replica: bool = False,
     group: Path | None = None,
@@ -193,7 +189,9 @@ async def staged(
     made = {**ROOM, **(room or {})}
     async with AsyncExitStack() as stack:
         (folder / "redis").mkdir(exist_ok=True)
-        node = await stack.enter_async_context(redis_server(folder / "redis", *settings, started_by=started_by))
+        node = await stack.enter_async_context(
+            redis_server(folder / "redis", *settings, started_by=started_by, binary=binary)
+        )
         follower = await stack.enter_async_context(_replica(folder, node)) if replica else None
         line = await stack.enter_async_context(proxying(node.port))
         own = [{**variables, **more} for more in each or [{}] * instances]
@@ -208,13 +206,11 @@ async def staged(
 
 
 @asynccontextmanager
-async def _replica(folder: Path, node: Node) -> AsyncIterator[Node]:
+async def _replica(folder: Path, node: Server) -> AsyncIterator[Server]:
     (folder / "replica").mkdir()
     settings = ("--replicaof", f"127.0.0.1 {node.port}", "--repl-diskless-sync-delay", "0")
     async with redis_server(folder / "replica", *settings) as made:
-        await asyncio.to_thread(
-            topology.until, lambda: made.ask("INFO", "replication")["master_link_status"] == "up", "the replica"
-        )
+        await eventually(lambda: made.ask("INFO", "replication")["master_link_status"] == "up", "the replica")
         yield made
 
 

@@ -59,7 +59,7 @@ async def dead(stage: Stage) -> AsyncIterator[None]:
     stage.node.ask("EVAL", "for _ = 1, 10000 do redis.call('INCR', 'filler') end", 0)
     await asyncio.to_thread(stage.node.kill)
     yield
-    stage.node.arguments += ("--key-load-delay", "100")
+    stage.node.command += ["--key-load-delay", "100"]
     starting = asyncio.create_task(asyncio.to_thread(stage.node.start))
     await until(lambda: loads(stage))
     await starting
@@ -88,7 +88,7 @@ async def emptied(stage: Stage) -> AsyncIterator[None]:
     """SIGKILL, and its data are gone."""
     await asyncio.to_thread(stage.node.kill)
     yield
-    shutil.rmtree(Path(stage.node.folder) / "appendonlydir")
+    shutil.rmtree(stage.node.folder / "appendonlydir")
     await asyncio.to_thread(stage.node.start)
 
 
@@ -107,7 +107,7 @@ async def cut(stage: Stage) -> AsyncIterator[None]:
     """SIGKILL, and the end of its file is missing."""
     await asyncio.to_thread(stage.node.kill)
     yield
-    cut_off(Path(stage.node.folder))
+    cut_off(stage.node.folder)
     await asyncio.to_thread(stage.node.start)
 
 

@@ -18,9 +18,9 @@ from urllib.error import HTTPError
 
 import pytest
 
+from rig.machine import missing
 from tests.faults.scene import UNHURRIED, Stage, lasting, live_through, staged
 from tests.faults.verdict import judged
-from tests.servers import missing
 from tests.system.outage import until
 from tests.system.processes import KEYS, Served
 from waitroom.store import keys

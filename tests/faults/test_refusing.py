@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import resource
-import shutil
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -15,9 +14,10 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
+from rig import machine
+from rig.machine import missing
 from tests.faults.scene import UNHURRIED, Stage, lasting, live_through, staged
 from tests.faults.verdict import judged
-from tests.servers import any_binary, missing
 from tests.system.outage import until
 from tests.system.processes import Served
 from waitroom.store import keys
@@ -165,9 +165,8 @@ _ON_SMALL_DISK: Final = 'mount -t tmpfs -o size=3m tmpfs "$0" && cd "$0" && exec
 @asynccontextmanager
 async def disk_full(stage: Stage) -> AsyncIterator[None]:
     """Nothing more fits on its disk."""
-    assert stage.node.process is not None
     # The disk is in a namespace of the server's own.
-    disk = f"/proc/{stage.node.process.pid}/root{stage.node.folder}"
+    disk = f"/proc/{stage.node.pid}/root{stage.node.folder}"
     await asyncio.to_thread(fill, Path(disk) / "filler")
     await until(lambda: stage.node.ask("INFO", "persistence")["aof_last_write_status"] == "err")
     yield
@@ -183,11 +182,10 @@ def fill(path: Path) -> None:
 
 async def test_a_full_disk_is_waited_out(tmp_path: Path) -> None:
     """F11: no writes (MISCONF): nobody new, nobody admitted, passes stay good; with space again all goes on."""
-    unshare = shutil.which("unshare") or missing("unshare")
+    unshare = machine.program("unshare")
     if not await asyncio.to_thread(may_mount, unshare):
         missing("the right to mount a small disk (root)")
-    program = str(any_binary())
-    started = (unshare, "-m", "sh", "-c", _ON_SMALL_DISK, str(tmp_path / "redis"), program)
+    started = (unshare, "-m", "sh", "-c", _ON_SMALL_DISK, str(tmp_path / "redis"))
     async with staged(tmp_path, started_by=started) as stage:
         run = await live_through(stage, disk_full, seconds=lasting(7, 20))
         assert stage.logged("redis is not fit: Redis cannot write to its disk")

@@ -13,7 +13,7 @@ import pytest
 from prometheus_client import REGISTRY
 from redis.asyncio import Redis
 
-from tests import servers
+from rig import servers
 from waitroom.errors import TermStale, Unavailable
 from waitroom.leader.leadership import Leadership
 from waitroom.model import Outcome
@@ -349,9 +349,9 @@ async def test_resigning_never_raises_on_a_broken_lease(
 
 async def test_an_outage_within_the_lease_keeps_the_term() -> None:
     """A renewal that fails does not end a claim whose deadline has not come: its holder goes on leading until then."""
-    program = servers.any_binary()
+    program = servers.program()
     hands = Hands()
-    with servers.running(program) as url:
+    with servers.running(binary=program) as url:
         store = Store(connect(url, timeout_seconds=10), Clock(), timeout_seconds=10)
         leader = Leadership(store, lease_seconds=9, monotonic=hands)
         term = await leader.hold()

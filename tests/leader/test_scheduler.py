@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 import pytest
 from redis.asyncio import Redis
 
-from tests import servers
+from rig import servers
 from tests.clockwork import fast_forward
 from tests.leader.ticking import AlwaysLeads, admitted, arrive, eventually, instance, scheduler
 from waitroom.cancelling import cancelled
@@ -51,7 +51,7 @@ class Server:
 @pytest.fixture
 def server() -> Iterator[Server]:
     """A server of the test's own; not started yet."""
-    program = servers.any_binary()
+    program = servers.program()
     with TemporaryDirectory(prefix="wr-") as folder:
         made = Server(program, Path(folder))
         yield made

@@ -15,7 +15,7 @@ from pathlib import Path
 from redis import Redis
 from redis.exceptions import ResponseError
 
-from tests import servers
+from rig import servers
 from tests.mutants import judging, lua, python, running
 from waitroom.store import scripts
 
@@ -89,7 +89,7 @@ def _is_noticed(file: str, mutant: lua.Mutant) -> bool:
 
 def programs(name: str) -> Iterator[lua.Mutant]:
     """The mutants of a script or block that a server takes for scripts."""
-    with servers.running(servers.any_binary()) as url, Redis.from_url(url) as client:
+    with servers.running() as url, Redis.from_url(url) as client:
         for mutant in lua.of(name, scripts.source(name)):
             try:
                 client.script_load(lua.whole(name, mutant.text))

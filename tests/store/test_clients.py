@@ -10,7 +10,7 @@ import pytest
 import uvloop
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from tests import servers
+from rig import servers
 from tests.store.opening import opened
 
 
@@ -47,5 +47,5 @@ def test_a_connection_that_broke_since_it_was_taken_is_an_outage(
             for _ in range(3):
                 assert await made.send("x", "PING")
 
-    with servers.running(servers.any_binary()) as url:
+    with servers.running() as url:
         run(scene(url))

@@ -15,7 +15,7 @@ import pytest
 from redis import exceptions
 from redis.asyncio import Redis
 
-from tests import servers
+from rig import servers
 from tests.accepting import accepting
 from tests.leaping import LeapingLoop, leaping
 from waitroom.errors import Full, RoomBroken, RoomUnknown, Unavailable, VersionConflict, WaitroomError
@@ -34,8 +34,8 @@ ONE_INSIDE = fields_of(RoomSettings(capacity=1))
 @pytest.fixture
 def lone() -> Iterator[str]:
     """The URL of a server of the test's own, to be mistreated."""
-    program = servers.any_binary()
-    with servers.running(program) as url:
+    program = servers.program()
+    with servers.running(binary=program) as url:
         yield url
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from deploy.cluster import Cluster, Instance
-from tests.servers import missing
+from rig.machine import missing
 from tests.system.steady import SteadyCrowd
 
 

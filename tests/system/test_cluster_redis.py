@@ -9,8 +9,10 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from redis.exceptions import RedisError
 
-from tests import secured, servers, topology
+from rig import clusters, secured, servers
+from rig.waiting import until as awaited
 from tests.system.http import browsing
 from tests.system.outage import Follower, all_enter, check, following, patients, told, until
 from tests.system.processes import serving
@@ -34,13 +36,12 @@ async def test_a_lost_node_costs_nobody_the_place(tmp_path: Path) -> None:
 
     All under the shipped ACL.
     """
-    names = topology.ROOMS_BY_THIRD
-    program = servers.binary("valkey") or servers.any_binary()
+    names = clusters.ROOMS_BY_THIRD
     (secret := tmp_path / "password").write_text(secured.PASSWORDS["waitroom"])
     variables = {"WAITROOM_REDIS_TIMEOUT_SECONDS": "0.4", "WAITROOM_REDIS_PASSWORD_FILE": str(secret)}
     with ExitStack() as stack:
         users = secured.users_file(tmp_path)
-        cluster = stack.enter_context(topology.clustered(program, *secured.settings(users), login=secured.ADMIN))
+        cluster = stack.enter_context(clusters.clustered(*secured.settings(users), login=secured.ADMIN))
         url = cluster.url.replace("//", "//waitroom@")
         served = stack.enter_context(serving(tmp_path, rooms=dict.fromkeys(names, ROOM), redis_url=url, **variables))
         thirds = {name: cluster.holder(keys.room_key(name, "wait")) for name in names}
@@ -62,7 +63,7 @@ async def test_a_lost_node_costs_nobody_the_place(tmp_path: Path) -> None:
                 primary, replica = pairs[third]
                 primary.kill()
                 killed_at = time.monotonic()
-                await asyncio.to_thread(topology.until, partial(_is_primary, replica), "the replica's promotion")
+                await asyncio.to_thread(awaited, partial(_is_primary, replica), "the promotion", despite=RedisError)
                 promoted = time.monotonic() - killed_at
                 await until(partial(_has_resumed, followers[third], killed_at))
                 await asyncio.sleep(max(0.0, killed_at + WATCHED_SECONDS - time.monotonic()))
@@ -73,7 +74,7 @@ async def test_a_lost_node_costs_nobody_the_place(tmp_path: Path) -> None:
                 )
                 print(", ".join(f"{gap:.2f}" for gap in gaps))
             await asyncio.gather(*staying)
-        secured.assert_hidden(tmp_path, served.process.pid)
+        assert secured.leaks(tmp_path, served.process.pid) == []
     print(told(crowd))
     assert check(crowd) == []
     assert [follower.faults for follower in followers] == [[], [], []]
@@ -84,14 +85,14 @@ def _has_resumed(follower: Follower, killed_at: float) -> bool:
     return follower.resumed_after(killed_at) < float("inf")
 
 
-def _is_primary(node: topology.Node) -> bool:
+def _is_primary(node: servers.Server) -> bool:
     return bool(node.ask("INFO", "replication")["role"] == "master")
 
 
 async def test_a_start_while_a_node_is_dead(tmp_path: Path) -> None:
     """An instance that starts then serves the rooms of the other nodes, and that node's once it is back."""
-    names = topology.ROOMS_BY_THIRD
-    with topology.clustered(servers.any_binary(), replicas=False) as cluster:
+    names = clusters.ROOMS_BY_THIRD
+    with clusters.clustered(replicas=False) as cluster:
         rooms = {name: RoomSettings() for name in names}
         settings = sites.settings_for(cluster.url, redis_timeout_seconds=0.4)
         settings = settings.model_copy(update={"rooms": rooms})

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import secured, servers, topology
+from rig import clusters, secured
 from tests.system.http import browsing
 from tests.system.outage import Follower, all_enter, check, following, patients, told, until
 from tests.system.processes import serving
@@ -39,16 +39,15 @@ async def test_a_failover_costs_nobody_the_place(tmp_path: Path) -> None:
     users, rooms = secured.users_file(tmp_path), {"shop": ROOM}
     (secret := tmp_path / "password").write_text(secured.PASSWORDS["waitroom"])
     variables = {"WAITROOM_REDIS_TIMEOUT_SECONDS": "0.4", "WAITROOM_REDIS_PASSWORD_FILE": str(secret)}
-    watched = topology.watched(
-        servers.any_binary(),
+    watched = clusters.watched(
         *secured.settings(users),
         login=secured.ADMIN,
         to_sentinels={"password": SENTINELS},
         lines=(
             f"requirepass {SENTINELS}",
             f"sentinel sentinel-pass {SENTINELS}",
-            f"sentinel auth-user {topology.SERVICE} sentinel",
-            f"sentinel auth-pass {topology.SERVICE} {secured.PASSWORDS['sentinel']}",
+            f"sentinel auth-user {clusters.SERVICE} sentinel",
+            f"sentinel auth-pass {clusters.SERVICE} {secured.PASSWORDS['sentinel']}",
         ),
     )
     with ExitStack() as stack:
@@ -82,12 +81,12 @@ async def test_a_failover_costs_nobody_the_place(tmp_path: Path) -> None:
             remembered = int(replica.ask("HGET", state_key, "admitted"))
             staying += [asyncio.create_task(visitor.come_in_and_leave(0.2)) for visitor in late]
             await asyncio.gather(*staying)
-        secured.assert_hidden(tmp_path, one.process.pid, two.process.pid)
+        assert secured.leaks(tmp_path, one.process.pid, two.process.pid) == []
         promoted = replica.ask("INFO", "replication")["role"]
         state = replica.ask("HGETALL", state_key)
 
     resumed = follower.resumed_after(killed_at)
-    print(f"\nfailover (held for dead after {topology.SILENCE_MS / 1000:g} s of silence):")
+    print(f"\nfailover (held for dead after {clusters.SILENCE_MS / 1000:g} s of silence):")
     print(f"  admissions resumed after {resumed:.2f} s; {forgotten:,} bytes of writes were lost,")
     print(f"  among them {admitted - remembered} admissions and {len(late)} arrivals; restored {state['restored']}")
     print(f"  no-shows {state.get('no_show', 0)}")

@@ -22,7 +22,7 @@ import pytest
 import uvicorn
 from redis import Redis
 
-from tests import servers
+from rig import servers
 from waitroom.model import Pass, Ticket, Visitor
 from waitroom.proofs import keyring
 from waitroom.proofs.passes import PassOffice
@@ -329,7 +329,7 @@ def _is_ready(site: Site, process: subprocess.Popen[bytes]) -> bool:
 @contextmanager
 def own_redis(*settings: str) -> Iterator[tuple[str, Redis]]:
     """A Redis of one's own to harm: its URL and a client."""
-    with servers.running(servers.any_binary(), *settings) as url:
+    with servers.running(*settings) as url:
         client = Redis.from_url(url, decode_responses=True, protocol=2)
         try:
             yield url, client

@@ -112,7 +112,9 @@ class Children:
         """Start a program in a process group of its own, so that Ctrl-C in a terminal reaches the demo alone."""
         log = self._logs / f"{name}.log"
         with log.open("ab") as output:
-            program = Guarded(command, environment=environment, output=output.fileno(), grace_seconds=GRACE_SECONDS)
+            program = Guarded(
+                name, command, environment=environment, output=output.fileno(), grace_seconds=GRACE_SECONDS
+            )
         self._running.append(Child(name, program, log))
 
     def check(self) -> None:

@@ -49,12 +49,13 @@ exec "$@"
 class Guarded:
     """A guarded program, started, in a session of its own, so that no terminal's Ctrl-C reaches it.
 
-    `output` is the open file that takes what it says, `lock` one that the program shall hold open. At the end it gets
-    `told_by`, and `grace_seconds` to obey.
+    `name` is what the watcher is called in a list of processes, `output` the open file that takes what is said, `lock`
+    one that the program shall hold open. At the end the program gets `told_by`, and `grace_seconds` to obey.
     """
 
     def __init__(
         self,
+        name: str,
         command: Sequence[str],
         *,
         environment: Mapping[str, str],
@@ -67,13 +68,21 @@ class Guarded:
     ) -> None:
         self._told_by = told_by
         self._grace_seconds = STOP_SECONDS if grace_seconds is None else grace_seconds
-        words = ("/bin/sh", "-c", _GUARD, "waitroom-guard", told_by.name[3:], str(self._grace_seconds), *command)
+        words = (
+            "/bin/sh",
+            "-c",
+            _GUARD,
+            f"waitroom-guard:{name}",
+            told_by.name[3:],
+            str(self._grace_seconds),
+            *command,
+        )
         # Neither end is inheritable, so no other child of ours can keep the program alive.
         read_end, self._tether = os.pipe()
         try:
             with _held(lock) as numbers:
                 self._process = subprocess.Popen(  # noqa: S603 - the shell does not parse its arguments # nosec B603
-                    words,
+                    (*guard, *command),
                     stdin=read_end,
                     stdout=output,
                     stderr=output,
@@ -108,7 +117,9 @@ class Guarded:
         self._process.send_signal(number)
 
     def tell(self) -> None:
-        """Ask the program and its children to end; `wait` follows."""
+        """Ask the program and its children to end; `wait` follows. Nothing happens where they have ended."""
+        if self._tether == -1:
+            return
         try:
             os.write(self._tether, b"end\n")
         except BrokenPipeError:  # the watcher was killed

@@ -123,6 +123,7 @@ class EmbeddedServer:
         with log.opened(self._folder / _LOG_NAME) as written:
             began = written.tell()
             self._guard = Guarded(
+                "embedded",
                 command,
                 # The server has no business with waitroom's keys.
                 environment={name: value for name, value in os.environ.items() if not name.startswith("WAITROOM_")},

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
-from tests.servers import missing
+from rig.machine import program
 
 ACL: Final = Path(__file__).parent.parent / "deploy" / "redis" / "users.acl"
 
@@ -44,12 +43,11 @@ def settings(users: Path) -> tuple[str, ...]:
     return ("--aclfile", str(users), "--masteruser", "replica", "--masterauth", PASSWORDS["replica"])
 
 
-def assert_hidden(folder: Path, *pids: int) -> None:
-    """No password, nor a piece of one, stands in the logs below the folder or in these processes' command lines."""
-    logs = sorted(folder.rglob("serve-*.log"))
-    assert logs
-    for path in (*logs, *(Path(f"/proc/{pid}/cmdline") for pid in pids)):
-        assert "canary" not in path.read_text(), path
+def leaks(folder: Path, *pids: int) -> list[Path]:
+    """Which of the logs below the folder, and of these processes' command lines, show a password or a piece of one."""
+    logs = [path for path in folder.rglob("*.log") if path.stat().st_size]
+    lines = [Path(f"/proc/{pid}/cmdline") for pid in pids]
+    return [path for path in (*logs, *lines) if "canary" in path.read_text(errors="replace")]
 
 
 def _hash(password: str) -> str:
@@ -60,8 +58,6 @@ class Authority:
     """A certificate authority of its own; `ca` is its certificate."""
 
     def __init__(self, folder: Path, name: str = "ca") -> None:
-        if shutil.which("openssl") is None:
-            missing("openssl")
         self._folder = folder
         self._name = name
         self.ca = folder / f"{name}.pem"
@@ -89,7 +85,7 @@ class Authority:
         return (*curve, "-keyout", str(self._folder / f"{name}.key"))
 
     def _run(self, *arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], check=True, capture_output=True)
+        subprocess.run([program("openssl"), *arguments], check=True, capture_output=True)
 
 
 def tls_settings(authority: Authority, folder: Path, *names: str) -> tuple[str, ...]:
