@@ -68,15 +68,7 @@ class Guarded:
     ) -> None:
         self._told_by = told_by
         self._grace_seconds = STOP_SECONDS if grace_seconds is None else grace_seconds
-        words = (
-            "/bin/sh",
-            "-c",
-            _GUARD,
-            f"waitroom-guard:{name}",
-            told_by.name[3:],
-            str(self._grace_seconds),
-            *command,
-        )
+        guard = ("/bin/sh", "-c", _GUARD, f"waitroom-guard:{name}", told_by.name[3:], str(self._grace_seconds))
         # Neither end is inheritable, so no other child of ours can keep the program alive.
         read_end, self._tether = os.pipe()
         try:
