@@ -18,7 +18,9 @@ from rich.console import Console
 
 from benchmarks import budgets, folder, report
 from benchmarks.report import WIDTH, Report, say
-from benchmarks.servers import ROOT, BenchmarkError, require
+from benchmarks.servers import ROOT
+from rig.cores import OTHER_CORE, pinned
+from rig.machine import Missing, program
 
 FOLDER: Final = ROOT / "benchmarks" / "results"
 
@@ -60,8 +62,9 @@ def main() -> None:
     failed: list[str] = []
     if not options.budgets:
         try:
-            require("wrk", "taskset")
-        except BenchmarkError as error:
+            program("wrk")
+            pinned(OTHER_CORE)
+        except Missing as error:
             sys.exit(str(error))
         failed = [
             each.name for each in BENCHMARKS if each.exists and each.name in options.only and not _ran(each, options)

@@ -30,7 +30,7 @@ from loadtest.scenarios import Scenario
 from loadtest.stage import Stage
 from loadtest.streams import came_back, reconnection
 from loadtest.watch import Watch, watching
-from waitroom.demo.processes import free_port
+from rig.ports import free_port
 
 ROOT: Final = Path(__file__).parent.parent
 

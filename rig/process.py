@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Self
 
+from rig import accounting
 from rig.waiting import PATIENCE_SECONDS, until
 from waitroom.store.embedded.guard import Guarded
 
@@ -74,6 +75,10 @@ class Process:
     def running(self) -> bool:
         """Whether it runs."""
         return self._program is not None and self._program.alive
+
+    def cpu_seconds(self) -> float:
+        """CPU time taken so far, children included."""
+        return accounting.cpu_seconds(self.pid)
 
     def start(self) -> None:
         """Start it, again where it has ended; it may be ready later."""

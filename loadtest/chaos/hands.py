@@ -230,7 +230,7 @@ class Hands:
         A request that is sent just then has no answer: HTTP has no word by which a server could say that it hangs up.
         """
         before = self.ground.workers()
-        self.ground.nginx.process.send_signal(signal.SIGHUP)
+        self.ground.nginx.signal(signal.SIGHUP)
         await self._new_workers(before)
         async with asyncio.timeout(_GONE_SECONDS):
             while any(map(_serves, before)):

@@ -18,10 +18,12 @@ from typing import Any, Final
 import orjson
 import psutil
 
-from benchmarks import servers
 from deploy.cluster import Instance
 from loadtest.stage import Stage
-from rig.machine import Missing
+from rig import served
+from rig.accounting import family
+from rig.instance import ADMIN_KEY, KEYS, variables
+from rig.machine import Missing, allow_many_files
 from rig.servers import Server, program
 from tests.faults.proxy import Proxy, proxying
 from waitroom.demo.processes import free_port
@@ -59,13 +61,13 @@ class Ground:
     redis: Server
     proxy: Proxy
     seeds: Mapping[str, Any]
-    signers: list[str] = field(default_factory=lambda: [servers.SIGNING_KEY])
+    signers: list[str] = field(default_factory=lambda: [KEYS])
     instances: list[Instance] = field(default_factory=list)
-    site: servers.Server | None = None
+    site: served.Served | None = None
     ports: list[int] = field(default_factory=list)
 
     @property
-    def nginx(self) -> servers.Server:
+    def nginx(self) -> served.Served:
         """Where visitors come. Raises CampaignError before it runs."""
         if self.site is None:
             raise CampaignError("nginx was not started")
@@ -74,7 +76,7 @@ class Ground:
     @property
     def stage(self) -> Stage:
         """The same for the crowd and the books."""
-        return Stage(self.nginx.url, ROOM, "/", self.admin_urls[0], servers.ADMIN_KEY)
+        return Stage(self.nginx.url, ROOM, "/", self.admin_urls[0], ADMIN_KEY)
 
     @property
     def admin_urls(self) -> list[str]:
@@ -90,17 +92,15 @@ class Ground:
         """Start that one (1, 2 ...) with the signing keys of now; it is ready later."""
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("WAITROOM_")},
-            **servers.environment(
-                {
-                    "redis_url": self.proxy.url,
-                    "signing_keys": self.signers,
-                    "admin_key": servers.ADMIN_KEY,
-                    "data_dir": self.folder / f"data-{number}",
-                    "lease_seconds": LEASE_SECONDS,
-                    "drain_seconds": 0,
-                    "log_level": "info",
-                    "rooms": orjson.dumps({ROOM: dict(self.seeds)}).decode(),
-                }
+            **variables(
+                redis_url=self.proxy.url,
+                signing_keys=self.signers,
+                admin_key=ADMIN_KEY,
+                data_dir=self.folder / f"data-{number}",
+                lease_seconds=LEASE_SECONDS,
+                drain_seconds=0,
+                log_level="info",
+                rooms=orjson.dumps({ROOM: dict(self.seeds)}).decode(),
             ),
         }
         log = self.folder / f"waitroom-{number}.log"
@@ -136,18 +136,17 @@ class Ground:
 
     def workers(self) -> list[psutil.Process]:
         """nginx's own."""
-        found: list[psutil.Process] = psutil.Process(self.nginx.pid).children()
-        return found
+        return family(self.nginx.pid)[1:]
 
 
 @asynccontextmanager
 async def grounded(folder: Path, *, engine: str, settings: Mapping[str, Any], seed: int) -> AsyncIterator[Ground]:
-    """All of it, ready, until the end of the block. Raises CampaignError, BenchmarkError."""
+    """All of it, ready, until the end of the block. Raises CampaignError, Ended, Missing."""
     try:
         binary = program(engine)
     except Missing as error:
         raise CampaignError(f"{error}: choose the other --engine") from None
-    servers.allow_many_files()
+    allow_many_files()
     with Server(folder / "redis", *_REDIS, port=free_port(), binary=binary) as redis:
         async with proxying(redis.port, seed=seed) as proxy:
             ground = Ground(folder, redis, proxy, settings)
@@ -166,8 +165,8 @@ async def grounded(folder: Path, *, engine: str, settings: Mapping[str, Any], se
 @contextmanager
 def _nginx(ground: Ground) -> Iterator[None]:
     with (
-        servers.origin(ground.folder) as origin,
-        servers.nginx(ground.folder, instances=ground.instances, origin=origin, room=ROOM) as nginx,
+        served.constant_origin(ground.folder) as origin,
+        served.nginx(ground.folder, instances=ground.ports, origin=origin.port, room=ROOM) as nginx,
     ):
         ground.site = nginx
         yield

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.clockwork import arguments
+from rig.clockwork import arguments
 from tests.web import links, sites
 from tests.web.links import Link
 from tests.web.sites import Site, set_cookies, until
