@@ -22,7 +22,7 @@ def instance(redis_url: str, folder: Path, *, name: str = "waitroom", **settings
     """An instance with these server settings and our keys."""
     given: dict[str, object] = {"signing_keys": KEYS, "admin_key": ADMIN_KEY, "redis_timeout_seconds": 5}
     given |= {"redis_url": redis_url, "log_level": "warning", **settings}
-    return Instance(folder / name, name=name, prefix=pinned(SERVER_CORE), **variables(**given))
+    return Instance(folder / name, name=name, prefix=pinned(SERVER_CORE), variables=variables(**given))
 
 
 def bare(folder: Path, *, name: str = "bare uvicorn", command: Sequence[str] = ()) -> Served:

@@ -59,7 +59,7 @@ def staged(
             redis_url=redis.url, signing_keys=KEYS, admin_key=ADMIN_KEY, redis_timeout_seconds=5, log_level="warning"
         )
         running = [
-            stack.enter_context(Instance(folder / name, name=name, prefix=pinned(SERVER_CORE), **given))
+            stack.enter_context(Instance(folder / name, name=name, prefix=pinned(SERVER_CORE), variables=given))
             for name in (f"waitroom {number}" for number in range(1, instances + 1))
         ]
         processes: list[Instance | Served] = [*running]

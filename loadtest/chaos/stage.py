@@ -6,7 +6,6 @@ All of them can be struck, and started again where they were.
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import signal
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -15,18 +14,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import orjson
 import psutil
 
-from deploy.cluster import Instance
 from loadtest.stage import Stage
 from rig import served
 from rig.accounting import family
-from rig.instance import ADMIN_KEY, KEYS, variables
+from rig.instance import ADMIN_KEY, KEYS, Instance, variables
 from rig.machine import Missing, allow_many_files
+from rig.ports import free_port
 from rig.servers import Server, program
 from tests.faults.proxy import Proxy, proxying
-from waitroom.demo.processes import free_port
 
 ROOM: Final = "shop"
 INSTANCES: Final = 3
@@ -64,7 +61,6 @@ class Ground:
     signers: list[str] = field(default_factory=lambda: [KEYS])
     instances: list[Instance] = field(default_factory=list)
     site: served.Served | None = None
-    ports: list[int] = field(default_factory=list)
 
     @property
     def nginx(self) -> served.Served:
@@ -81,7 +77,7 @@ class Ground:
     @property
     def admin_urls(self) -> list[str]:
         """Where operators ask."""
-        return [f"http://127.0.0.1:{port}" for port in self.ports]
+        return [instance.url for instance in self.instances]
 
     @property
     def logs(self) -> list[Path]:
@@ -90,24 +86,9 @@ class Ground:
 
     def start_instance(self, number: int) -> None:
         """Start that one (1, 2 ...) with the signing keys of now; it is ready later."""
-        environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("WAITROOM_")},
-            **variables(
-                redis_url=self.proxy.url,
-                signing_keys=self.signers,
-                admin_key=ADMIN_KEY,
-                data_dir=self.folder / f"data-{number}",
-                lease_seconds=LEASE_SECONDS,
-                drain_seconds=0,
-                log_level="info",
-                rooms=orjson.dumps({ROOM: dict(self.seeds)}).decode(),
-            ),
-        }
-        log = self.folder / f"waitroom-{number}.log"
-        instance = Instance(number, self.ports[number - 1], environment=environment, log=log)
-        instance.address = "127.0.0.1"
+        instance = self.instances[number - 1]
+        instance.variables |= variables(signing_keys=self.signers)
         instance.start()
-        self.instances[number - 1 : number] = [instance]
 
     async def ready(self, *numbers: int) -> bool:
         """Wait until these instances (default: all) say that they are; False if one ends, or does not in time."""
@@ -115,7 +96,7 @@ class Ground:
         try:
             async with asyncio.timeout(READY_SECONDS):
                 for instance in wanted:
-                    while not await asyncio.to_thread(instance.is_ready):
+                    while not await asyncio.to_thread(instance.ready):
                         if not instance.running:
                             return False
                         await asyncio.sleep(0.1)
@@ -150,7 +131,22 @@ async def grounded(folder: Path, *, engine: str, settings: Mapping[str, Any], se
     with Server(folder / "redis", *_REDIS, port=free_port(), binary=binary) as redis:
         async with proxying(redis.port, seed=seed) as proxy:
             ground = Ground(folder, redis, proxy, settings)
-            ground.ports += [free_port() for _ in range(INSTANCES)]
+            ground.instances += [
+                Instance(
+                    folder,
+                    name=f"waitroom-{number}",
+                    variables=variables(
+                        redis_url=proxy.url,
+                        admin_key=ADMIN_KEY,
+                        data_dir=folder / f"data-{number}",
+                        lease_seconds=LEASE_SECONDS,
+                        drain_seconds=0,
+                        log_level="info",
+                        rooms={ROOM: settings},
+                    ),
+                )
+                for number in range(1, INSTANCES + 1)
+            ]
             try:
                 for number in range(1, INSTANCES + 1):
                     ground.start_instance(number)
@@ -164,9 +160,10 @@ async def grounded(folder: Path, *, engine: str, settings: Mapping[str, Any], se
 
 @contextmanager
 def _nginx(ground: Ground) -> Iterator[None]:
+    ports = [instance.port for instance in ground.instances]
     with (
         served.constant_origin(ground.folder) as origin,
-        served.nginx(ground.folder, instances=ground.ports, origin=origin.port, room=ROOM) as nginx,
+        served.nginx(ground.folder, instances=ports, origin=origin.port, room=ROOM) as nginx,
     ):
         ground.site = nginx
         yield
