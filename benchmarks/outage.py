@@ -10,16 +10,15 @@ import argparse
 import asyncio
 import statistics
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Final
 
 import httpx
 
 from benchmarks import report
 from benchmarks.report import Options, Row
-from tests.web import links, sites
-from tests.web.links import Link
+from rig.line import Line
+from tests.web import sites
 from tests.web.sites import Site
 
 Call = tuple[str, str, dict[str, str]]
@@ -43,16 +42,14 @@ def measure(options: Options) -> list[Row]:
     requests: int = options.given.requests or (10 if options.quick else 40)
     modes, outages = (MODES[:1], OUTAGES[:1]) if options.quick else (MODES, OUTAGES)
     rows = list[Row]()
-    with sites.own_redis() as (url, redis), links.linked(url) as link:
-        settings = sites.settings_for(link.url, redis_timeout_seconds=0.4, tick_seconds=0.1, log_level="error")
-        with sites.serving(redis, settings) as site:
-            for mode in modes:
-                room = site.make_room(when_down=mode)
-                calls = _calls(site, room)
-                for outage in outages:
-                    with _outage(outage, site, link):
-                        rows += [_row(site, outage, mode, name, call, requests) for name, call in calls.items()]
-                    sites.until(lambda: site.call("GET", "/readyz").status_code == 200, what="recovery")
+    with sites.severable(redis_timeout_seconds=0.4, tick_seconds=0.1, log_level="error") as (site, line):
+        for mode in modes:
+            room = site.make_room(when_down=mode)
+            calls = _calls(site, room)
+            for outage in outages:
+                with _outage(outage, site, line):
+                    rows += [_row(site, outage, mode, name, call, requests) for name, call in calls.items()]
+                sites.until(lambda: site.call("GET", "/readyz").status_code == 200, what="recovery")
     return rows
 
 
@@ -83,18 +80,10 @@ def _calls(site: Site, room: str) -> dict[str, Call]:
     }
 
 
-@contextmanager
-def _outage(kind: str, site: Site, link: Link) -> Iterator[None]:
+def _outage(kind: str, site: Site, line: Line) -> AbstractContextManager[None]:
     if kind == "frozen":
-        with sites.frozen(site.redis):
-            yield
-        return
-    link.set_mode("refused" if kind == "refused" else "silent")
-    try:
-        yield
-    finally:
-        link.set_mode("refused")  # drops connections that have swallowed a request
-        link.set_mode("open")
+        return sites.frozen(site.redis)
+    return line.cut("refuse" if kind == "refused" else "blackhole")
 
 
 async def _asked(url: str, method: str, headers: dict[str, str], number: int) -> list[tuple[int, float]]:

@@ -21,9 +21,9 @@ import psutil
 from benchmarks import servers
 from deploy.cluster import Instance
 from loadtest.stage import Stage
+from rig.line import Line
 from rig.machine import Missing
 from rig.servers import Server, program
-from tests.faults.proxy import Proxy, proxying
 from waitroom.demo.processes import free_port
 
 ROOM: Final = "shop"
@@ -57,7 +57,7 @@ class Ground:
 
     folder: Path
     redis: Server
-    proxy: Proxy
+    line: Line
     seeds: Mapping[str, Any]
     signers: list[str] = field(default_factory=lambda: [servers.SIGNING_KEY])
     instances: list[Instance] = field(default_factory=list)
@@ -92,7 +92,7 @@ class Ground:
             **{name: value for name, value in os.environ.items() if not name.startswith("WAITROOM_")},
             **servers.environment(
                 {
-                    "redis_url": self.proxy.url,
+                    "redis_url": self.line.url,
                     "signing_keys": self.signers,
                     "admin_key": servers.ADMIN_KEY,
                     "data_dir": self.folder / f"data-{number}",
@@ -149,8 +149,8 @@ async def grounded(folder: Path, *, engine: str, settings: Mapping[str, Any], se
         raise CampaignError(f"{error}: choose the other --engine") from None
     servers.allow_many_files()
     with Server(folder / "redis", *_REDIS, port=free_port(), binary=binary) as redis:
-        async with proxying(redis.port, seed=seed) as proxy:
-            ground = Ground(folder, redis, proxy, settings)
+        async with Line(redis.url, seed=seed) as line:
+            ground = Ground(folder, redis, line, settings)
             ground.ports += [free_port() for _ in range(INSTANCES)]
             try:
                 for number in range(1, INSTANCES + 1):
