@@ -19,7 +19,6 @@ import shutil
 import signal
 import socket
 import socketserver
-import subprocess
 import sys
 import tempfile
 import threading
@@ -32,6 +31,7 @@ from typing import Annotated, Final, NoReturn, Self
 import typer
 from dnslib import QTYPE, RCODE, RR, A, DNSError, DNSRecord
 
+from rig.instance import Instance
 from waitroom.demo.nginx import configuration_folder, nginx_binary, nginx_command
 from waitroom.demo.processes import Children, free_port, require_port
 from waitroom.errors import WaitroomError
@@ -44,7 +44,7 @@ MOST_INSTANCES: Final = 20
 
 #: Seconds that a process may take until it answers, and an instance to end before it is killed.
 START_SECONDS: Final = 30.0
-STOP_SECONDS: Final = 20
+STOP_SECONDS: Final = 20.0
 
 #: Seconds between two looks at the processes.
 _LOOK_SECONDS: Final = 0.05
@@ -55,22 +55,6 @@ _SETTINGS: Final = HERE / "compose" / "waitroom.toml"
 
 #: The lines of `_NGINX` by which nginx finds the instances.
 _BY_NAME: Final = re.compile(r"server waitroom:8000 resolve (.*;)")
-
-# A shell becomes the program, after it has left a watcher behind. The watcher holds a pipe whose other end only the
-# cluster has: when that closes, even by SIGKILL, the program is told to stop at once, and killed if it does not.
-_TETHERED: Final = """
-exec 3<&0 </dev/null
-(
-  trap '' INT
-  read -r over
-  kill -INT 0
-  left=$0
-  while [ "$left" -gt 0 ] && kill -0 $$ 2>/dev/null; do sleep 1; left=$((left - 1)); done
-  kill -KILL 0
-) <&3 3<&- &
-exec 3<&-
-exec "$@"
-"""
 
 
 class ClusterError(WaitroomError):
@@ -122,88 +106,6 @@ def _answer(datagram: bytes, table: Callable[[str], Sequence[str]]) -> bytes:
             reply.add_answer(RR(question.q.qname, QTYPE.A, rdata=A(address), ttl=1))
     packed: bytes = reply.pack()
     return packed
-
-
-class Instance:
-    """One `waitroom serve` at an address of its own. Its process can be stopped and started again."""
-
-    def __init__(self, number: int, port: int, *, environment: Mapping[str, str], log: Path) -> None:
-        self.name = f"waitroom-{number}"
-        self.address = f"127.0.1.{number}"
-        self.port = port
-        self._environment = environment
-        self._log = log
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def __str__(self) -> str:
-        return f"{self.name} ({self.address})"
-
-    @property
-    def running(self) -> bool:
-        """Whether its process runs."""
-        return self._process is not None and self._process.poll() is None
-
-    @property
-    def pid(self) -> int:
-        """The id of its process, for signals. Raises ClusterError if it was never started."""
-        return self._started().pid
-
-    def start(self) -> None:
-        """Start the process; it is ready later."""
-        program = [sys.executable, "-m", "waitroom", "serve", "--config", str(_SETTINGS)]
-        listening = ["--host", self.address, "--port", str(self.port)]
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                ["/bin/sh", "-c", _TETHERED, str(STOP_SECONDS), *program, *listening],
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=dict(self._environment),
-                start_new_session=True,
-            )
-
-    def signal(self, number: int) -> None:
-        """Send its process a signal; nothing, if it has ended."""
-        self._started().send_signal(number)
-
-    def interrupt(self) -> None:
-        """End it and its workers without a drain, as Ctrl-C in a terminal does."""
-        if self.running:
-            os.killpg(self.pid, signal.SIGINT)
-
-    def wait(self, seconds: float = STOP_SECONDS) -> int:
-        """The exit code, once it has ended (negative: by that signal); killed if it takes longer than `seconds`."""
-        process = self._started()
-        if process.stdin is not None and not process.stdin.closed:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(seconds)
-            # The watcher goes with it, and whatever it left behind.
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.stdin.close()
-        return process.wait()
-
-    def get(self, path: str) -> tuple[int, str]:
-        """Status and body of a GET at this instance; status 0 if there is no answer."""
-        return get(self.address, self.port, path)
-
-    def is_ready(self) -> bool:
-        """Whether it says that it can serve."""
-        return self.get("/readyz")[0] == 200
-
-    def leads(self) -> bool:
-        """Whether its scheduler acts."""
-        return "\nwaitroom_leader 1.0" in self.get("/metrics")[1]
-
-    def last_words(self) -> str:
-        """The last line of its log."""
-        lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()
-        return lines[-1][:300] if lines else "nothing"
-
-    def _started(self) -> subprocess.Popen[bytes]:
-        if self._process is None:
-            raise ClusterError(f"{self.name} was not started")
-        return self._process
 
 
 class Cluster:
@@ -306,7 +208,7 @@ class Cluster:
         instance.signal(signal.SIGTERM)
 
     def _await_end(self, instance: Instance) -> None:
-        code = instance.wait()
+        code = instance.wait(STOP_SECONDS)
         self._leaving.discard(instance)
         self.exit_codes.append(code)
         self._say(f"{instance} ended with code {code}")
@@ -316,7 +218,7 @@ class Cluster:
             if not instance.running:
                 raise ClusterError(f"{instance} ended by itself; its last words: {instance.last_words()}")
 
-        _await(instance.is_ready, str(instance), still_there)
+        _await(instance.ready, str(instance), still_there)
         self._say(f"{instance} is ready")
 
     def _start(self, stack: ExitStack) -> None:
@@ -359,17 +261,22 @@ class Cluster:
 
     def _instance(self, number: int) -> Instance:
         name = f"waitroom-{number}"
-        environment = {
-            **_clean_environment(),
-            "WAITROOM_REDIS_URL": self.redis_url,
-            "WAITROOM_ADMIN_KEY": self.admin_key,
-            "WAITROOM_SIGNING_KEYS": f"k1:{self._signing_key}",
-            "WAITROOM_PUBLIC_URL": self.url,
-            "WAITROOM_PRODUCTION": "true",
-            "WAITROOM_DATA_DIR": str(self.folder / name),
-            **self._settings,
-        }
-        return Instance(number, self._instance_port, environment=environment, log=self.folder / "logs" / f"{name}.log")
+        return Instance(
+            self.folder / "logs",
+            *("--config", str(_SETTINGS)),
+            name=name,
+            address=f"127.0.1.{number}",
+            port=self._instance_port,
+            variables={
+                "WAITROOM_REDIS_URL": self.redis_url,
+                "WAITROOM_ADMIN_KEY": self.admin_key,
+                "WAITROOM_SIGNING_KEYS": f"k1:{self._signing_key}",
+                "WAITROOM_PUBLIC_URL": self.url,
+                "WAITROOM_PRODUCTION": "true",
+                "WAITROOM_DATA_DIR": str(self.folder / name),
+                **self._settings,
+            },
+        )
 
 
 def write_configuration(folder: Path, *, port: int, resolver: str, origin: int, instances: Sequence[str]) -> Path:

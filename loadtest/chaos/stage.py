@@ -6,7 +6,6 @@ All of them can be struck, and started again where they were.
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import signal
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -15,16 +14,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import orjson
 import psutil
 
 from benchmarks import servers
-from deploy.cluster import Instance
 from loadtest.stage import Stage
+from rig.instance import Instance, variables
 from rig.line import Line
 from rig.machine import Missing
+from rig.ports import free_port
 from rig.servers import Server, program
-from waitroom.demo.processes import free_port
 
 ROOM: Final = "shop"
 INSTANCES: Final = 3
@@ -62,7 +60,6 @@ class Ground:
     signers: list[str] = field(default_factory=lambda: [servers.SIGNING_KEY])
     instances: list[Instance] = field(default_factory=list)
     site: servers.Server | None = None
-    ports: list[int] = field(default_factory=list)
 
     @property
     def nginx(self) -> servers.Server:
@@ -79,7 +76,7 @@ class Ground:
     @property
     def admin_urls(self) -> list[str]:
         """Where operators ask."""
-        return [f"http://127.0.0.1:{port}" for port in self.ports]
+        return [instance.url for instance in self.instances]
 
     @property
     def logs(self) -> list[Path]:
@@ -88,26 +85,9 @@ class Ground:
 
     def start_instance(self, number: int) -> None:
         """Start that one (1, 2 ...) with the signing keys of now; it is ready later."""
-        environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("WAITROOM_")},
-            **servers.environment(
-                {
-                    "redis_url": self.line.url,
-                    "signing_keys": self.signers,
-                    "admin_key": servers.ADMIN_KEY,
-                    "data_dir": self.folder / f"data-{number}",
-                    "lease_seconds": LEASE_SECONDS,
-                    "drain_seconds": 0,
-                    "log_level": "info",
-                    "rooms": orjson.dumps({ROOM: dict(self.seeds)}).decode(),
-                }
-            ),
-        }
-        log = self.folder / f"waitroom-{number}.log"
-        instance = Instance(number, self.ports[number - 1], environment=environment, log=log)
-        instance.address = "127.0.0.1"
+        instance = self.instances[number - 1]
+        instance.variables |= variables(signing_keys=self.signers)
         instance.start()
-        self.instances[number - 1 : number] = [instance]
 
     async def ready(self, *numbers: int) -> bool:
         """Wait until these instances (default: all) say that they are; False if one ends, or does not in time."""
@@ -115,7 +95,7 @@ class Ground:
         try:
             async with asyncio.timeout(READY_SECONDS):
                 for instance in wanted:
-                    while not await asyncio.to_thread(instance.is_ready):
+                    while not await asyncio.to_thread(instance.ready):
                         if not instance.running:
                             return False
                         await asyncio.sleep(0.1)
@@ -151,7 +131,22 @@ async def grounded(folder: Path, *, engine: str, settings: Mapping[str, Any], se
     with Server(folder / "redis", *_REDIS, port=free_port(), binary=binary) as redis:
         async with Line(redis.url, seed=seed) as line:
             ground = Ground(folder, redis, line, settings)
-            ground.ports += [free_port() for _ in range(INSTANCES)]
+            ground.instances += [
+                Instance(
+                    folder,
+                    name=f"waitroom-{number}",
+                    variables=variables(
+                        redis_url=line.url,
+                        admin_key=servers.ADMIN_KEY,
+                        data_dir=folder / f"data-{number}",
+                        lease_seconds=LEASE_SECONDS,
+                        drain_seconds=0,
+                        log_level="info",
+                        rooms={ROOM: settings},
+                    ),
+                )
+                for number in range(1, INSTANCES + 1)
+            ]
             try:
                 for number in range(1, INSTANCES + 1):
                     ground.start_instance(number)

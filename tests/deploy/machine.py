@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from rig.machine import missing
-from tests.system.processes import DEADLINE_SECONDS
+from rig.waiting import PATIENCE_SECONDS
 
 #: Seconds that one command may take.
 _PATIENCE_SECONDS: Final = 90
@@ -83,7 +83,7 @@ class Machine:
 
     def until(self, command: str) -> str:
         """Repeat a command until it ends with 0; what it said then."""
-        deadline = time.monotonic() + DEADLINE_SECONDS
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             said = self.run(f"{command}; echo $?", code=None)
             if said.endswith("\n0\n") or said == "0\n":
@@ -123,7 +123,7 @@ def booted(folder: Path, tree: Path, program: Path) -> Iterator[Machine]:
 
 
 def _awaited(outer: subprocess.Popen[bytes]) -> Machine:
-    deadline = time.monotonic() + DEADLINE_SECONDS
+    deadline = time.monotonic() + PATIENCE_SECONDS
     children = Path(f"/proc/{outer.pid}/task/{outer.pid}/children")
     while outer.poll() is None:
         first = children.read_text().split()
@@ -157,7 +157,7 @@ def _own_cgroup() -> Iterator[Path]:
 
 
 def _remove(group: Path) -> None:
-    deadline = time.monotonic() + DEADLINE_SECONDS
+    deadline = time.monotonic() + PATIENCE_SECONDS
     for inner in sorted((path for path in group.rglob("*") if path.is_dir()), reverse=True):
         while True:
             try:

@@ -17,9 +17,9 @@ from typing import Any, Final, Self
 
 import httpx
 
+from rig.instance import ADMIN_KEY
 from rig.machine import missing
 from tests.deploy.stubs import Answer, Stub, serving
-from tests.system.processes import ADMIN_KEY
 from waitroom.demo.processes import Children, DemoError, free_port
 
 FOLDER: Final = Path(__file__).parents[2] / "deploy" / "proxies"

@@ -18,10 +18,10 @@ from typing import Final
 
 import pytest
 
+from rig.waiting import PATIENCE_SECONDS
 from tests.deploy import project
 from tests.deploy.dockerfile import Ignored, Instruction, Stage, parsed
 from tests.deploy.image import DOCKERFILE, identity, said
-from tests.system.processes import DEADLINE_SECONDS
 from waitroom import __version__
 from waitroom.settings.server import ServerSettings
 
@@ -135,7 +135,7 @@ def health(image: Stage, port: int) -> int:
     """The exit code of the health check."""
     command = Instruction("CMD", image.last("HEALTHCHECK").rest.partition(" CMD ")[2]).listed
     with inside(image, command, port=port) as process:
-        process.communicate(timeout=DEADLINE_SECONDS)
+        process.communicate(timeout=PATIENCE_SECONDS)
     return process.returncode
 
 
@@ -148,12 +148,12 @@ def test_the_image_serves_is_healthy_and_ends_in_order(image: Stage) -> None:
     assert health(image, port) != 0
     server = inside(image, words, port=port)
     try:
-        deadline = time.monotonic() + DEADLINE_SECONDS
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while health(image, port) != 0:
             assert server.poll() is None, server.communicate()[0].decode()
             assert time.monotonic() < deadline
         server.terminate()
-        output = server.communicate(timeout=DEADLINE_SECONDS)[0].decode()
+        output = server.communicate(timeout=PATIENCE_SECONDS)[0].decode()
     finally:
         server.kill()
         server.wait()

@@ -16,8 +16,9 @@ import pytest
 import yaml
 
 from rig import machine
+from rig.instance import Instance, serving
+from rig.waiting import PATIENCE_SECONDS
 from tests.deploy import project
-from tests.system.processes import DEADLINE_SECONDS, Served, serving
 from waitroom.checks.judgement import SKEW_WARN_SECONDS
 from waitroom.demo.processes import free_port
 from waitroom.settings.server import ServerSettings
@@ -325,14 +326,14 @@ def test_grafana_is_provisioned_with_what_the_dashboard_asks_for() -> None:
 
 
 @pytest.fixture(scope="module")
-def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
     """A running instance with one room."""
     with serving(tmp_path_factory.mktemp("instance"), rooms={"shop": {"capacity": 1}}) as served:
         yield served
 
 
 @pytest.mark.system
-def test_prometheus_itself_watches_an_instance(instance: Served, tmp_path: Path) -> None:
+def test_prometheus_itself_watches_an_instance(instance: Instance, tmp_path: Path) -> None:
     """The shipped configuration, with the instance's address in the place of a name: scraped, and no alert."""
     program = machine.program("prometheus")
     config = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text(encoding="utf-8"))
@@ -362,11 +363,11 @@ def test_prometheus_itself_watches_an_instance(instance: Served, tmp_path: Path)
             assert [rule["name"] for rule in loaded if rule["state"] == "firing"] == []
         finally:
             process.terminate()
-            process.wait(DEADLINE_SECONDS)
+            process.wait(PATIENCE_SECONDS)
 
 
 def _awaited(port: int, query: str) -> Any:
-    deadline = time.monotonic() + DEADLINE_SECONDS
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
             found = _asked(port, f"/api/v1/query?query={urllib.parse.quote(query)}")["result"]
@@ -380,5 +381,5 @@ def _awaited(port: int, query: str) -> Any:
 
 
 def _asked(port: int, path: str) -> Any:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=DEADLINE_SECONDS) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=PATIENCE_SECONDS) as answer:
         return json.load(answer)["data"]

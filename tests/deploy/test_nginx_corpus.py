@@ -13,6 +13,7 @@ from typing import Final
 import httpx
 import pytest
 
+from rig.instance import Instance, serving
 from tests.deploy import worlds
 from tests.deploy.corpus import (
     EXEMPT,
@@ -28,7 +29,6 @@ from tests.deploy.corpus import (
     readings,
     send_all,
 )
-from tests.system.processes import Served, serving
 from waitroom.demo.nginx import Site
 
 pytestmark = pytest.mark.system
@@ -50,7 +50,7 @@ _EXEMPTION: Final = f"""
 class Gated:
     """A real instance whose rooms let nobody in any more, and a good pass of each."""
 
-    instance: Served
+    instance: Instance
     passes: dict[str, str]
 
     def cookie(self, room: str) -> bytes:
@@ -66,11 +66,11 @@ def gated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gated]:
         passes = {}
         for room in ROOMS:
             passes[room] = _pass_of(instance, room)
-            instance.command("POST", f"/admin/rooms/{room}/pause", {})
+            instance.operate("POST", f"/admin/rooms/{room}/pause", {})
         yield Gated(instance, passes)
 
 
-def _pass_of(instance: Served, room: str) -> str:
+def _pass_of(instance: Instance, room: str) -> str:
     """A claimed pass."""
     with httpx.Client(base_url=f"http://127.0.0.1:{instance.port}", trust_env=False) as visitor:
         assert visitor.post(f"/v1/rooms/{room}/enter").status_code == 200

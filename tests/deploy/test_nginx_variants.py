@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from rig.instance import serving
 from rig.machine import missing
 from tests.deploy import worlds
 from tests.deploy.stubs import Answer, Seen, ask
 from tests.deploy.worlds import PAGE, Builder, replaced, variant
-from tests.system.processes import serving
 from waitroom.demo.crowd import can_send_from
 from waitroom.demo.nginx import Site, configuration_folder
 from waitroom.demo.processes import free_port

@@ -17,10 +17,10 @@ import httpx
 import pytest
 
 from rig import servers
+from rig.instance import ADMIN_KEY, Instance, serving
 from tests.deploy import corpus, proxies, stubs
 from tests.deploy.proxies import DEADLINE_SECONDS, PAGE, Room, World, request_of
 from tests.deploy.stubs import Answer
-from tests.system.processes import ADMIN_KEY, Served, serving
 from waitroom.demo.processes import free_port
 
 #: Ways to write an address, with ours among them.
@@ -52,7 +52,7 @@ NewWorld = Callable[..., tuple[World, Room]]
 
 
 @pytest.fixture(scope="module")
-def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
     """One real instance."""
     with (
         servers.running() as url,
@@ -75,7 +75,7 @@ def stack() -> Iterator[ExitStack]:
 
 
 @pytest.fixture
-def new_world(proxy: str, instance: Served, tmp_path: Path) -> Iterator[NewWorld]:
+def new_world(proxy: str, instance: Instance, tmp_path: Path) -> Iterator[NewWorld]:
     """A room with these settings behind the proxy; of its two instances one does not exist."""
     with ExitStack() as stack:
 
@@ -195,7 +195,7 @@ def test_an_upgrade_is_the_origins_business(new_world: NewWorld) -> None:
 
 
 @pytest.mark.parametrize("path", ["/forward-auth", "/gate"])
-def test_a_question_about_an_upgrade_is_a_question(instance: Served, path: str) -> None:
+def test_a_question_about_an_upgrade_is_a_question(instance: Instance, path: str) -> None:
     """A proxy that hands on all headers of a WebSocket's first request gets a decision, not a WebSocket's 403."""
     upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
     key = {"Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}
@@ -277,7 +277,7 @@ def test_revoked_and_closed(new_world: NewWorld) -> None:
     assert world.origin.seen == []
 
 
-def test_a_room_that_does_not_exist_lets_nobody_through(proxy: str, instance: Served, tmp_path: Path) -> None:
+def test_a_room_that_does_not_exist_lets_nobody_through(proxy: str, instance: Instance, tmp_path: Path) -> None:
     """A slip in the configuration opens nothing."""
     with proxies.running(proxy, tmp_path, "nowhere", (instance.port, free_port())) as world:
         assert [world.ask("/", accept=accept).status for accept in ("*/*", PAGE)] == [403, 403]
@@ -304,7 +304,7 @@ def test_nothing_that_a_client_says_opens_the_gate(new_world: NewWorld) -> None:
 
 
 async def test_nothing_in_the_corpus_reaches_the_origin(
-    proxy: str, instance: Served, stack: ExitStack, tmp_path: Path
+    proxy: str, instance: Instance, stack: ExitStack, tmp_path: Path
 ) -> None:
     """The whole corpus without a pass, addresses, headers, smuggling: the count of ungated requests is zero (I23)."""
     room = stack.enter_context(Room(instance.port, "shop", capacity=1, session_seconds=3600.0))
@@ -348,19 +348,19 @@ def test_without_an_instance_nobody_goes_on(proxy: str, tmp_path: Path) -> None:
     assert "canary" not in (tmp_path / f"{proxy}.log").read_text(), "a proof in a log is a proof lost (I31)"
 
 
-def test_while_the_instance_hangs_nobody_goes_on(new_world: NewWorld, instance: Served) -> None:
+def test_while_the_instance_hangs_nobody_goes_on(new_world: NewWorld, instance: Instance) -> None:
     """A frozen instance takes connections and says nothing: 5xx, also for who has a pass; afterwards all is well."""
     world, room = new_world(capacity=1)
     held = cookie(world, room.pass_of_new())
     assert world.ask("/", cookie=held).status == 200
     world.origin.seen.clear()
-    os.kill(instance.process.pid, signal.SIGSTOP)
+    os.kill(instance.pid, signal.SIGSTOP)
     try:
         for headers in ({"cookie": held}, {"accept": PAGE}):
             assert world.ask("/", **headers).status in (502, 503, 504)
         assert world.origin.seen == []
     finally:
-        os.kill(instance.process.pid, signal.SIGCONT)
+        os.kill(instance.pid, signal.SIGCONT)
     until(lambda: world.ask("/", cookie=held).status == 200, "recovery")
 
 

@@ -18,10 +18,10 @@ from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 from redis.retry import Retry
 
 from rig import clusters, secured, servers
+from rig.instance import Instance, serving
 from rig.ports import free_port
 from rig.secured import ADMIN, PASSWORDS, Authority, leaks
 from tests.system.http import browsing
-from tests.system.processes import Served, serving
 from waitroom.checks.redis import examine
 from waitroom.errors import SettingsError, Unavailable
 from waitroom.settings.room import RoomSettings, fields_of
@@ -98,11 +98,11 @@ async def test_an_instance_lives_under_the_acl(engine: str, tmp_path: Path) -> N
             assert "fail" not in said
             assert "append-only file" in said
             assert "shop" in command("room", "list", "--redis-url", url, **password)
-            assert leaks(tmp_path, served.process.pid) == []
+            assert leaks(tmp_path, served.pid) == []
         refuse_the_rest(node)
 
 
-async def live(served: Served) -> None:
+async def live(served: Instance) -> None:
     """The life of two visitors and of two rooms."""
     async with browsing(2, served.port) as (first, second):
         assert (await first.ask("POST", "/v1/rooms/shop/enter"))[0] == 200
@@ -115,11 +115,11 @@ async def live(served: Served) -> None:
             _, document = await second.ask("GET", "/v1/rooms/shop/status")
             await asyncio.sleep(0.1)
         assert (await second.ask("GET", "/gate/shop"))[0] == 204
-    await asyncio.to_thread(served.command, "PATCH", "/admin/rooms/shop", {"capacity": 2, "sliding": True})
-    await asyncio.to_thread(served.command, "DELETE", "/admin/rooms/fair", {})
+    await asyncio.to_thread(served.operate, "PATCH", "/admin/rooms/shop", {"capacity": 2, "sliding": True})
+    await asyncio.to_thread(served.operate, "DELETE", "/admin/rooms/fair", {})
     # A round of readings and of background work on passes.
     await asyncio.sleep(1.5)
-    assert '"rooms":1' in await asyncio.to_thread(served.get, "/readyz")
+    assert (await asyncio.to_thread(served.shown, "/readyz"))["rooms"] == 1
 
 
 def refuse_the_rest(node: servers.Server) -> None:

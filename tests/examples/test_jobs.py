@@ -22,7 +22,7 @@ from examples.jobs.ledger import most_at_once, runs
 from examples.jobs.settings import CAPACITY, CONCURRENCY, EXPRESS_ROOM, MAX_ATTEMPTS, ROOM, Settings
 from examples.jobs.stage import Service, running
 from examples.jobs.work import Order
-from tests.cli.command import IN_BACKGROUND
+from rig.instance import IN_BACKGROUND
 from tests.demo.table import alive, descendants, wait_until
 from waitroom.demo.processes import free_port
 from waitroom.store.keys import room_key

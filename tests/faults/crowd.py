@@ -11,8 +11,8 @@ from typing import Any, Final, Literal
 
 from loadtest.history import Operation
 from loadtest.proofs import noted
+from rig.instance import KEYS
 from tests.system.http import Browser
-from tests.system.processes import KEYS
 from waitroom.model import Pass
 from waitroom.proofs import keyring
 from waitroom.proofs.passes import PassOffice

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from loadtest.rules import Rules
+from rig.instance import Instance, in_group, serving
 from rig.line import Line
 from rig.ports import free_port
 from rig.servers import Server
@@ -21,7 +20,6 @@ from rig.waiting import eventually
 from tests.faults.crowd import Forger, Guest, Journal, Prober, ended
 from tests.faults.scrape import Scraper
 from tests.system.outage import Follower, following, until
-from tests.system.processes import Served, serving
 
 #: Whether faults last as long as they do for operators: `make failures`.
 LONG: Final = os.environ.get("WAITROOM_FAULTS") == "long"
@@ -80,50 +78,23 @@ async def redis_server(folder: Path, *settings: str, **more: Any) -> AsyncIterat
 
 @dataclass
 class Crew:
-    """The instances: where they are, and how they are started."""
+    """The instances; the first is in the control group."""
 
-    logs: Path
-    redis_url: str
-    rooms: dict[str, Any]
-    variables: list[dict[str, str]]
+    served: list[Instance]
     group: Path | None = None
-    served: list[Served] = field(default_factory=list)
-    _stack: ExitStack = field(default_factory=ExitStack)
 
     async def start(self) -> None:
         """Start them all at once, in threads: the line to their Redis runs here."""
-        starting = (asyncio.to_thread(self._start, number) for number in range(len(self.variables)))
-        self.served = list(await asyncio.gather(*starting))
+        await asyncio.gather(*(asyncio.to_thread(each.__enter__) for each in self.served))
 
     async def start_again(self, number: int, **variables: str) -> None:
         """Start one that has ended again at its port; `variables` change its environment from now on."""
-        self.variables[number] |= {"WAITROOM_PORT": str(self.served[number].port), **variables}
-        self.served[number] = await asyncio.to_thread(self._start, number)
+        self.served[number].variables |= variables
+        await asyncio.to_thread(self.served[number].__enter__)
 
     async def stop(self) -> None:
         """End them all."""
-        await asyncio.to_thread(self._stack.close)
-
-    def _start(self, number: int) -> Served:
-        folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="wr-")))
-        self._stack.callback(self._keep_log, folder)
-        command = self._command(folder) if self.group is not None and number == 0 else ""
-        chosen = {**_VARIABLES, **self.variables[number]}
-        starting = serving(folder, rooms=self.rooms, redis_url=self.redis_url, command=command, **chosen)
-        return self._stack.enter_context(starting)
-
-    def _keep_log(self, folder: Path) -> None:
-        for log in folder.glob("*.log"):
-            with (self.logs / log.name).open("a") as file:
-                file.write(log.read_text(errors="replace"))
-
-    def _command(self, folder: Path) -> str:
-        """A program that serves within the control group."""
-        script = folder / "serve"
-        lines = ("#!/bin/sh", f"echo $$ >{self.group}/cgroup.procs", f'exec {sys.executable} -m waitroom "$@"')
-        script.write_text("\n".join(lines) + "\n")
-        script.chmod(0o700)
-        return str(script)
+        await asyncio.gather(*(asyncio.to_thread(each.stop) for each in self.served))
 
 
 @dataclass
@@ -145,7 +116,7 @@ class Stage:
     lost_at: float = 0.0
 
     @property
-    def instances(self) -> list[Served]:
+    def instances(self) -> list[Instance]:
         """The instances that were started last."""
         return self.crew.served
 
@@ -154,11 +125,11 @@ class Stage:
         """What the visitors are promised."""
         return Rules(**{name: self.room[name] for name in Rules.__dataclass_fields__ if name in self.room})
 
-    async def leader(self) -> Served:
+    async def leader(self) -> Instance:
         """The instance whose scheduler acts; waits until there is one."""
         while True:
             for served in self.instances:
-                if served.process.poll() is None and await asyncio.to_thread(served.is_leader):
+                if served.running and await asyncio.to_thread(served.leads):
                     return served
             await asyncio.sleep(0.05)
 
@@ -194,8 +165,19 @@ async def staged(
         )
         follower = await stack.enter_async_context(_replica(folder, node)) if replica else None
         line = await stack.enter_async_context(Line(node.url))
-        own = [{**variables, **more} for more in each or [{}] * instances]
-        crew = Crew(folder, line.url, {"shop": made}, own, group)
+        crew = Crew(
+            [
+                serving(
+                    folder,
+                    rooms={"shop": made},
+                    redis_url=line.url,
+                    prefix=in_group(group) if group and not number else (),
+                    **{**_VARIABLES, **variables, **more},
+                )
+                for number, more in enumerate(each or [{}] * instances)
+            ],
+            group,
+        )
         stack.push_async_callback(crew.stop)
         await crew.start()
         watch = Follower("shop", [each.port for each in (node, follower) if each], pause_seconds=0.02)

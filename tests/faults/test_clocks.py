@@ -42,10 +42,10 @@ async def jumps(stage: Stage) -> AsyncIterator[None]:
     await jump(stage, 60)
     yield
     (served, *_), active = stage.instances, keys.room_key("shop", "active")
-    await asyncio.to_thread(served.command, "POST", "/admin/rooms/shop/pause", {})
+    await asyncio.to_thread(served.operate, "POST", "/admin/rooms/shop/pause", {})
     await until(lambda: stage.node.ask("ZCARD", active) == 0)
     await jump(stage, -3600)
-    await asyncio.to_thread(served.command, "POST", "/admin/rooms/shop/resume", {})
+    await asyncio.to_thread(served.operate, "POST", "/admin/rooms/shop/resume", {})
 
 
 async def jump(stage: Stage, seconds: int) -> None:

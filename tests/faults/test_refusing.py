@@ -15,17 +15,17 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from rig import machine
+from rig.instance import Instance
 from rig.machine import missing
 from tests.faults.scene import UNHURRIED, Stage, lasting, live_through, staged
 from tests.faults.verdict import judged
 from tests.system.outage import until
-from tests.system.processes import Served
 from waitroom.store import keys
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
 
 
-async def not_ready(served: Served, reason: str) -> None:
+async def not_ready(served: Instance, reason: str) -> None:
     """Wait until /readyz gives that reason."""
     async with asyncio.timeout(30):
         while reason not in await asyncio.to_thread(served.reasons):
@@ -237,9 +237,9 @@ async def no_connections(stage: Stage) -> AsyncIterator[None]:
     yield
 
 
-def limit_files(served: Served) -> Any:
+def limit_files(served: Instance) -> Any:
     """Let an instance open no further file; what takes that back."""
-    pid = served.process.pid
+    pid = served.pid
     was = resource.prlimit(pid, resource.RLIMIT_NOFILE)
     open_files = len(list(Path(f"/proc/{pid}/fd").iterdir()))
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (open_files, was[1]))
@@ -250,7 +250,7 @@ async def test_without_connections_nothing_crashes(tmp_path: Path) -> None:
     """F24: too many clients at Redis, then too many files at the instances: 503 or no answer, and no crash."""
     async with staged(tmp_path) as stage:
         run = await live_through(stage, no_connections, seconds=0)
-        assert [served.process.poll() for served in stage.instances] == [None, None]
+        assert all(served.running for served in stage.instances)
         with pytest.raises(ResponseError):
             stage.node.ask("NOSUCHCOMMAND")
     judged(run, "F24", "maxclients, then EMFILE", alerts=["WaitroomRedisFails"])

@@ -114,7 +114,7 @@ async def test_the_process_stays_as_it_is(tmp_path: Path) -> None:
                 files, size = _files(site, process), process.memory_info().rss
         until(lambda: _files(site, process) == files, what=f"{files} open files again")
         assert process.memory_info().rss - size < GROWTH
-        assert _faults(tmp_path / "log") == []
+        assert _faults(tmp_path / "serve.log") == []
 
 
 def _files(site: Site, process: psutil.Process) -> int:
@@ -150,7 +150,7 @@ async def test_through_nginx(binary: str, tmp_path: Path) -> None:
             assert (await asyncio.to_thread(site.status, "shop")).status_code == 401
         assert origin.seen == []
         _await_calm(site, process)
-        assert _faults(tmp_path / "log") == []
+        assert _faults(tmp_path / "serve.log") == []
 
 
 @contextmanager

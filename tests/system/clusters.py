@@ -13,7 +13,8 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from deploy.cluster import Cluster, Instance
+from deploy.cluster import Cluster
+from rig.instance import Instance
 from rig.machine import missing
 from tests.system.steady import SteadyCrowd
 

@@ -18,8 +18,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from rig.instance import KEYS
 from tests.system.http import Browser
-from tests.system.processes import KEYS
 from waitroom.cancelling import cancelled
 from waitroom.proofs.keyring import parse
 from waitroom.proofs.tickets import TicketOffice

@@ -15,7 +15,7 @@ from typing import Final
 
 import pytest
 
-from tests.system.processes import DEADLINE_SECONDS, serving
+from rig.instance import serving
 from waitroom.client import AdmissionLost, WaitroomClient
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(150)]
@@ -117,7 +117,7 @@ def working(url: str, journal: Path, seconds: float, names: list[str]) -> Iterat
         yield process
     finally:
         process.kill()
-        process.wait(DEADLINE_SECONDS)
+        process.wait(PATIENCE_SECONDS)
 
 
 def until(journal: Path, word: str, names: list[str]) -> None:
@@ -164,12 +164,12 @@ def test_a_hundred_workers_and_three_kills(tmp_path: Path) -> None:
         assert not names_of(lines_of(path), "done") >= set(workers)
         for name, process in zip(victims, doomed, strict=True):
             process.kill()
-            process.wait(DEADLINE_SECONDS)
+            process.wait(PATIENCE_SECONDS)
             with path.open("a") as journal:
                 # Inside until now at the latest.
                 journal.write(f"{time.monotonic_ns()} killed {name}\n")
         until(path, "done", workers)
-        assert [process.wait(DEADLINE_SECONDS) for process in processes] == [0] * PROCESSES
+        assert [process.wait(PATIENCE_SECONDS) for process in processes] == [0] * PROCESSES
         asyncio.run(all_at_once(url, path))
     lines = lines_of(path)
     assert most_inside(lines) == CAPACITY

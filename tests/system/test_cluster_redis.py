@@ -12,10 +12,10 @@ import pytest
 from redis.exceptions import RedisError
 
 from rig import clusters, secured, servers
+from rig.instance import serving
 from rig.waiting import until as awaited
 from tests.system.http import browsing
 from tests.system.outage import Follower, all_enter, check, following, patients, told, until
-from tests.system.processes import serving
 from tests.web import sites
 from waitroom.errors import Unavailable
 from waitroom.serve.assemble import assemble
@@ -55,7 +55,7 @@ async def test_a_lost_node_costs_nobody_the_place(tmp_path: Path) -> None:
             crowd = patients(browsers, *names)
             await all_enter(crowd)
             for name in names:
-                await asyncio.to_thread(served.command, "POST", f"/admin/rooms/{name}/resume", {})
+                await asyncio.to_thread(served.operate, "POST", f"/admin/rooms/{name}/resume", {})
             staying = [asyncio.create_task(visitor.come_in_and_leave(0.2)) for visitor in crowd]
             await until(lambda: all(it.admissions and it.admissions[-1][1] > 12 for it in followers))
             print("\nseconds without an admission, by room (25 a second otherwise):")
@@ -74,7 +74,7 @@ async def test_a_lost_node_costs_nobody_the_place(tmp_path: Path) -> None:
                 )
                 print(", ".join(f"{gap:.2f}" for gap in gaps))
             await asyncio.gather(*staying)
-        assert secured.leaks(tmp_path, served.process.pid) == []
+        assert secured.leaks(tmp_path, served.pid) == []
     print(told(crowd))
     assert check(crowd) == []
     assert [follower.faults for follower in followers] == [[], [], []]

@@ -9,10 +9,10 @@ import pytest
 from redis.asyncio import Redis
 
 from loadtest.watch import Watch, watching
+from rig.instance import Instance, serving
 from tests.system.crowd import PATIENT, all_enter, all_stay
 from tests.system.history import Visit, check
 from tests.system.http import browsing
-from tests.system.processes import Served, serving
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
@@ -38,7 +38,7 @@ async def test_two_thousand_clients_come_in_once_each_in_order(tmp_path: Path) -
         async with browsing(2000, served.port) as browsers, watching(redis) as watch:
             visits = await all_enter(browsers, "shop")
             assert ranks_of(visits) == list(range(1, 2001))
-            await asyncio.to_thread(served.command, "POST", "/admin/rooms/shop/resume", {})
+            await asyncio.to_thread(served.operate, "POST", "/admin/rooms/shop/resume", {})
             await all_stay(browsers, visits, "shop", seed=1, stay=0.2)
         await watch.look()
         assert check(visits) == []
@@ -62,13 +62,13 @@ async def test_a_killed_leader_is_succeeded(engine: str, redis: Redis, tmp_path:
         async with browsing(600, first.port, second.port) as browsers, watching(redis) as watch:
             visits = await all_enter(browsers, "shop")
             assert ranks_of(visits) == list(range(1, 601))
-            await asyncio.to_thread(first.command, "POST", "/admin/rooms/shop/resume", {})
+            await asyncio.to_thread(first.operate, "POST", "/admin/rooms/shop/resume", {})
             staying = asyncio.create_task(all_stay(browsers, visits, "shop", seed=2, stay=0.2))
             await until_admitted(watch, 200)
             leader, other = await leader_first([first, second])
             await asyncio.to_thread(leader.kill)
             await staying
-            assert await asyncio.to_thread(other.is_leader)
+            assert await asyncio.to_thread(other.leads)
         await watch.look()
         assert check(visits) == []
         assert watch.faults == []
@@ -84,8 +84,8 @@ async def until_admitted(watch: Watch, number: int) -> None:
         await asyncio.sleep(0.01)
 
 
-async def leader_first(served: list[Served]) -> tuple[Served, Served]:
+async def leader_first(served: list[Instance]) -> tuple[Instance, Instance]:
     """The two processes, the leader first."""
-    leads = [await asyncio.to_thread(one.is_leader) for one in served]
+    leads = [await asyncio.to_thread(one.leads) for one in served]
     assert sorted(leads) == [False, True]
     return (served[0], served[1]) if leads[0] else (served[1], served[0])

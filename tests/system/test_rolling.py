@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from deploy.cluster import Cluster, Instance
+from deploy.cluster import Cluster
 from loadtest.watch import watching
+from rig.instance import Instance
 from tests.system.clusters import all_serve, clustered, raw, tried
 from tests.system.crowd import PATIENT
 from tests.system.http import Browser
@@ -164,7 +165,7 @@ async def test_an_instance_told_to_stop_says_so_and_resigns(tmp_path: Path, work
         assert not leader.leads()
         leader.signal(signal.SIGTERM)
         assert await asyncio.to_thread(leader.wait, DEADLINE_SECONDS) == 0
-        assert other.is_ready()
+        assert other.ready()
 
 
 @pytest.mark.parametrize("workers", [1, 2])

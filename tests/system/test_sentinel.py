@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from rig import clusters, secured
+from rig.instance import serving
 from tests.system.http import browsing
 from tests.system.outage import Follower, all_enter, check, following, patients, told, until
-from tests.system.processes import serving
 from waitroom.store import keys
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
@@ -63,7 +63,7 @@ async def test_a_failover_costs_nobody_the_place(tmp_path: Path) -> None:
             crowd = patients(browsers, "shop")
             early, late = crowd[:950], crowd[950:]
             await all_enter(early)
-            await asyncio.to_thread(one.command, "POST", "/admin/rooms/shop/resume", {})
+            await asyncio.to_thread(one.operate, "POST", "/admin/rooms/shop/resume", {})
             staying = [asyncio.create_task(visitor.come_in_and_leave(0.2)) for visitor in early]
             await until(lambda: bool(follower.admissions) and follower.admissions[-1][1] > 100)
 
@@ -81,7 +81,7 @@ async def test_a_failover_costs_nobody_the_place(tmp_path: Path) -> None:
             remembered = int(replica.ask("HGET", state_key, "admitted"))
             staying += [asyncio.create_task(visitor.come_in_and_leave(0.2)) for visitor in late]
             await asyncio.gather(*staying)
-        assert secured.leaks(tmp_path, one.process.pid, two.process.pid) == []
+        assert secured.leaks(tmp_path, one.pid, two.pid) == []
         promoted = replica.ask("INFO", "replication")["role"]
         state = replica.ask("HGETALL", state_key)
 

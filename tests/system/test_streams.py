@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from rig.instance import Instance, serving
+from rig.waiting import PATIENCE_SECONDS
 from tests.system.clusters import clustered, raw
 from tests.system.crowd import all_enter
 from tests.system.http import browsing
 from tests.system.listening import Listener, all_listen
-from tests.system.processes import DEADLINE_SECONDS, Served, serving
 from waitroom.store import keys
 from waitroom.store.embedded.folder import running_url
 
@@ -35,9 +36,9 @@ def logged(folder: Path) -> str:
     return "".join(path.read_text() for path in folder.glob("*.log"))
 
 
-async def ended(served: Served) -> int:
+async def ended(served: Instance) -> int:
     """The exit code."""
-    return await asyncio.to_thread(served.process.wait, DEADLINE_SECONDS)
+    return await asyncio.to_thread(served.wait, PATIENCE_SECONDS)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +58,7 @@ async def test_streams_end_when_the_instance_stops(
             async with all_listen(listeners):
                 assert {listener.status for listener in listeners} == {200}
                 told_at = time.monotonic()
-                served.process.send_signal(which)
+                served.signal(which)
                 endings = await asyncio.gather(*(listener.end() for listener in listeners))
                 streams_took = time.monotonic() - told_at
                 code = await ended(served)
