@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Self
 
@@ -120,6 +121,15 @@ class Process:
     def thaw(self) -> None:
         """Let it go on."""
         self.signal(signal.SIGCONT)
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Freeze it for the length of the block."""
+        self.freeze()
+        try:
+            yield
+        finally:
+            self.thaw()
 
     def kill(self) -> None:
         """End it and its children by SIGKILL."""

@@ -20,10 +20,10 @@ from loadtest.stage import Stage
 from rig import served
 from rig.accounting import family
 from rig.instance import ADMIN_KEY, KEYS, Instance, variables
+from rig.line import Line
 from rig.machine import Missing, allow_many_files
 from rig.ports import free_port
 from rig.servers import Server, program
-from tests.faults.proxy import Proxy, proxying
 
 ROOM: Final = "shop"
 INSTANCES: Final = 3
@@ -56,7 +56,7 @@ class Ground:
 
     folder: Path
     redis: Server
-    proxy: Proxy
+    line: Line
     seeds: Mapping[str, Any]
     signers: list[str] = field(default_factory=lambda: [KEYS])
     instances: list[Instance] = field(default_factory=list)
@@ -129,14 +129,14 @@ async def grounded(folder: Path, *, engine: str, settings: Mapping[str, Any], se
         raise CampaignError(f"{error}: choose the other --engine") from None
     allow_many_files()
     with Server(folder / "redis", *_REDIS, port=free_port(), binary=binary) as redis:
-        async with proxying(redis.port, seed=seed) as proxy:
-            ground = Ground(folder, redis, proxy, settings)
+        async with Line(redis.url, seed=seed) as line:
+            ground = Ground(folder, redis, line, settings)
             ground.instances += [
                 Instance(
                     folder,
                     name=f"waitroom-{number}",
                     variables=variables(
-                        redis_url=proxy.url,
+                        redis_url=line.url,
                         admin_key=ADMIN_KEY,
                         data_dir=folder / f"data-{number}",
                         lease_seconds=LEASE_SECONDS,
