@@ -10,6 +10,8 @@ from typing import Any, Final
 import pytest
 import yaml
 
+from loadtest.chaos.schedule import ODDS
+from rig.faults import KINDS
 from tests.faults.scrape import ALERTS
 from tests.faults.table import FAULTS, PAGE, ROOT, shown_by, table, written
 
@@ -57,6 +59,12 @@ def test_the_page_has_its_row(name: str) -> None:
     cells = [cell.strip() for cell in line.strip("|").split("|")]
     assert cells[-1] == "<br>".join(f"`{test}`" for test in shown_by(name))
     assert cells[5:8] == (["", "", ""] if FAULTS[name].why else ["0", "0", "0"])
+
+
+def test_every_fault_of_the_catalogue_is_brought_about() -> None:
+    """By a test here, or by a campaign."""
+    here = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("test_*.py"))
+    assert [name for name in KINDS if name not in ODDS and f'"{name}"' not in here] == []
 
 
 def test_the_page_names_every_alert() -> None:
