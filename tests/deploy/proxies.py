@@ -19,7 +19,7 @@ import httpx
 
 from rig.instance import ADMIN_KEY
 from rig.machine import missing
-from tests.deploy.stubs import Answer, Stub, serving
+from rig.origin import Answer, Stub, answering
 from waitroom.demo.processes import Children, DemoError, free_port
 
 FOLDER: Final = Path(__file__).parents[2] / "deploy" / "proxies"
@@ -242,7 +242,7 @@ def running(
 ) -> Iterator[World]:
     """That proxy with its shipped configuration, each file edited, and a stub behind it where no origin is given."""
     with ExitStack() as stack:
-        behind = stack.enter_context(serving(shop))
+        behind = stack.enter_context(answering(shop))
 
         def start() -> int:
             ports = Ports(free_port(), instances, origin or behind.port)

@@ -18,9 +18,9 @@ import pytest
 
 from rig import servers
 from rig.instance import ADMIN_KEY, Instance, serving
-from tests.deploy import corpus, proxies, stubs
+from rig.origin import Answer, answering
+from tests.deploy import corpus, proxies
 from tests.deploy.proxies import DEADLINE_SECONDS, PAGE, Room, World, request_of
-from tests.deploy.stubs import Answer
 from waitroom.demo.processes import free_port
 
 #: Ways to write an address, with ours among them.
@@ -369,7 +369,7 @@ def test_an_answer_that_is_no_decision_lets_nobody_pass(
     proxy: str, stack: ExitStack, tmp_path: Path, status: int
 ) -> None:
     """Only 200 is a yes, whatever an instance that is none, or has gone mad, may say (T37)."""
-    mad = stack.enter_context(stubs.serving(lambda _: Answer(status, {"Location": "/"})))
+    mad = stack.enter_context(answering(lambda _: Answer(status, {"Location": "/"})))
     world = stack.enter_context(proxies.running(proxy, tmp_path, "shop", (mad.port, mad.port)))
     world.ask_raw(request_of("/", accept=PAGE))
     assert world.origin.seen == []
@@ -378,7 +378,7 @@ def test_an_answer_that_is_no_decision_lets_nobody_pass(
 
 def test_the_gate_is_told_what_it_needs(proxy: str, stack: ExitStack, tmp_path: Path) -> None:
     """GET without a body, the proofs, and the visitor's own method and address, whatever the client claims."""
-    gate = stack.enter_context(stubs.serving(lambda _: Answer(401)))
+    gate = stack.enter_context(answering(lambda _: Answer(401)))
     world = stack.enter_context(proxies.running(proxy, tmp_path, "shop", (gate.port, gate.port)))
     proofs = {"cookie": "a=1; b=2", "x_waitroom_pass": "abc"}
     world.ask("/x?y=%2F", method="POST", body=b"z" * 1000, accept=PAGE, **proofs, **SPOOFS)
