@@ -35,9 +35,6 @@ pytestmark = pytest.mark.system
 
 ROOMS: Final = ("shop", "outlet")
 
-#: Trusted, because the corpus comes from one address faster than visitors do.
-_TRUSTED: Final = {"waitroom-trusted.conf": "127.0.0.1 trusted;\n"}
-
 _EXEMPTION: Final = f"""
     location = {EXEMPT.decode()} {{
         include waitroom-exempt.conf;
@@ -82,6 +79,7 @@ def _pass_of(instance: Instance, room: str) -> str:
 async def _site(program: Path, folder: Path, gated: Gated, *edits: Edit) -> AsyncIterator[tuple[int, Counter]]:
     """nginx in front of the instance and a counting origin; its port and the origin."""
     async with counting() as origin:
+        # Trusted, because the corpus comes from one address faster than visitors do.
         behind, at = [gated.instance.port], origin.port
         with Nginx(folder, *edits, instances=behind, origin=at, files=TRUSTED, program=program) as nginx:
             yield nginx.port, origin
