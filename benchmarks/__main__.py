@@ -1,7 +1,7 @@
 """`python -m benchmarks`, or `make bench`: every benchmark one after the other, and what came of it in a folder.
 
-Each puts its report into reports.json as it ends; then come the plots and the page, README.md, with the budgets in front.
-A benchmark that fails is named at the end, and the others run all the same.
+Each puts its report into reports.json as it ends; then come the plots and the page, README.md, with the budgets in
+front. A benchmark that fails is named at the end, and the others run all the same.
 """
 
 from __future__ import annotations
