@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import sys
 from pathlib import Path
@@ -25,3 +26,9 @@ def program(name: str, *, package: str = "") -> str:
     """The program of that name, of a wheel or the system's. Raises Missing that names the Debian `package`."""
     found = shutil.which(name, path=os.pathsep.join(_FOLDERS))
     return found or missing(f"{name} (Debian: {package or name})")
+
+
+def allow_many_files() -> None:
+    """Lift the soft limit on open files, for thousands of connections here and in every child."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Self
 
+from rig import accounting
 from rig.waiting import PATIENCE_SECONDS, until
 from waitroom.store.embedded.guard import Guarded
 
@@ -75,6 +77,10 @@ class Process:
         """Whether it runs."""
         return self._program is not None and self._program.alive
 
+    def cpu_seconds(self) -> float:
+        """CPU time taken so far, children included."""
+        return accounting.cpu_seconds(self.pid)
+
     def start(self) -> None:
         """Start it, again where it has ended; it may be ready later."""
         if self._program is not None:
@@ -119,6 +125,15 @@ class Process:
     def thaw(self) -> None:
         """Let it go on."""
         self.signal(signal.SIGCONT)
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Freeze it for the length of the block."""
+        self.freeze()
+        try:
+            yield
+        finally:
+            self.thaw()
 
     def kill(self) -> None:
         """End it and its children by SIGKILL."""

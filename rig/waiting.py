@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
-from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final, TypeVar, overload
 
 #: Seconds that anything may take on a busy machine before it counts as hanging.
 PATIENCE_SECONDS: Final = 60.0
@@ -41,6 +41,22 @@ def until(
         time.sleep(_PAUSE_SECONDS)
 
 
+@overload
+async def eventually(
+    condition: Callable[[], Coroutine[Any, Any, T | None]],
+    what: str,
+    *,
+    seconds: float = ...,
+    despite: type[Exception] | tuple[type[Exception], ...] = ...,
+) -> T: ...
+@overload
+async def eventually(
+    condition: Callable[[], T | None],
+    what: str,
+    *,
+    seconds: float = ...,
+    despite: type[Exception] | tuple[type[Exception], ...] = ...,
+) -> T: ...
 async def eventually(
     condition: Callable[[], T | Awaitable[T | None] | None],
     what: str,

@@ -16,14 +16,15 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks.servers import BenchmarkError
-from benchmarks.stamp import stamp
 from loadtest.books import BooksError
 from loadtest.chaos.report import replay, show, write
 from loadtest.chaos.run import campaign
 from loadtest.chaos.schedule import draw, told
 from loadtest.chaos.stage import CampaignError
 from loadtest.run import LoadtestError
+from rig.machine import Missing
+from rig.process import Ended
+from rig.stamp import stamp
 from waitroom.errors import WaitroomError
 
 
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         folder = _folder(options.out)
         how = {"engine": options.engine, "users": options.users, "only": options.only}
         found = asyncio.run(campaign(folder, seed=seed, seconds=seconds, say=say, **how))
-    except (CampaignError, LoadtestError, BooksError, BenchmarkError, WaitroomError, ValueError) as error:
+    except (CampaignError, LoadtestError, BooksError, Ended, Missing, WaitroomError, ValueError) as error:
         sys.stderr.write(f"chaos: {error}\nchaos: seed {seed}\n")
         return 2
     except KeyboardInterrupt:

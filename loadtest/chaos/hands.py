@@ -17,7 +17,7 @@ from loadtest.chaos.diary import Diary, Entry
 from loadtest.chaos.operator import Operator
 from loadtest.chaos.schedule import LANES, Fault
 from loadtest.chaos.stage import ROOM, CampaignError, Ground
-from tests.faults.proxy import Mode
+from rig.line import Mode
 from waitroom.store import keys
 
 #: Seconds between two blows of a fault that strikes again and again.
@@ -74,7 +74,7 @@ class Hands:
 
     async def heal(self) -> None:
         """Whatever is still struck, because something else did not come back, is itself again."""
-        self.ground.proxy.mode = "open"
+        self.ground.line.mode = "open"
         await asyncio.to_thread(self._revive_redis)
         for name in ("maxmemory", "min-replicas-to-write"):
             await self._reset(name)
@@ -95,22 +95,22 @@ class Hands:
 
     async def line(self, mode: Mode, fault: Fault) -> None:
         """Let the line do that for as long as the fault lasts."""
-        self.ground.proxy.mode = mode
+        self.ground.line.mode = mode
         await asyncio.sleep(fault.lasts)
-        self.ground.proxy.mode = "open"
+        self.ground.line.mode = "open"
 
     async def slow(self, fault: Fault, _entry: Entry) -> None:
         """Each reply is late, by another time each."""
-        self.ground.proxy.delay_seconds = (0.01, fault.value)
+        self.ground.line.delay_seconds = (0.01, fault.value)
         await self.line("slow", fault)
 
     async def once_and_again(self, mode: Mode, fault: Fault) -> None:
         """That happens to a reply now and then."""
         until = time.monotonic() + fault.lasts
         while time.monotonic() < until:
-            self.ground.proxy.once(mode)
+            self.ground.line.once(mode)
             await asyncio.sleep(_NOW_AND_THEN_SECONDS)
-        self.ground.proxy.mode = "open"
+        self.ground.line.mode = "open"
 
     # Redis
 
@@ -230,7 +230,7 @@ class Hands:
         A request that is sent just then has no answer: HTTP has no word by which a server could say that it hangs up.
         """
         before = self.ground.workers()
-        self.ground.nginx.process.send_signal(signal.SIGHUP)
+        self.ground.nginx.signal(signal.SIGHUP)
         await self._new_workers(before)
         async with asyncio.timeout(_GONE_SECONDS):
             while any(map(_serves, before)):

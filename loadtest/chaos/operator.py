@@ -10,9 +10,9 @@ import urllib.request
 from collections.abc import Mapping
 from typing import Any, Final
 
-from benchmarks.servers import ADMIN_KEY
 from loadtest.chaos.diary import Diary, Settings
 from loadtest.chaos.stage import ROOM, CampaignError, Ground
+from rig.instance import ADMIN_KEY
 
 #: Seconds for which an operator tries, and between two tries.
 _PATIENCE_SECONDS: Final = 60.0

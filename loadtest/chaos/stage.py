@@ -16,13 +16,14 @@ from typing import Any, Final
 
 import psutil
 
-from benchmarks import servers
 from loadtest.stage import Stage
-from rig.instance import Instance, variables
-from rig.machine import Missing
+from rig import served
+from rig.accounting import family
+from rig.instance import ADMIN_KEY, KEYS, Instance, variables
+from rig.line import Line
+from rig.machine import Missing, allow_many_files
 from rig.ports import free_port
 from rig.servers import Server, program
-from tests.faults.proxy import Proxy, proxying
 
 ROOM: Final = "shop"
 INSTANCES: Final = 3
@@ -55,14 +56,14 @@ class Ground:
 
     folder: Path
     redis: Server
-    proxy: Proxy
+    line: Line
     seeds: Mapping[str, Any]
-    signers: list[str] = field(default_factory=lambda: [servers.SIGNING_KEY])
+    signers: list[str] = field(default_factory=lambda: [KEYS])
     instances: list[Instance] = field(default_factory=list)
-    site: servers.Server | None = None
+    site: served.Served | None = None
 
     @property
-    def nginx(self) -> servers.Server:
+    def nginx(self) -> served.Served:
         """Where visitors come. Raises CampaignError before it runs."""
         if self.site is None:
             raise CampaignError("nginx was not started")
@@ -71,7 +72,7 @@ class Ground:
     @property
     def stage(self) -> Stage:
         """The same for the crowd and the books."""
-        return Stage(self.nginx.url, ROOM, "/", self.admin_urls[0], servers.ADMIN_KEY)
+        return Stage(self.nginx.url, ROOM, "/", self.admin_urls[0], ADMIN_KEY)
 
     @property
     def admin_urls(self) -> list[str]:
@@ -116,28 +117,27 @@ class Ground:
 
     def workers(self) -> list[psutil.Process]:
         """nginx's own."""
-        found: list[psutil.Process] = psutil.Process(self.nginx.pid).children()
-        return found
+        return family(self.nginx.pid)[1:]
 
 
 @asynccontextmanager
 async def grounded(folder: Path, *, engine: str, settings: Mapping[str, Any], seed: int) -> AsyncIterator[Ground]:
-    """All of it, ready, until the end of the block. Raises CampaignError, BenchmarkError."""
+    """All of it, ready, until the end of the block. Raises CampaignError, Ended, Missing."""
     try:
         binary = program(engine)
     except Missing as error:
         raise CampaignError(f"{error}: choose the other --engine") from None
-    servers.allow_many_files()
+    allow_many_files()
     with Server(folder / "redis", *_REDIS, port=free_port(), binary=binary) as redis:
-        async with proxying(redis.port, seed=seed) as proxy:
-            ground = Ground(folder, redis, proxy, settings)
+        async with Line(redis.url, seed=seed) as line:
+            ground = Ground(folder, redis, line, settings)
             ground.instances += [
                 Instance(
                     folder,
                     name=f"waitroom-{number}",
                     variables=variables(
-                        redis_url=proxy.url,
-                        admin_key=servers.ADMIN_KEY,
+                        redis_url=line.url,
+                        admin_key=ADMIN_KEY,
                         data_dir=folder / f"data-{number}",
                         lease_seconds=LEASE_SECONDS,
                         drain_seconds=0,
@@ -160,9 +160,10 @@ async def grounded(folder: Path, *, engine: str, settings: Mapping[str, Any], se
 
 @contextmanager
 def _nginx(ground: Ground) -> Iterator[None]:
+    ports = [instance.port for instance in ground.instances]
     with (
-        servers.origin(ground.folder) as origin,
-        servers.nginx(ground.folder, instances=ground.instances, origin=origin, room=ROOM) as nginx,
+        served.constant_origin(ground.folder) as origin,
+        served.nginx(ground.folder, instances=ports, origin=origin.port, room=ROOM) as nginx,
     ):
         ground.site = nginx
         yield

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
 
+from rig.line import Line
 from tests.relay import Mishap, Relay
-from tests.web import links, sites
+from tests.web import sites
 from tests.web.sites import PATIENCE_SECONDS, Site
 from waitroom.client import (
     Admitted,
@@ -58,18 +59,9 @@ def once(mishap: Mishap, word: str, *, times: int = 1) -> Callable[[str], Mishap
     return lambda line: left.pop() if word in line and left else None
 
 
-@contextmanager
-def outage(site: Site, link: links.Link, *, silent: bool) -> Iterator[None]:
+def outage(site: Site, line: Line, *, silent: bool) -> AbstractContextManager[None]:
     """Redis refuses connections, or does not answer on those there are."""
-    if silent:
-        with sites.frozen(site.redis):
-            yield
-        return
-    link.set_mode("refused")
-    try:
-        yield
-    finally:
-        link.set_mode("open")
+    return sites.frozen(site.redis) if silent else line.cut("refuse")
 
 
 async def hold(client: WaitroomClient, room: str, work: Callable[[Slot], Awaitable[None]]) -> None:

@@ -10,9 +10,10 @@ from datetime import UTC, datetime
 import httpx
 import pytest
 
+from rig.line import Line
 from tests.client.scene import QUICK, count, filled, once, outage, sizes, slowed, until
 from tests.relay import Relay, answer, relaying
-from tests.web import links, sites
+from tests.web import sites
 from tests.web.sites import Site
 from waitroom.client import (
     Admitted,
@@ -55,16 +56,16 @@ async def test_a_restart_of_the_server_keeps_the_place() -> None:
 
 @pytest.mark.usefixtures("hasty")
 @pytest.mark.parametrize("silent", [False, True], ids=["refused", "silent"])
-async def test_an_outage_of_redis_keeps_the_place(severable: tuple[Site, links.Link], silent: bool) -> None:
+async def test_an_outage_of_redis_keeps_the_place(severable: tuple[Site, Line], silent: bool) -> None:
     """503 after 503, with the server's own Retry-After; then the same place, and the turn."""
-    site, link = severable
+    site, line = severable
     room = site.make_room(**QUICK)
     seen: list[Waiting] = []
     async with relaying(site.url) as relay, WaitroomClient(relay.url) as client:
         inside = await filled(client, room)
         waits = asyncio.create_task(client.wait_until_admitted(room, on_progress=seen.append))
         await until(lambda: seen, "the first answer")
-        with outage(site, link, silent=silent):
+        with outage(site, line, silent=silent):
             with pytest.raises(ServerUnavailable, match="places are kept") as down:
                 await client.status(inside)
             assert down.value.retry_after_seconds == 2

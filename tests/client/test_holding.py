@@ -9,6 +9,7 @@ from functools import partial
 
 import pytest
 
+from rig.line import Line
 from tests.client.scene import (
     SLIDING,
     hold,
@@ -20,7 +21,7 @@ from tests.client.scene import (
     until,
 )
 from tests.relay import Mishap, Relay, answer
-from tests.web import links, sites
+from tests.web import sites
 from tests.web.sites import PATIENCE_SECONDS, Site
 from waitroom.client import (
     AdmissionLost,
@@ -87,13 +88,13 @@ async def stopped_in_time(site: Site, client: WaitroomClient, room: str) -> None
 
 
 async def test_a_short_outage_of_redis_does_not_end_a_slot(
-    severable: tuple[Site, links.Link], caplog: pytest.LogCaptureFixture
+    severable: tuple[Site, Line], caplog: pytest.LogCaptureFixture
 ) -> None:
     """The holder goes on, and its slot is extended afterwards."""
-    site, link = severable
+    site, line = severable
     room = site.make_room(**SLIDING | {"session_seconds": 9})
     async with WaitroomClient(site.url) as client, client.admission(room) as slot:
-        with outage(site, link, silent=False):
+        with outage(site, line, silent=False):
             await until(lambda: "a slot cannot be extended" in caplog.text, "a try that fails")
             before = slot.place.expires_at
         await until(lambda: slot.place.expires_at > before, "an extension")
@@ -101,14 +102,14 @@ async def test_a_short_outage_of_redis_does_not_end_a_slot(
 
 
 @pytest.mark.usefixtures("cautious")
-async def test_a_long_outage_of_redis_ends_a_slot_in_time(severable: tuple[Site, links.Link]) -> None:
+async def test_a_long_outage_of_redis_ends_a_slot_in_time(severable: tuple[Site, Line]) -> None:
     """No extension gets through: the block is stopped before the server could let another in."""
-    site, link = severable
+    site, line = severable
     room = site.make_room(**SLIDING | {"session_seconds": 3})
     async with WaitroomClient(site.url) as client:
 
         async def go_on(slot: Slot) -> None:
-            with outage(site, link, silent=True):
+            with outage(site, line, silent=True):
                 await stopped(slot)
 
         with pytest.raises(AdmissionLost, match="no extension got through"):

@@ -13,11 +13,11 @@ from typing import Any, Final
 
 from loadtest.rules import Rules
 from rig.instance import Instance, in_group, serving
+from rig.line import Line
 from rig.ports import free_port
 from rig.servers import Server
 from rig.waiting import eventually
 from tests.faults.crowd import Forger, Guest, Journal, Prober, ended
-from tests.faults.proxy import Proxy, proxying
 from tests.faults.scrape import Scraper
 from tests.system.outage import Follower, following, until
 
@@ -103,7 +103,7 @@ class Stage:
 
     folder: Path
     node: Server
-    line: Proxy
+    line: Line
     crew: Crew
     watch: Follower
     scraper: Scraper
@@ -164,7 +164,7 @@ async def staged(
             redis_server(folder / "redis", *settings, started_by=started_by, binary=binary)
         )
         follower = await stack.enter_async_context(_replica(folder, node)) if replica else None
-        line = await stack.enter_async_context(proxying(node.port))
+        line = await stack.enter_async_context(Line(node.url))
         crew = Crew(
             [
                 serving(

@@ -140,7 +140,7 @@ async def failed_over(stage: Stage) -> AsyncIterator[None]:
     await ended([visit], [unheard])
     yield
     replica.ask("REPLICAOF", "NO", "ONE")
-    stage.line.target = replica.port
+    stage.line.target = replica.url
 
 
 async def test_a_failover_costs_nobody_the_place(tmp_path: Path) -> None:

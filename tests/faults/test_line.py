@@ -11,8 +11,8 @@ from typing import Final
 
 import pytest
 
+from rig.line import Mode
 from tests.faults.crowd import Guest
-from tests.faults.proxy import Mode
 from tests.faults.scene import Stage, lasting, live_through, staged
 from tests.faults.verdict import judged
 from tests.system.http import Browser

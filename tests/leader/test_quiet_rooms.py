@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 from redis.asyncio import Redis
 
-from tests.clockwork import fast_forward
+from rig.clockwork import fast_forward
 from tests.leader.ticking import admitted, arrive, eventually, instance, scheduler
 from waitroom.errors import Unavailable
 from waitroom.model import Admission, Ticket

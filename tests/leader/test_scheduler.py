@@ -13,7 +13,7 @@ import pytest
 from redis.asyncio import Redis
 
 from rig import servers
-from tests.clockwork import fast_forward
+from rig.clockwork import fast_forward
 from tests.leader.ticking import AlwaysLeads, admitted, arrive, eventually, instance, scheduler
 from waitroom.cancelling import cancelled
 from waitroom.errors import Unavailable

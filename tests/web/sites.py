@@ -22,6 +22,7 @@ from redis import Redis
 
 from rig import servers
 from rig.instance import Instance, variables
+from rig.line import Line, in_thread
 from waitroom.model import Pass, Ticket, Visitor
 from waitroom.proofs import keyring
 from waitroom.proofs.passes import PassOffice
@@ -293,6 +294,17 @@ def own_redis(*settings: str) -> Iterator[tuple[str, Redis]]:
             yield url, client
         finally:
             client.close()
+
+
+@contextmanager
+def severable(**settings: Any) -> Iterator[tuple[Site, Line]]:
+    """An instance with these settings whose line to a Redis of its own can be cut."""
+    with (
+        own_redis() as (url, redis),
+        in_thread(url) as line,
+        serving(redis, settings_for(line.url, **settings)) as site,
+    ):
+        yield site, line
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from datetime import datetime
 
 import pytest
 
-from tests.clockwork import arguments
+from rig.clockwork import arguments
 from tests.web import sites
 from tests.web.sites import Site, assert_problem, bearer, set_cookies, until
 from waitroom.store import keys

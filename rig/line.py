@@ -1,9 +1,13 @@
-"""A line between waitroom and its Redis that a test makes worse while visitors use it.
+"""A line between waitroom and its Redis that is made worse while visitors use it.
 
-async with proxying("/run/redis.sock") as proxy:
-    ...                            # instances use proxy.url
-    proxy.mode = "refuse"          # from now on
-    proxy.once("drop", of="lease") # the next reply to a request with that text in it, then the line is open
+async with Line(server.url) as line:
+    ...                           # instances use line.url
+    line.mode = "refuse"          # from now on
+    line.once("drop", of="lease") # the next reply to a request with that text in it, then the line is open
+
+with in_thread(url) as line:      # where instances run in this process, in threads of their own
+    with line.cut("refuse"):
+        ...
 """
 
 from __future__ import annotations
@@ -13,10 +17,13 @@ import random
 import socket
 import struct
 from collections import Counter
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from inspect import CORO_CREATED, getcoroutinestate
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Self
+from urllib.parse import urlsplit
+
+from anyio.from_thread import start_blocking_portal
 
 #: What the line does.
 #:
@@ -31,15 +38,20 @@ _OF_REPLIES: Final = frozenset({"drop", "reset", "truncate", "trickle", "slow"})
 #: Bytes that are carried at once.
 _CHUNK: Final = 65_536
 
+#: Seconds that a change of the mode may take on a busy machine.
+_CHANGE_SECONDS: Final = 30
 
-class Proxy:
-    """The line. To be used from the event loop that made it.
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+class Line:
+    """The line to a server, whose Redis URL is its `target`: new connections lead there.
 
     `did` counts: `connections`, `requests` and `replies` that got through or were about to, and what was done to them,
-    by mode. `delay_seconds` are the least and the most that `slow` waits. `target` is where new connections lead to.
+    by mode. `delay_seconds` are the least and the most that `slow` waits.
     """
 
-    def __init__(self, target: int | str, *, seed: int = 1) -> None:
+    def __init__(self, target: str, *, seed: int = 1) -> None:
         self.did: Counter[str] = Counter()
         self.delay_seconds = (0.05, 0.5)
         self.target = target
@@ -53,7 +65,18 @@ class Proxy:
         self._claim = _bound(0)
         #: Where the line begins.
         self.port: Final[int] = self._claim.getsockname()[1]
+
+    async def __aenter__(self) -> Self:
+        #: Where the line is served.
+        self.loop = asyncio.get_running_loop()
         self._listen()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._hang_up()
+        self._claim.close()
+        await asyncio.gather(*self._open, return_exceptions=True)
+        await asyncio.sleep(0)  # what was cut is closed a round later
 
     @property
     def url(self) -> str:
@@ -62,7 +85,7 @@ class Proxy:
 
     @property
     def mode(self) -> Mode:
-        """What the line does now, also to the connections that are open."""
+        """What the line does now, also to the connections that are open. It is set in the line's event loop."""
         return self._mode
 
     @mode.setter
@@ -87,17 +110,31 @@ class Proxy:
         """Whether what was to be done once is still to be done."""
         return self._once is not None
 
-    async def aclose(self) -> None:
-        """Cut every connection, and let go of the port."""
-        self._hang_up()
-        self._claim.close()
-        await asyncio.gather(*self._open, return_exceptions=True)
-        await asyncio.sleep(0)  # what was cut is closed a round later
+    def set_mode(self, mode: Mode) -> None:
+        """Set the mode from another thread; returns when it is done."""
+
+        async def change() -> None:
+            self.mode = mode
+
+        asyncio.run_coroutine_threadsafe(change(), self.loop).result(_CHANGE_SECONDS)
+
+    @contextmanager
+    def cut(self, mode: Mode) -> Iterator[None]:
+        """Have that mode for the length of the block, from another thread; then the line is open.
+
+        Connections that were held end then, as those of a dead peer: what they carried never arrives.
+        """
+        self.set_mode(mode)
+        try:
+            yield
+        finally:
+            self.set_mode("refuse")
+            self.set_mode("open")
 
     def _listen(self) -> None:
         self._listener = _bound(self.port)
         self._listener.listen(1024)
-        asyncio.get_running_loop().add_reader(self._listener, self._accept, self._listener)
+        self.loop.add_reader(self._listener, self._accept, self._listener)
 
     def _accept(self, listener: socket.socket) -> None:
         with suppress(BlockingIOError, ConnectionAbortedError):
@@ -110,7 +147,7 @@ class Proxy:
 
     def _hang_up(self) -> None:
         if self._listener is not None:
-            asyncio.get_running_loop().remove_reader(self._listener)
+            self.loop.remove_reader(self._listener)
             self._listener.close()
             self._listener = None
         for task, (serving, connection) in self._open.items():
@@ -124,7 +161,7 @@ class Proxy:
         try:
             there_reader, there = await self._reach()
             try:
-                await _Line(self, reader, writer, there_reader, there).carry()
+                await _Connection(self, (reader, writer), (there_reader, there)).carry()
             finally:
                 there.close()
         except OSError:
@@ -135,10 +172,11 @@ class Proxy:
         finally:
             writer.close()
 
-    async def _reach(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        if isinstance(self.target, int):
-            return await asyncio.open_connection("127.0.0.1", self.target)
-        return await asyncio.open_unix_connection(self.target)
+    async def _reach(self) -> Streams:
+        target = urlsplit(self.target)
+        if target.scheme == "unix":
+            return await asyncio.open_unix_connection(target.path)
+        return await asyncio.open_connection(target.hostname, target.port)
 
     async def passable(self, *closed: Mode) -> None:
         """Wait while the mode is one of those."""
@@ -161,25 +199,18 @@ class Proxy:
         """Seconds that a slow reply takes."""
         return self._chance.uniform(*self.delay_seconds)
 
-    def cut(self, reply: bytes) -> bytes:
+    def cut_off(self, reply: bytes) -> bytes:
         """The beginning of a reply, never the whole."""
         return reply[: self._chance.randrange(len(reply))]
 
 
-class _Line:
-    """One connection: two directions, and what was asked last."""
+class _Connection:
+    """Two directions, and what was asked last."""
 
-    def __init__(
-        self,
-        proxy: Proxy,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        there_reader: asyncio.StreamReader,
-        there: asyncio.StreamWriter,
-    ) -> None:
-        self._proxy = proxy
-        self._reader, self._writer = reader, writer
-        self._there_reader, self._there = there_reader, there
+    def __init__(self, line: Line, here: Streams, there: Streams) -> None:
+        self._line = line
+        self._reader, self._writer = here
+        self._there_reader, self._there = there
         self._asked = b""
 
     async def carry(self) -> None:
@@ -195,20 +226,20 @@ class _Line:
     async def _requests(self) -> None:
         with suppress(OSError):
             while chunk := await self._reader.read(_CHUNK):
-                await self._proxy.passable("blackhole")
-                self._proxy.did["requests"] += 1
+                await self._line.passable("blackhole")
+                self._line.did["requests"] += 1
                 if chunk.startswith(b"*"):  # the beginning of a request, which names its command and script
                     self._asked = chunk
                 self._there.write(chunk)
                 await self._there.drain()
-            await self._proxy.passable("blackhole")
+            await self._line.passable("blackhole")
 
     async def _replies(self) -> None:
         with suppress(OSError):
             while chunk := await self._there_reader.read(_CHUNK):
-                await self._proxy.passable("blackhole", "deaf")
-                self._proxy.did["replies"] += 1
-                if not await self._hand_on(chunk, self._proxy.fate(self._asked)):
+                await self._line.passable("blackhole", "deaf")
+                self._line.did["replies"] += 1
+                if not await self._hand_on(chunk, self._line.fate(self._asked)):
                     return
 
     async def _hand_on(self, reply: bytes, mode: Mode) -> bool:
@@ -223,9 +254,9 @@ class _Line:
             return False
         pieces = [reply[at : at + 1] for at in range(len(reply))] if mode == "trickle" else [reply]
         if mode == "truncate":
-            pieces = [self._proxy.cut(reply)]
+            pieces = [self._line.cut_off(reply)]
         if mode == "slow":
-            await asyncio.sleep(self._proxy.delay())
+            await asyncio.sleep(self._line.delay())
         for piece in pieces:
             self._writer.write(piece)
             await self._writer.drain()
@@ -252,11 +283,8 @@ def _reset(writer: asyncio.StreamWriter) -> None:
     writer.transport.abort()
 
 
-@asynccontextmanager
-async def proxying(target: int | str, *, seed: int = 1) -> AsyncIterator[Proxy]:
-    """A line to a TCP port of this machine or to a unix socket (its path, or a unix:// URL)."""
-    proxy = Proxy(target.removeprefix("unix://") if isinstance(target, str) else target, seed=seed)
-    try:
-        yield proxy
-    finally:
-        await proxy.aclose()
+@contextmanager
+def in_thread(target: str) -> Iterator[Line]:
+    """A line to that server, in a thread of its own."""
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(Line(target)) as line:
+        yield line

@@ -1,4 +1,4 @@
-"""Where and with what a benchmark ran: a figure without it means nothing."""
+"""Where and with what something was measured: a figure without it means nothing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LIBRARIES = ("waitroom", "starlette", "uvicorn", "uvloop", "httptools", "redis"
 
 
 def stamp(**more: Any) -> dict[str, Any]:
-    """Machine, kernel and versions; `more` is what the benchmark adds, such as its own settings."""
+    """Machine, kernel and versions; `more` is what a measurement adds, such as its own settings."""
     return {
         "taken_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": _processor(),

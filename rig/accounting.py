@@ -12,7 +12,7 @@ import psutil
 
 
 class Accountable(Protocol):
-    """Whatever has a name and takes CPU time."""
+    """A server, or anything else that has a name and takes CPU time."""
 
     @property
     def name(self) -> str:
@@ -47,7 +47,7 @@ def accounted(*those: Accountable) -> Iterator[Bill]:
 def cpu_seconds(pid: int) -> float:
     """CPU time that a process, its living descendants, and those it has waited for took so far."""
     total = 0.0
-    for process in _family(pid):
+    for process in family(pid):
         try:
             times = process.cpu_times()
         except psutil.NoSuchProcess:
@@ -62,14 +62,27 @@ def thread_cpu_us(pid: int) -> float:
 
 
 def memory_bytes(pid: int) -> dict[str, int]:
-    """Memory of a process and its living descendants: `rss`, and `uss`, which nobody shares with them."""
+    """Memory of a process and its living descendants: `rss`, and `uss`, which no other process shares."""
     found: Mapping[str, Callable[[psutil.Process], int]] = {
         "rss": lambda process: int(process.memory_info().rss),
         "uss": lambda process: int(process.memory_full_info().uss),
     }
-    return {kind: sum(read(process) for process in _family(pid)) for kind, read in found.items()}
+    return {kind: sum(read(process) for process in family(pid)) for kind, read in found.items()}
 
 
-def _family(pid: int) -> list[psutil.Process]:
+def descriptors(pid: int) -> int:
+    """Open files and connections of a process and its living descendants."""
+    return sum(process.num_fds() for process in family(pid))
+
+
+def family(pid: int) -> list[psutil.Process]:
+    """A process and its living descendants, without the watcher of its guard."""
     parent = psutil.Process(pid)
-    return [parent, *parent.children(recursive=True)]
+    return [parent, *(child for child in parent.children(recursive=True) if not _watches(child))]
+
+
+def _watches(process: psutil.Process) -> bool:
+    try:
+        return any(word.startswith("waitroom-guard:") for word in process.cmdline())
+    except psutil.NoSuchProcess:
+        return True

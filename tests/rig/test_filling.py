@@ -1,4 +1,4 @@
-"""Rooms as benchmarks want them, on real servers."""
+"""Rooms as measurements want them, on real filling."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 
 from redis import Redis
 
-from benchmarks import filling, servers
+from rig import filling
 from waitroom.model import Standing
 from waitroom.store import keys
 
@@ -31,7 +31,7 @@ async def test_so_many_are_inside_and_so_many_wait(engine: str) -> None:
         passes = filling.pass_cookies(ROOM, inside)
         name, _, text = passes[0]["Cookie"].partition("=")
         assert name == f"waitroom_pass_{ROOM}"
-        proof = servers.pass_office().verify(ROOM, text, now=time.time())
+        proof = filling.pass_office().verify(ROOM, text, now=time.time())
         assert proof is not None
         assert proof.visitor == inside[0].visitor
 
@@ -47,7 +47,7 @@ async def test_tickets_are_those_of_waiting_visitors_over_the_whole_queue(engine
         assert [place.rank for place in places] == list(range(1, 1_000, 100))
         assert len(filling.tickets_of_waiting(client, ROOM, 5_000)) == 1_000
         text = filling.ticket_cookies(ROOM, tickets)[3]["Cookie"].partition("=")[2]
-        assert servers.ticket_office().verify(ROOM, text) == tickets[3]
+        assert filling.ticket_office().verify(ROOM, text) == tickets[3]
 
 
 async def test_only_the_newest_are_taken_out_again(engine: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from benchmarks import accounting
+from rig import accounting
 
 #: Computes in itself and in a child that lives on, until each has taken a tenth of a second; then says so.
 _BUSY = """
@@ -49,6 +49,6 @@ def test_children_count() -> None:
         assert accounting.cpu_seconds(process.pid) >= 0.1
         assert accounting.memory_bytes(process.pid)["rss"] > accounting.memory_bytes(process.pid)["uss"] > 0
         assert alone > 0
-        for child in accounting._family(process.pid)[1:]:
+        for child in accounting.family(process.pid)[1:]:
             child.kill()
         process.kill()

@@ -1,4 +1,4 @@
-"""Rooms as a benchmark wants them: so many inside, so many waiting, made by the scripts themselves."""
+"""Rooms as a measurement wants them: so many inside, so many waiting, made by the scripts themselves."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from typing import Any, Final, cast
 
 from redis import Redis
 
-from benchmarks import servers
+from rig.instance import KEYS
 from waitroom.model import Pass, Place, Standing, Ticket, Visitor
-from waitroom.proofs.tickets import new_visitor
+from waitroom.proofs import keyring
+from waitroom.proofs.passes import PassOffice
+from waitroom.proofs.tickets import TicketOffice, new_visitor
 from waitroom.settings.room import RoomSettings, fields_of
 from waitroom.store import keys
 from waitroom.store.clock import Clock
@@ -22,13 +24,23 @@ from waitroom.store.store import Store
 #: Visitors per call, and calls in flight.
 BATCH, IN_FLIGHT = 512, 4
 
-#: Nobody goes silent, no ticket gets old and no session ends while a benchmark runs.
+#: Nobody goes silent, no ticket gets old and no session ends while something is measured.
 LASTING: Final[dict[str, Any]] = {
     "max_waiting": 10_000_000,
     "abandon_seconds": 86_400,
     "ticket_seconds": 86_400,
     "session_seconds": 86_400,
 }
+
+
+def ticket_office() -> TicketOffice:
+    """Makes tickets that instances with our keys take for their own."""
+    return TicketOffice(keyring.parse([KEYS]))
+
+
+def pass_office() -> PassOffice:
+    """Makes passes that instances with our keys take for their own."""
+    return PassOffice(keyring.parse([KEYS]))
 
 
 @asynccontextmanager
@@ -71,7 +83,7 @@ async def admitted(store: Store, room: str, number: int) -> list[Place]:
         claimed += await store.status(room, [ticket_of(place) for place in offers[start : start + BATCH]])
     outside = sum(place.standing is not Standing.ADMITTED for place in claimed)
     if outside:
-        raise servers.BenchmarkError(f"room {room!r}: {outside} of {number} visitors were not let in")
+        raise RuntimeError(f"room {room!r}: {outside} of {number} visitors were not let in")
     return claimed
 
 
@@ -93,13 +105,13 @@ def tickets_of_waiting(redis: Redis, room: str, number: int) -> list[Ticket]:
 
 def ticket_cookies(room: str, tickets: list[Ticket]) -> list[dict[str, str]]:
     """The headers of visitors who wait."""
-    office = servers.ticket_office()
+    office = ticket_office()
     return [{"Cookie": f"waitroom_ticket_{room}={office.issue(room, ticket)}"} for ticket in tickets]
 
 
 def pass_cookies(room: str, places: list[Place]) -> list[dict[str, str]]:
     """The headers of visitors who are inside."""
-    office, now = servers.pass_office(), time.time()
+    office, now = pass_office(), time.time()
 
     def granted(place: Place) -> str:
         return office.issue(room, Pass(place.visitor, place.expires_us / 1_000_000), now=now)
