@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -31,14 +30,13 @@ from loadtest.stage import Stage
 from loadtest.streams import came_back, reconnection
 from loadtest.watch import Watch, watching
 from rig.ports import free_port
+from rig.process import Process, environment
+from rig.waiting import PATIENCE_SECONDS, eventually
 
 ROOT: Final = Path(__file__).parent.parent
 
 #: Seconds between two looks of the watch: often, but not so often that it is a load itself.
 _WATCH_SECONDS: Final = 0.1
-
-#: Seconds that Locust gets beyond the run to come to an end.
-_PATIENCE_SECONDS: Final = 60.0
 
 
 class LoadtestError(Exception):
@@ -179,25 +177,15 @@ def require_streams(stage: Stage) -> None:
 
 async def locust(plan: Plan, url: str) -> None:
     """Run Locust to its end."""
-    environment = {**os.environ, PLAN_VARIABLE: str(plan.write())}
-    log = Path(plan.folder) / "locust.log"
-    with log.open("wb") as output:
-        process = await asyncio.create_subprocess_exec(
-            *_command(plan, url), env=environment, cwd=ROOT, stdout=output, stderr=output
-        )
+    told = environment(**{PLAN_VARIABLE: str(plan.write())})
+    with Process("locust", _command(plan, url), folder=Path(plan.folder), variables=told) as process:
         try:
-            async with asyncio.timeout(plan.seconds + plan.grace_seconds + _PATIENCE_SECONDS):
-                code = await process.wait()
+            seconds = plan.seconds + plan.grace_seconds + PATIENCE_SECONDS
+            await eventually(lambda: not process.running, "the end of Locust", seconds=seconds)
         except TimeoutError:
-            raise LoadtestError(f"Locust did not come to an end: see {log}") from None
-        finally:
-            if process.returncode is None:
-                with suppress(ProcessLookupError):
-                    process.terminate()
-                await process.wait()
-    if code:
-        said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        raise LoadtestError(f"Locust ended with {code}: {said[-1] if said else 'it said nothing'} (see {log})")
+            raise LoadtestError(f"Locust did not come to an end: see {process.log}") from None
+        if code := process.wait():
+            raise LoadtestError(f"Locust ended with {code}: {process.last_words()} (see {process.log})")
 
 
 def _command(plan: Plan, url: str) -> list[str]:

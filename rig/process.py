@@ -101,14 +101,18 @@ class Process:
         """Wait until it is ready. Raises Ended where it ends instead, or takes longer."""
 
         def look() -> object:
-            if not self.running:
-                raise Ended(f"{self.name} ended by itself; its last words: {self.last_words()}")
+            self.check()
             return ready()
 
         try:
-            until(look, f"the start of {self.name}", seconds=seconds, despite=OSError)
+            until(look, f"the start of {self}", seconds=seconds, despite=OSError)
         except TimeoutError as error:
             raise Ended(f"{error}; its last words: {self.last_words()}") from None
+
+    def check(self) -> None:
+        """Raise Ended where it does not run."""
+        if not self.running:
+            raise Ended(f"{self} ended by itself; its last words: {self.last_words()}")
 
     def signal(self, number: int) -> None:
         """Send it a signal; nothing happens where it has ended."""

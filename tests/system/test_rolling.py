@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.cluster import Cluster
 from loadtest.watch import watching
+from rig.composed import Composed
 from rig.instance import Instance
 from rig.waiting import eventually
 from tests.system.clusters import all_serve, clustered, raw, tried
@@ -134,7 +134,7 @@ async def test_visitors_are_answered_while_an_instance_is_frozen(tmp_path: Path)
     assert watch.most_inside == CAPACITY
 
 
-async def the_leader(cluster: Cluster) -> Instance:
+async def the_leader(cluster: Composed) -> Instance:
     """The one instance that leads."""
     while True:
         leading = [instance for instance in cluster.instances if await asyncio.to_thread(instance.leads)]

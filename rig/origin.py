@@ -1,15 +1,21 @@
-"""Stand-ins for a waitroom instance and for an origin, and a client that sends request lines as they are."""
+"""Stand-ins for an origin or an instance, one that costs next to nothing, and a client that sends paths as they are."""
 
 from __future__ import annotations
 
 import http.client
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
+
+from rig.nginx import command
+from rig.ports import free_port
+from rig.process import Process
+from waitroom.demo.nginx import user
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,7 @@ class Stub:
 
 
 @contextmanager
-def serving(answer: Callable[[Seen], Answer]) -> Iterator[Stub]:
+def answering(answer: Callable[[Seen], Answer]) -> Iterator[Stub]:
     """Run a stub on a free loopback port."""
     stub = Stub(0, answer)
     server = Server(("127.0.0.1", 0), _handler(stub))
@@ -100,6 +106,57 @@ def _handler(stub: Stub) -> type[BaseHTTPRequestHandler]:
             return
 
     return Handler
+
+
+def shop(_request: object) -> Answer:
+    """What an origin answers, for a stub."""
+    return Answer(200, {"X-Origin": "stub", "Content-Type": "text/plain", "Cache-Control": "public"}, b"shop")
+
+
+_CONSTANT: Final = """\
+daemon off;
+worker_processes 1;
+worker_rlimit_nofile 8192;
+pid nginx.pid;
+error_log stderr error;
+{user}
+events {{ worker_connections 4096; }}
+http {{
+    access_log off;
+    client_body_temp_path client_body_temp;
+    proxy_temp_path proxy_temp;
+    fastcgi_temp_path fastcgi_temp;
+    uwsgi_temp_path uwsgi_temp;
+    scgi_temp_path scgi_temp;
+    keepalive_requests 1000000000;
+    server {{
+        listen 127.0.0.1:{port} backlog=4096;
+        location / {{ default_type application/json; return 200 '{{"origin":true}}'; }}
+    }}
+}}
+"""
+
+
+class Constant(Process):
+    """An nginx with one answer to everything, so that what it takes to get there stands out."""
+
+    def __init__(self, folder: Path, *, prefix: Sequence[str] = ()) -> None:
+        """`prefix`: what starts the program."""
+        self.port = free_port()
+        folder = folder.absolute() / f"origin-{self.port}"
+        super().__init__("origin", [*prefix, *command(folder / "nginx.conf")], folder=folder)
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Run it; returns when it answers."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "nginx.conf").write_text(_CONSTANT.format(port=self.port, user=user()), encoding="ascii")
+        super().start()
+        self.until(lambda: ask(self.port, "/").status == 200)
 
 
 def ask(
