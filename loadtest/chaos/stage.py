@@ -17,11 +17,11 @@ from typing import Any, Final
 import psutil
 
 from loadtest.stage import Stage
-from rig import served
-from rig.accounting import family
 from rig.instance import ADMIN_KEY, KEYS, Instance, variables
 from rig.line import Line
 from rig.machine import Missing, allow_many_files
+from rig.nginx import Nginx, crowded
+from rig.origin import constant
 from rig.ports import free_port
 from rig.servers import Server, program
 
@@ -60,10 +60,10 @@ class Ground:
     seeds: Mapping[str, Any]
     signers: list[str] = field(default_factory=lambda: [KEYS])
     instances: list[Instance] = field(default_factory=list)
-    site: served.Served | None = None
+    site: Nginx | None = None
 
     @property
-    def nginx(self) -> served.Served:
+    def nginx(self) -> Nginx:
         """Where visitors come. Raises CampaignError before it runs."""
         if self.site is None:
             raise CampaignError("nginx was not started")
@@ -117,7 +117,7 @@ class Ground:
 
     def workers(self) -> list[psutil.Process]:
         """nginx's own."""
-        return family(self.nginx.pid)[1:]
+        return self.nginx.workers()
 
 
 @asynccontextmanager
@@ -162,8 +162,8 @@ async def grounded(folder: Path, *, engine: str, settings: Mapping[str, Any], se
 def _nginx(ground: Ground) -> Iterator[None]:
     ports = [instance.port for instance in ground.instances]
     with (
-        served.constant_origin(ground.folder) as origin,
-        served.nginx(ground.folder, instances=ports, origin=origin.port, room=ROOM) as nginx,
+        constant(ground.folder) as origin,
+        crowded(ground.folder, instances=ports, origin=origin.port, room=ROOM) as nginx,
     ):
         ground.site = nginx
         yield
