@@ -8,9 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-import psutil
-
-from rig.accounting import family
 from rig.cores import OTHER_CORE
 from rig.edits import Edit, exchanged
 from rig.machine import missing
@@ -96,10 +93,6 @@ class Nginx(Served):
     def ready(self) -> bool:
         """Whether it listens: it writes its process id then. That anybody answers at the port proves nothing."""
         return self._pid_file.is_file() and bool(self._pid_file.read_text().strip())
-
-    def workers(self) -> list[psutil.Process]:
-        """Its own: the workers, also those on their way out, and what looks after its cache."""
-        return family(self.pid)[1:]
 
 
 def crowded(folder: Path, *, instances: Sequence[int], origin: int, room: str, at_core: int = OTHER_CORE) -> Nginx:

@@ -20,10 +20,11 @@ import uvicorn.protocols.http.httptools_impl as http_protocol
 from rig import nginx
 from rig.nginx import Nginx
 from rig.origin import Stub, answering, shop
+from rig.waiting import until
 from tests.fuzz.junk import gathered, thrown
 from tests.fuzz.mutations import FACTOR
 from tests.web import sites
-from tests.web.sites import Site, until
+from tests.web.sites import Site
 from waitroom.serve import http
 
 pytestmark = pytest.mark.system
