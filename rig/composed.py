@@ -26,6 +26,7 @@ from rig.nginx import command
 from rig.origin import ask
 from rig.ports import free_port
 from rig.process import GRACE_SECONDS, Process
+from rig.served import Served
 from waitroom.demo.nginx import configuration_folder, user
 from waitroom.store.embedded.server import EmbeddedServer
 
@@ -163,20 +164,19 @@ class Composed:
         self.redis_url = stack.enter_context(EmbeddedServer(self.folder / "store")).url
         stack.callback(self._end_instances)
         self.scale(self._first)
-        origin = free_port()
-        shop = Process("shop", [sys.executable, "-m", "waitroom.demo.shop", str(origin)], folder=self.logs)
+        shop = Served("shop", [sys.executable, "-m", "waitroom.demo.shop", "{port}"], folder=self.logs)
         main = write_configuration(
             self.folder / "nginx",
             port=self.port,
             resolver=names.address,
-            origin=origin,
+            origin=shop.port,
             instances=[f"waitroom:{self._instance_port}"]
             if self._by_name
             else [f"{instance.address}:{instance.port}" for instance in self.instances],
         )
         nginx = Process("nginx", [*command(main), "-g", f"daemon off; {user()}"], folder=self.logs)
-        self._around = [stack.enter_context(process) for process in (shop, nginx)]
-        shop.until(lambda: ask(origin, "/").status == 200)
+        for process in (shop, nginx):
+            self._around.append(stack.enter_context(process))
         # 404: an instance answers. 503: nginx does, without one.
         nginx.until(lambda: ask(self.port, "/v1/").status == 404)
 

@@ -8,12 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-import psutil
-
+from rig.cores import OTHER_CORE
 from rig.edits import Edit, exchanged
 from rig.machine import missing
 from rig.ports import free_port
-from rig.process import Process
+from rig.served import Served
 from waitroom.demo import nginx
 from waitroom.demo.nginx import Site, configuration_folder
 
@@ -65,7 +64,7 @@ def write(folder: Path, site: Site, *edits: Edit, files: Mapping[str, str] = {})
     return main
 
 
-class Nginx(Process):
+class Nginx(Served):
     """nginx on a port of its own, before instances and an origin at those ports."""
 
     def __init__(
@@ -77,31 +76,31 @@ class Nginx(Process):
         room: str = "shop",
         files: Mapping[str, str] = {},
         program: Path | None = None,
-        prefix: Sequence[str] = (),
+        at_core: int | None = None,
     ) -> None:
-        """`edits` of the example, `files` in place of the shipped ones, `prefix`: what starts the program."""
-        self.port = free_port()
-        site = Site(port=self.port, room=room, instances=tuple(instances), origin=origin)
-        main = write(folder.absolute() / f"nginx-{self.port}", site, *edits, files=files)
-        super().__init__("nginx", [*prefix, *command(main, program)], folder=main.parent)
-
-    @property
-    def url(self) -> str:
-        """Where it serves."""
-        return f"http://127.0.0.1:{self.port}"
+        """`edits` of the example, `files` in place of the shipped ones."""
+        port = free_port()
+        site = Site(port=port, room=room, instances=tuple(instances), origin=origin)
+        self.main = write(folder.absolute() / f"nginx-{port}", site, *edits, files=files)
+        self._pid_file = self.main.parent / "nginx.pid"
+        super().__init__("nginx", command(self.main, program), folder=self.main.parent, at_core=at_core, port=port)
 
     def start(self) -> None:
-        """Run it; returns when it listens."""
-        listens = self.folder / "nginx.pid"
-        listens.unlink(missing_ok=True)
+        """Run it."""
+        self._pid_file.unlink(missing_ok=True)
         super().start()
-        # It writes its process id once it listens; that anybody answers at the port proves nothing.
-        self.until(lambda: listens.is_file() and listens.read_text().strip())
 
-    def workers(self) -> list[psutil.Process]:
-        """Its workers, also those on their way out."""
-        children: list[psutil.Process] = psutil.Process(self.pid).children()
-        return [child for child in children if child.name() == "nginx"]
+    def ready(self) -> bool:
+        """Whether it listens: it writes its process id then. That anybody answers at the port proves nothing."""
+        return self._pid_file.is_file() and bool(self._pid_file.read_text().strip())
+
+
+def crowded(folder: Path, *, instances: Sequence[int], origin: int, room: str, at_core: int = OTHER_CORE) -> Nginx:
+    """nginx with the shipped files, room for as many connections as a crowd makes, and without limits for us."""
+    made = Nginx(folder, instances=instances, origin=origin, room=room, files=TRUSTED, at_core=at_core)
+    more = {"_connections 4096;": "_connections 16384;", "_nofile 8192;": "_nofile 20000;"}
+    made.main.write_text(exchanged(made.main.read_text(encoding="ascii"), more), encoding="ascii")
+    return made
 
 
 def command(main: Path, program: Path | None = None) -> list[str]:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import http.client
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Final
 
+from rig.cores import OTHER_CORE
 from rig.nginx import command
 from rig.ports import free_port
-from rig.process import Process
+from rig.served import Served
 from waitroom.demo.nginx import user
 
 
@@ -137,26 +138,13 @@ http {{
 """
 
 
-class Constant(Process):
+def constant(folder: Path) -> Served:
     """An nginx with one answer to everything, so that what it takes to get there stands out."""
-
-    def __init__(self, folder: Path, *, prefix: Sequence[str] = ()) -> None:
-        """`prefix`: what starts the program."""
-        self.port = free_port()
-        folder = folder.absolute() / f"origin-{self.port}"
-        super().__init__("origin", [*prefix, *command(folder / "nginx.conf")], folder=folder)
-
-    @property
-    def url(self) -> str:
-        """Where it answers."""
-        return f"http://127.0.0.1:{self.port}"
-
-    def start(self) -> None:
-        """Run it; returns when it answers."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "nginx.conf").write_text(_CONSTANT.format(port=self.port, user=user()), encoding="ascii")
-        super().start()
-        self.until(lambda: ask(self.port, "/").status == 200)
+    port = free_port()
+    main = folder.absolute() / f"origin-{port}" / "nginx.conf"
+    main.parent.mkdir(parents=True)
+    main.write_text(_CONSTANT.format(port=port, user=user()), encoding="ascii")
+    return Served("origin", command(main), folder=main.parent, at_core=OTHER_CORE, port=port)
 
 
 def ask(

@@ -33,8 +33,8 @@ def environment(**more: str) -> dict[str, str]:
 class Process:
     """A program and its process, which ends with this one and takes its own children along.
 
-    `name` is what messages call it, `log` the file that takes what it says. As a context manager it starts the program
-    and stops it.
+    `name` is what messages call it, `log` the file that takes what it says. As a context manager it starts the program,
+    waits until that is ready, and stops it.
     """
 
     def __init__(
@@ -61,7 +61,12 @@ class Process:
         return self.name
 
     def __enter__(self) -> Self:
-        self.start()
+        try:
+            self.start()
+            self.await_ready()
+        except BaseException:
+            self.kill()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -96,6 +101,14 @@ class Process:
                 told_by=self._told_by,
                 grace_seconds=self._grace_seconds,
             )
+
+    def ready(self) -> bool:
+        """Whether it can be used: one of which nothing else is known can, as soon as it runs."""
+        return self.running
+
+    def await_ready(self) -> None:
+        """Wait until it can be used. Raises Ended where it ends instead, or takes longer."""
+        self.until(self.ready)
 
     def until(self, ready: Callable[[], object], *, seconds: float = PATIENCE_SECONDS) -> None:
         """Wait until it is ready. Raises Ended where it ends instead, or takes longer."""

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from loadtest.stage import Stage
-from rig import faults, served
+from rig import faults
 from rig.instance import ADMIN_KEY, KEYS, Instance, variables
 from rig.line import Line
 from rig.machine import Missing, allow_many_files
+from rig.nginx import Nginx, crowded
+from rig.origin import constant
 from rig.ports import free_port
-from rig.served import Served
 from rig.servers import Server, program
 
 ROOM: Final = "shop"
@@ -47,7 +48,7 @@ class Ground(faults.Ground):
     """What a campaign strikes."""
 
     folder: Path
-    nginx: Served = field(init=False)
+    nginx: Nginx = field(init=False)
 
     @property
     def stage(self) -> Stage:
@@ -98,8 +99,8 @@ async def grounded(folder: Path, *, engine: str, settings: Mapping[str, Any], se
                 # In threads: the line to their Redis runs here.
                 await asyncio.gather(*(asyncio.to_thread(stack.enter_context, each) for each in ground.instances))
                 ports = [instance.port for instance in ground.instances]
-                origin = stack.enter_context(served.constant_origin(folder))
-                ground.nginx = served.nginx(folder, instances=ports, origin=origin.port, room=ROOM)
+                origin = stack.enter_context(constant(folder))
+                ground.nginx = crowded(folder, instances=ports, origin=origin.port, room=ROOM)
                 stack.enter_context(ground.nginx)
                 yield ground
             finally:

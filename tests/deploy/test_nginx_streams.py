@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from rig.accounting import family
 from rig.instance import serving
 from rig.nginx import Nginx
 from rig.waiting import PATIENCE_SECONDS as DEADLINE_SECONDS
@@ -173,11 +174,11 @@ def _files(folder: Path, pattern: str) -> list[Path]:
 async def test_a_reload_ends_no_stream(binary: Path, tmp_path: Path) -> None:
     """The worker of before goes on for who listens, and a new one answers who comes (F29)."""
     async with _streaming() as streams, _nginx(binary, tmp_path, streams) as nginx:
-        before = set(nginx.workers())
+        before = set(family(nginx.pid))
         async with _listening(nginx.port) as visitor:
             await _until(visitor, b"\r\n\r\n")
             nginx.signal(signal.SIGHUP)
-            await eventually(lambda: set(nginx.workers()) - before, "a new worker")
+            await eventually(lambda: set(family(nginx.pid)) - before, "a new worker")
             streams.say(0, b"data: after\n\n")
             await _until(visitor, b"data: after\n\n")
             async with _listening(nginx.port) as another:
