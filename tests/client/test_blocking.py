@@ -32,6 +32,8 @@ from waitroom.client import (
 )
 from waitroom.client.thread import NAME
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def blocking(site: Site) -> Iterator[BlockingClient]:

@@ -32,7 +32,7 @@ from waitroom.client import (
     holding,
 )
 
-pytestmark = pytest.mark.usefixtures("brief")
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("brief")]
 
 
 async def test_a_slot_lasts_as_long_as_its_block(site: Site, client: WaitroomClient) -> None:

@@ -21,6 +21,8 @@ from waitroom.client.connection import Connection
 from waitroom.client.watching import Watch, on_ladder
 from waitroom.web import documents as server
 
+pytestmark = pytest.mark.long
+
 #: A room of one in which everybody stays: polls would be half a minute apart.
 SLOW: dict[str, Any] = {"capacity": 1, "session_seconds": 3600}
 
