@@ -15,7 +15,7 @@ from locust import events
 from locust.env import Environment
 from locust.runners import MasterRunner
 
-from loadtest.history import Recorder
+from crowd.history import Recorder
 from loadtest.plan import Plan
 from loadtest.shapes import SHAPES
 from loadtest.visitors import HABITS, arrival

@@ -15,21 +15,21 @@ from typing import Any, Final
 
 from redis.asyncio import Redis
 
+from crowd.books import Books, conserved, reconciled
+from crowd.history import History
+from crowd.invariants import Check, check_all
+from crowd.rules import Rules
+from crowd.watch import Watch, watching
 from loadtest.batches import Batches
-from loadtest.books import Books, conserved, reconciled
 from loadtest.calls import call_costs
 from loadtest.figures import arrivals, per_endpoint, within
-from loadtest.history import History
-from loadtest.invariants import Check, check_all
 from loadtest.machine import Account, accounting
 from loadtest.outcome import Outcome, by_second, generator
 from loadtest.plan import PLAN_VARIABLE, Plan
 from loadtest.probe import Probe, growths, probing
-from loadtest.rules import Rules
 from loadtest.scenarios import Scenario
 from loadtest.stage import Stage
 from loadtest.streams import came_back, reconnection
-from loadtest.watch import Watch, watching
 from rig.ports import free_port
 
 ROOT: Final = Path(__file__).parent.parent

@@ -10,14 +10,14 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Final
 
-from loadtest import invariants
-from loadtest.books import Books, conserved
+from crowd import invariants
+from crowd.books import Books, conserved
+from crowd.history import EVENT, History, Operation
+from crowd.invariants import Check, Scene
+from crowd.rules import Rules
+from crowd.turns import honest, returns
 from loadtest.chaos.diary import HIDING, Diary
 from loadtest.chaos.excuses import Excuses, hold_seconds
-from loadtest.history import EVENT, History, Operation
-from loadtest.invariants import Check, Scene
-from loadtest.rules import Rules
-from loadtest.turns import honest, returns
 from waitroom.settings.room import RoomSettings
 
 #: Who wants in and does not give up.

@@ -18,9 +18,9 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from loadtest.invariants import Check
-from loadtest.rules import LATENESS_SECONDS
-from loadtest.watch import INSIDE, WAYS_OUT
+from crowd.invariants import Check
+from crowd.rules import LATENESS_SECONDS
+from crowd.watch import INSIDE, WAYS_OUT
 from waitroom.cancelling import cancelled
 from waitroom.store import keys
 

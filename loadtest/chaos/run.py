@@ -9,7 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from loadtest.books import Books, BooksError
+from crowd.books import Books, BooksError
+from crowd.history import History
+from crowd.invariants import Check
 from loadtest.chaos.diary import Diary
 from loadtest.chaos.excuses import hold_seconds
 from loadtest.chaos.hands import Hands
@@ -21,8 +23,6 @@ from loadtest.chaos.schedule import Fault, draw
 from loadtest.chaos.sights import recovered, sights
 from loadtest.chaos.stage import ROOM, CampaignError, Ground, grounded
 from loadtest.figures import per_endpoint
-from loadtest.history import History
-from loadtest.invariants import Check
 from loadtest.plan import Plan
 from loadtest.run import LoadtestError, locust
 from waitroom.settings.room import RoomSettings

@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from crowd.history import EVENT, History, Operation
+from crowd.invariants import Check
 from loadtest.chaos.diary import Diary, Entry
 from loadtest.chaos.lookout import Look, admission_after
-from loadtest.history import EVENT, History, Operation
-from loadtest.invariants import Check
 
 #: Seconds before the end of arrivals after which nobody may come to show that one can enter.
 _ARRIVALS_SECONDS = 5.0

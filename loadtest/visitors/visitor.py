@@ -21,9 +21,9 @@ from locust import task
 from locust.contrib.fasthttp import FAILURE_EXCEPTIONS, FastHttpUser
 from locust.exception import StopUser
 
-from loadtest.history import Outcome, Recorder
+from crowd.history import Outcome, Recorder
+from crowd.proofs import noted
 from loadtest.plan import Plan
-from loadtest.proofs import noted
 from loadtest.visitors.jar import Jar
 
 #: Seconds of silence after which a visitor hangs up first: instances close idle connections after 75 s.

@@ -12,8 +12,8 @@ from gevent.queue import Empty, Queue
 from geventhttpclient.response import HTTPSocketPoolResponse
 from locust.contrib.fasthttp import FAILURE_EXCEPTIONS
 
-from loadtest.history import EVENT
-from loadtest.proofs import noted
+from crowd.history import EVENT
+from crowd.proofs import noted
 from loadtest.visitors.visitor import Answer, Visitor
 
 #: Seconds until a broken stream is opened again where the room has not said when: what browsers do by themselves.

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from crowd.history import History
 from loadtest.chaos.schedule import Fault, draw
-from loadtest.history import History
 from loadtest.run import ROOT
 from rig.servers import program
 

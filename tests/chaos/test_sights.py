@@ -7,7 +7,7 @@ from loadtest.chaos.sights import recovered, sights
 from tests.chaos.test_judge import diary, put_off, struck
 from tests.chaos.test_lookout import START as LOOKS_FROM
 from tests.chaos.test_lookout import good as good_looks
-from tests.loadtest.made import START, asked, good, told
+from tests.crowd.made import START, asked, good, told
 
 
 def seen(done: Diary) -> list[str]:

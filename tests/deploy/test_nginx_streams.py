@@ -12,12 +12,11 @@ from typing import Final
 
 import psutil
 
+from crowd.browser import Listener, all_listen, browsing
 from rig.instance import serving
 from rig.waiting import PATIENCE_SECONDS as DEADLINE_SECONDS
 from tests.accepting import accepting
 from tests.deploy import worlds
-from tests.system.http import browsing
-from tests.system.listening import Listener, all_listen
 from waitroom.demo.nginx import Site, configuration_folder
 
 _PATH: Final = "/v1/rooms/shop/events"

@@ -9,10 +9,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal
 
-from loadtest.history import Operation
-from loadtest.proofs import noted
+from crowd.browser import Browser
+from crowd.history import Operation
+from crowd.proofs import noted
 from rig.instance import KEYS
-from tests.system.http import Browser
 from waitroom.model import Pass
 from waitroom.proofs import keyring
 from waitroom.proofs.passes import PassOffice

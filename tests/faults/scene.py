@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from loadtest.rules import Rules
+from crowd.rules import Rules
 from rig.instance import Instance, in_group, serving
 from rig.line import Line
 from rig.ports import free_port

@@ -11,11 +11,11 @@ from typing import Final
 
 import pytest
 
+from crowd.browser import Browser
 from rig.line import Mode
 from tests.faults.crowd import Guest
 from tests.faults.scene import Stage, lasting, live_through, staged
 from tests.faults.verdict import judged
-from tests.system.http import Browser
 from tests.system.outage import until
 from waitroom.store import scripts
 

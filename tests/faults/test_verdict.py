@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from loadtest.history import History, Operation
+from crowd.history import History, Operation
 from tests.faults.crowd import Guest, Journal, past_the_gate
 from tests.faults.scrape import Scraper, fired
 from tests.faults.verdict import between_steps_back, duplicates, failed, lost, turned_away

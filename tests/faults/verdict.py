@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from loadtest.history import History, Operation
-from loadtest.invariants import CHECKS, Scene, answered
-from loadtest.turns import honest
-from loadtest.watch import beyond_rate
+from crowd.history import History, Operation
+from crowd.invariants import CHECKS, Scene, answered
+from crowd.turns import honest
+from crowd.watch import beyond_rate
 from tests.faults.crowd import Guest, past_the_gate
 from tests.faults.scene import Run
 from tests.faults.scrape import FASTER, fired

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from crowd.books import Books
 from loadtest.batches import Batches
-from loadtest.books import Books
 from loadtest.calls import call_costs
 from loadtest.stage import staged
 

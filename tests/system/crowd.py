@@ -7,8 +7,8 @@ import random
 import time
 from typing import Final
 
+from crowd.browser import Browser
 from tests.system.history import Visit
-from tests.system.http import Browser
 
 #: Connections opened at the same time: more would only test the machine's accept queue.
 _AT_ONCE = 200

@@ -1,4 +1,4 @@
-"""What happened to every visitor of a run: checked when the run is over (loadtest.watch looks at the room itself)."""
+"""What happened to every visitor of a run: checked when the run is over (crowd.watch looks at the room itself)."""
 
 from __future__ import annotations
 

@@ -18,8 +18,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from crowd.browser import Browser
 from rig.instance import KEYS
-from tests.system.http import Browser
 from waitroom.cancelling import cancelled
 from waitroom.proofs.keyring import parse
 from waitroom.proofs.tickets import TicketOffice

@@ -10,9 +10,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final, Protocol
 
+from crowd.browser import Browser
 from tests.system.crowd import LONGEST_POLL_SECONDS
 from tests.system.history import Visit, check
-from tests.system.http import Browser
 
 #: Seconds over which the crowd arrives, and that a visitor stays inside at most.
 _ARRIVAL_SECONDS: Final = 3.0

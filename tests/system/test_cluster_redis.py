@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from redis.exceptions import RedisError
 
+from crowd.browser import browsing
 from rig import clusters, secured, servers
 from rig.instance import serving
 from rig.waiting import until as awaited
-from tests.system.http import browsing
 from tests.system.outage import Follower, all_enter, check, following, patients, told, until
 from tests.web import sites
 from waitroom.errors import Unavailable

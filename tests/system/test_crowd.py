@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from loadtest.watch import Watch, watching
+from crowd.browser import browsing
+from crowd.watch import Watch, watching
 from rig.instance import Instance, serving
 from tests.system.crowd import PATIENT, all_enter, all_stay
 from tests.system.history import Visit, check
-from tests.system.http import browsing
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 

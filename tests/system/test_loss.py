@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
+from crowd.browser import Browser, browsing
 from rig.instance import serving
 from tests.system.crowd import PATIENT, all_enter
 from tests.system.history import Visit
-from tests.system.http import Browser, browsing
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
 

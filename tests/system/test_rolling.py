@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from crowd.browser import Browser
+from crowd.watch import watching
 from deploy.cluster import Cluster
-from loadtest.watch import watching
 from rig.instance import Instance
 from tests.system.clusters import all_serve, clustered, raw, tried
 from tests.system.crowd import PATIENT
-from tests.system.http import Browser
 from tests.system.steady import SteadyCrowd, coming
 from tests.system.test_crowd import counts
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.watch import watching
+from crowd.watch import watching
 from tests.system.clusters import all_serve, clustered, raw, tried
 from tests.system.crowd import PATIENT
 from tests.system.steady import SteadyCrowd, coming

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from crowd.browser import browsing
 from rig import clusters, secured
 from rig.instance import serving
-from tests.system.http import browsing
 from tests.system.outage import Follower, all_enter, check, following, patients, told, until
 from waitroom.store import keys
 

@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from crowd.browser import Listener, all_listen, browsing
 from rig.instance import Instance, serving
 from rig.waiting import PATIENCE_SECONDS
 from tests.system.clusters import clustered, raw
 from tests.system.crowd import all_enter
-from tests.system.http import browsing
-from tests.system.listening import Listener, all_listen
 from waitroom.store import keys
 from waitroom.store.embedded.folder import running_url
 

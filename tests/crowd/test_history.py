@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.history import History, Operation, Recorder
+from crowd.history import History, Operation, Recorder
 
 
 def test_what_was_recorded_is_read(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from loadtest.watch import Watch
+from crowd.watch import Watch
 from waitroom.store import keys
 
 

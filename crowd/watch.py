@@ -10,7 +10,7 @@ from typing import Final
 
 from redis.asyncio import Redis
 
-from loadtest.rules import LATENESS_SECONDS
+from crowd.rules import LATENESS_SECONDS
 from waitroom.cancelling import cancelled
 from waitroom.store import keys
 

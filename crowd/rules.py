@@ -1,4 +1,4 @@
-"""What a run is judged by: the room's settings, and how good the answers had to be."""
+"""What a crowd is judged by: the settings of the room."""
 
 from __future__ import annotations
 
@@ -27,16 +27,3 @@ class Rules:
     def returns_after_seconds(self) -> float:
         """Silence after which a visitor may have lost the place, and get it back: a return."""
         return min(self.abandon_seconds, self.claim_seconds)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """How good the answers have to be. `success` is the least share of good ones; None sets a figure free.
-
-    `offered_share`: how much of the arrivals on schedule had to be sent.
-    """
-
-    success: float = 1.0
-    p95_ms: float | None = None
-    p99_ms: float | None = None
-    offered_share: float | None = None

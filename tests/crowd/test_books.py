@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from loadtest.books import Books, BooksError, conserved, reconciled
-from loadtest.history import Operation
-from loadtest.rules import Rules
-from tests.loadtest.made import asked, good, told
+from crowd.books import Books, BooksError, conserved, reconciled
+from crowd.history import Operation
+from crowd.rules import Rules
+from tests.crowd.made import asked, good, told
 from waitroom.demo.processes import free_port
 
 NOBODY = dict.fromkeys(("entered", "restored", "claimed", "left", "finished", "no_show", "abandoned"), 0)

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final
 
-from loadtest.history import History, Operation
-from loadtest.rules import LATENESS_SECONDS, MILLISECOND, Rules
-from loadtest.turns import Admission, ClockGap, admissions, clock_gap, honest, returns, waits
-from loadtest.windows import Enclosing, most_at_once, worst_window
+from crowd.history import History, Operation
+from crowd.rules import LATENESS_SECONDS, MILLISECOND, Rules
+from crowd.turns import Admission, ClockGap, admissions, clock_gap, honest, returns, waits
+from crowd.windows import Enclosing, most_at_once, worst_window
 
 #: Seconds for which a gate may still let somebody pass who has left: "within about a second", and the way there.
 _REVOKED_AFTER_SECONDS: Final = 2.0

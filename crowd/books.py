@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
-from loadtest.history import History
-from loadtest.invariants import Check
-from loadtest.rules import Rules
-from loadtest.turns import honest
-from loadtest.watch import WAYS_OUT
+from crowd.history import History
+from crowd.invariants import Check
+from crowd.rules import Rules
+from crowd.turns import honest
+from crowd.watch import WAYS_OUT
 
 #: Looks at books that do not balance: sessions that are over stand in no column until the next tick has swept them.
 _LOOKS: Final = 30
@@ -38,9 +38,9 @@ class Books:
     def read(cls, url: str, room: str, key: str) -> Self:
         """What the admin API at `url` says. Raises BooksError."""
         address = f"{url}/admin/rooms/{room}"
-        request = urllib.request.Request(address, headers={"Authorization": f"Bearer {key}"})  # noqa: S310 - ours
+        request = urllib.request.Request(address, headers={"Authorization": f"Bearer {key}"})
         try:
-            with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - an address of the operator's own
+            with urllib.request.urlopen(request, timeout=10) as answer:
                 said = json.load(answer)
         except (OSError, ValueError) as error:
             raise BooksError(f"{address}: {error}: is the admin API reachable there, and the key right?") from None
