@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
+
+from crowd.answers import Jar
 
 #: Seconds after which an answer that did not come fails the test.
 _PATIENCE: Final = 30.0
@@ -39,7 +41,7 @@ class Browser:
         self._from = (address, 0) if address else None
         self._stream: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         self._patience = patience
-        self.cookies: dict[str, str] = {}
+        self.cookies = Jar()
         self.retry_after: float | None = None
 
     async def ask(self, method: str, path: str) -> tuple[int, dict[str, Any]]:
@@ -60,8 +62,8 @@ class Browser:
         if self._stream is None:
             self._stream = await asyncio.open_connection("127.0.0.1", self._ports[0], local_addr=self._from)
         reader, writer = self._stream
-        cookies = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
-        lines = [f"{method} {path} HTTP/1.1", "Host: test", *([f"Cookie: {cookies}"] if cookies else [])]
+        headers = {"Host": "test", **self.cookies.header()}
+        lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
         writer.write(("\r\n".join(lines) + "\r\n\r\n").encode())
         head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
         length = self._read_headers(head[1:])
@@ -77,12 +79,7 @@ class Browser:
             elif name.lower() == "retry-after":
                 self.retry_after = float(value)
             elif name.lower() == "set-cookie":
-                cookie, _, attributes = value.strip().partition(";")
-                key, _, text = cookie.partition("=")
-                if "Max-Age=0" in attributes:
-                    self.cookies.pop(key, None)
-                else:
-                    self.cookies[key] = text
+                self.cookies.store(value)
         return length
 
     async def close(self) -> None:
@@ -122,8 +119,8 @@ class Listener:
         self.told: list[Told] = []
         self.whole = False
         self._host, self._port = host, port
-        cookies = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
-        self._request = f"GET /v1/rooms/{room}/events HTTP/1.1\r\nHost: test\r\nCookie: {cookies}\r\n\r\n".encode()
+        cookie = browser.cookies.header().get("Cookie", "")
+        self._request = f"GET /v1/rooms/{room}/events HTTP/1.1\r\nHost: test\r\nCookie: {cookie}\r\n\r\n".encode()
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def open(self) -> None:
@@ -177,17 +174,22 @@ def _told(text: str) -> Told:
     return Told(fields["event"], json.loads(fields["data"]), None if retry is None else int(retry))
 
 
+async def gently(steps: Iterable[Awaitable[object]]) -> None:
+    """Take all these steps, some at a time."""
+    together = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(step: Awaitable[object]) -> None:
+        async with together:
+            await step
+
+    await asyncio.gather(*map(one, steps))
+
+
 @asynccontextmanager
 async def all_listen(listeners: Sequence[Listener]) -> AsyncIterator[None]:
     """Everybody has a stream, or was refused one; they hang up at the end."""
-    together = asyncio.Semaphore(_AT_ONCE)
-
-    async def one(listener: Listener) -> None:
-        async with together:
-            await listener.open()
-
     try:
-        await asyncio.gather(*map(one, listeners))
+        await gently(listener.open() for listener in listeners)
         yield
     finally:
         await asyncio.gather(*(listener.close() for listener in listeners))

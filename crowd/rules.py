@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, Self
 
 #: Seconds of admissions that the room may make up for at once, beside the first (lua/README.md, Decisions).
 LATENESS_SECONDS: Final = 0.2
@@ -22,6 +23,11 @@ class Rules:
     claim_seconds: float = 60.0
     abandon_seconds: float = 120.0
     sliding: bool = False
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> Self:
+        """Those of a room with these settings."""
+        return cls(**{name: settings[name] for name in cls.__dataclass_fields__ if name in settings})
 
     @property
     def returns_after_seconds(self) -> float:

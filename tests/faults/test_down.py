@@ -12,10 +12,11 @@ from typing import Final
 import pytest
 from redis.exceptions import RedisError
 
-from tests.faults.crowd import Guest, ended
+from crowd.verdict import OVERTAKEN
+from crowd.visitors import Visitor, ended
+from rig.waiting import eventually
 from tests.faults.scene import Stage, lasting, live_through, staged
 from tests.faults.verdict import judged
-from tests.system.outage import until
 from waitroom.store import keys
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
@@ -26,10 +27,6 @@ _BACK_SECONDS: Final = 30.0
 
 #: Seconds that a replica hears nothing before it takes over.
 _BEHIND_SECONDS: Final = 0.7
-
-#: Who came in moments that were lost is back at the old place when they ask; others may have gone first. A claim that
-#: was lost is made again, for a session of its own.
-OVERTAKEN: Final = ("admitted in serial order", "admitted at most once per turn")
 
 #: Bytes that a crash takes off the end of the append-only file.
 _TAIL_BYTES: Final = 1000
@@ -61,7 +58,7 @@ async def dead(stage: Stage) -> AsyncIterator[None]:
     yield
     stage.node.command += ["--key-load-delay", "100"]
     starting = asyncio.create_task(asyncio.to_thread(stage.node.start))
-    await until(lambda: loads(stage))
+    await eventually(lambda: loads(stage), "the answer LOADING")
     await starting
 
 
@@ -128,11 +125,12 @@ async def test_a_cut_file_costs_nobody_the_place(tmp_path: Path) -> None:
 @asynccontextmanager
 async def failed_over(stage: Stage) -> AsyncIterator[None]:
     """A replica that has not heard of the last moments takes over; the name leads to it from then on."""
-    replica, ports = stage.replica, [served.port for served in stage.instances]
+    replica = stage.replica
     assert replica is not None
     replica.ask("REPLICAOF", "127.0.0.1", "1")
     # Something happens in those moments, however far the others are.
-    unheard = Guest("unheard", ports, "shop", stage.journal, seed=0)
+    unheard = stage.visitor(Visitor, 0, "unheard")
+    unheard.habit = "vanisher"
     visit = asyncio.create_task(unheard.visit())
     await unheard.entered.wait()
     await asyncio.sleep(_BEHIND_SECONDS)

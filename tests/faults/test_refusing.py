@@ -17,9 +17,9 @@ from redis.exceptions import RedisError, ResponseError
 from rig import machine
 from rig.instance import Instance
 from rig.machine import missing
+from rig.waiting import eventually
 from tests.faults.scene import UNHURRIED, Stage, lasting, live_through, staged
 from tests.faults.verdict import judged
-from tests.system.outage import until
 from waitroom.store import keys
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
@@ -38,13 +38,13 @@ async def takes_no_writes(stage: Stage) -> AsyncIterator[None]:
     node, seconds = stage.node, lasting(3.5, 10)
     node.ask("REPLICAOF", "127.0.0.1", "1")
     await not_ready(stage.instances[0], "not a master")
-    await until(lambda: stage.logged("redis is not fit: Redis is a slave, not a master"))
+    await eventually(lambda: stage.logged("redis is not fit: Redis is a slave, not a master"), "a line of the log")
     await asyncio.sleep(seconds)
     node.ask("CONFIG SET", "replica-serve-stale-data", "no")
     await asyncio.sleep(seconds)
     node.ask("REPLICAOF", "NO", "ONE")
     node.ask("CONFIG SET", "min-replicas-to-write", "1")
-    await until(lambda: stage.logged("nobody can lead: "))
+    await eventually(lambda: stage.logged("nobody can lead: "), "a line of the log")
     await asyncio.sleep(seconds)
     yield
     node.ask("CONFIG SET", "min-replicas-to-write", "0")
@@ -90,7 +90,7 @@ async def busy(stage: Stage) -> AsyncIterator[None]:
     stage.node.ask("CONFIG SET", "busy-reply-threshold", 200)
     async with Redis(port=stage.node.port, protocol=2) as client:
         spinning = asyncio.create_task(_spin(client))
-        await until(lambda: answers(stage, "BUSY"))
+        await eventually(lambda: answers(stage, "BUSY"), "the answer BUSY")
         yield
         stage.node.ask("SCRIPT KILL")
         await spinning
@@ -132,10 +132,9 @@ async def test_without_memory_the_queue_drains(tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:
         # Longer than the look at Redis's fitness takes to come round, and the alert to be sure.
         run = await live_through(stage, out_of_memory, size=60, seconds=lasting(7, 20))
-        inside = [each for each in stage.journal.operations if each.call == "status" and each.state == "admitted"]
+        inside = [each for each in stage.history.operations if each.call == "status" and each.state == "admitted"]
         assert stage.logged("redis is not fit: Redis uses")
     judged(run, "F9", "out of memory", alerts=["WaitroomRedisFull", "WaitroomRedisUnfit"])
-    # The watch is blind meanwhile: Redis takes no transaction.
     assert any(run.began < each.invoked and (each.completed or 0.0) < run.lifted for each in inside)
     assert run.told_to_wait > 0
 
@@ -146,7 +145,7 @@ async def evicting(stage: Stage) -> AsyncIterator[None]:
     stage.node.ask("CONFIG SET", "maxmemory-policy", "allkeys-lru")
     for served in stage.instances:
         await not_ready(served, "Set maxmemory-policy to noeviction")
-    await until(lambda: stage.logged("redis is not fit: Redis evicts (allkeys-lru)"))
+    await eventually(lambda: stage.logged("redis is not fit: Redis evicts (allkeys-lru)"), "a line of the log")
     yield
     stage.node.ask("CONFIG SET", "maxmemory-policy", "noeviction")
 
@@ -168,9 +167,14 @@ async def disk_full(stage: Stage) -> AsyncIterator[None]:
     # The disk is in a namespace of the server's own.
     disk = f"/proc/{stage.node.pid}/root{stage.node.folder}"
     await asyncio.to_thread(fill, Path(disk) / "filler")
-    await until(lambda: stage.node.ask("INFO", "persistence")["aof_last_write_status"] == "err")
+    await eventually(lambda: written(stage) == "err", "the end of the disk")
     yield
     await asyncio.to_thread((Path(disk) / "filler").unlink)
+
+
+def written(stage: Stage) -> str:
+    """How the last write to the append-only file went."""
+    return str(stage.node.ask("INFO", "persistence")["aof_last_write_status"])
 
 
 def fill(path: Path) -> None:
