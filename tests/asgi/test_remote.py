@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from rig.waiting import until
 from tests.asgi.apps import Origin, bare_origin, starlette_origin
 from tests.asgi.running import PAGE, fetch, running, told, visiting
 from tests.deploy.stubs import Answer, Seen, Stub, ask, serving
-from tests.web.sites import PATIENCE_SECONDS, until
+from tests.web.sites import PATIENCE_SECONDS
 from waitroom.asgi import WaitroomGate
 
 pytestmark = pytest.mark.usefixtures("unhurried")

@@ -15,7 +15,8 @@ from crowd.history import History, clock
 from crowd.rules import Rules
 from crowd.visitors import Forger, Prober, Visitor, ended
 from crowd.watch import Watch, watching
-from rig.instance import Instance, in_group, serving
+from rig.faults import Ground
+from rig.instance import in_group, serving
 from rig.line import Line
 from rig.ports import free_port
 from rig.servers import Server
@@ -80,49 +81,19 @@ async def redis_server(folder: Path, *settings: str, **more: Any) -> AsyncIterat
         await asyncio.to_thread(server.kill)
 
 
-@dataclass
-class Crew:
-    """The instances; the first is in the control group."""
-
-    served: list[Instance]
-    group: Path | None = None
-
-    async def start(self) -> None:
-        """Start them all at once, in threads: the line to their Redis runs here."""
-        await asyncio.gather(*(asyncio.to_thread(each.__enter__) for each in self.served))
-
-    async def start_again(self, number: int, **variables: str) -> None:
-        """Start one that has ended again at its port; `variables` change its environment from now on."""
-        self.served[number].variables |= variables
-        await asyncio.to_thread(self.served[number].__enter__)
-
-    async def stop(self) -> None:
-        """End them all."""
-        await asyncio.gather(*(asyncio.to_thread(each.stop) for each in self.served))
-
-
-@dataclass
-class Stage:
+@dataclass(kw_only=True)
+class Stage(Ground):
     """All that a fault can be done to."""
 
     folder: Path
-    node: Server
-    line: Line
-    crew: Crew
     watch: Watch
     scraper: Scraper
     room: dict[str, Any]
-    replica: Server | None = None
     history: History = field(default_factory=History)
     #: The cookies of somebody who has a place.
     cookie: str = ""
     #: When the leader was lost, on the history's clock.
     lost_at: float = 0.0
-
-    @property
-    def instances(self) -> list[Instance]:
-        """The instances that were started last."""
-        return self.crew.served
 
     @property
     def rules(self) -> Rules:
@@ -137,17 +108,17 @@ class Stage:
         name = name or f"{kind.habit}-{number}"
         return kind(name, browser, "shop", self.history, seed=number, pages=(1, 3), stay_seconds=0.3)
 
-    async def leader(self) -> Instance:
-        """The instance whose scheduler acts; waits until there is one."""
-        while True:
-            for served in self.instances:
-                if served.running and await asyncio.to_thread(served.leads):
-                    return served
-            await asyncio.sleep(0.05)
+    async def led(self) -> None:
+        """Wait until the scheduler of an instance acts."""
+
+        async def leads() -> bool:
+            return any(await asyncio.gather(*(asyncio.to_thread(each.leads) for each in self.instances)))
+
+        await eventually(leads, "a leader")
 
     def logged(self, text: str) -> bool:
         """Whether an instance has logged that."""
-        return any(text in served.log.read_text(errors="replace") for served in self.instances)
+        return any(text in each.said() for each in self.instances)
 
 
 @asynccontextmanager
@@ -172,37 +143,40 @@ async def staged(
     made = {**ROOM, **(room or {})}
     async with AsyncExitStack() as stack:
         (folder / "redis").mkdir(exist_ok=True)
-        node = await stack.enter_async_context(
+        redis = await stack.enter_async_context(
             redis_server(folder / "redis", *settings, started_by=started_by, binary=binary)
         )
-        follower = await stack.enter_async_context(_replica(folder, node)) if replica else None
-        line = await stack.enter_async_context(Line(node.url))
-        crew = Crew(
-            [
-                serving(
-                    folder,
-                    rooms={"shop": made},
-                    redis_url=line.url,
-                    prefix=in_group(group) if group and not number else (),
-                    **{**_VARIABLES, **variables, **more},
-                )
-                for number, more in enumerate(each or [{}] * instances)
-            ],
-            group,
-        )
-        stack.push_async_callback(crew.stop)
-        await crew.start()
-        watch = Watch("shop", *(each.url for each in (node, follower) if each), pause_seconds=0.02)
-        scraper = Scraper({chr(ord("a") + number): one.port for number, one in enumerate(crew.served)})
+        follower = await stack.enter_async_context(_replica(folder, redis)) if replica else None
+        line = await stack.enter_async_context(Line(redis.url))
+        served = [
+            serving(
+                folder,
+                rooms={"shop": made},
+                redis_url=line.url,
+                prefix=in_group(group) if group and not number else (),
+                **{**_VARIABLES, **variables, **more},
+            )
+            for number, more in enumerate(each or [{}] * instances)
+        ]
+        # In threads: the line to their Redis runs here.
+        stack.push_async_callback(lambda: asyncio.gather(*(asyncio.to_thread(each.stop) for each in served)))
+        await asyncio.gather(*(asyncio.to_thread(each.__enter__) for each in served))
+        watch = Watch("shop", *(each.url for each in (redis, follower) if each), pause_seconds=0.02)
+        scraper = Scraper({chr(ord("a") + number): one.port for number, one in enumerate(served)})
         await stack.enter_async_context(watching(watch))
         await stack.enter_async_context(scraper.running())
-        yield Stage(folder, node, line, crew, watch, scraper, made, follower)
+        stage = Stage(redis=redis, line=line, instances=served, folder=folder, watch=watch, scraper=scraper, room=made)
+        if follower:
+            stage.replica = follower
+        if group:
+            stage.group = group
+        yield stage
 
 
 @asynccontextmanager
-async def _replica(folder: Path, node: Server) -> AsyncIterator[Server]:
+async def _replica(folder: Path, redis: Server) -> AsyncIterator[Server]:
     (folder / "replica").mkdir()
-    settings = ("--replicaof", f"127.0.0.1 {node.port}", "--repl-diskless-sync-delay", "0")
+    settings = ("--replicaof", f"127.0.0.1 {redis.port}", "--repl-diskless-sync-delay", "0")
     async with redis_server(folder / "replica", *settings) as made:
         await eventually(lambda: made.ask("INFO", "replication")["master_link_status"] == "up", "the replica")
         yield made

@@ -44,7 +44,7 @@ async def jumps(stage: Stage) -> AsyncIterator[None]:
     yield
     (served, *_), active = stage.instances, keys.room_key("shop", "active")
     await asyncio.to_thread(served.operate, "POST", "/admin/rooms/shop/pause", {})
-    await eventually(lambda: stage.node.ask("ZCARD", active) == 0, "an empty room")
+    await eventually(lambda: stage.redis.ask("ZCARD", active) == 0, "an empty room")
     await jump(stage, -3600)
     await asyncio.to_thread(served.operate, "POST", "/admin/rooms/shop/resume", {})
 
@@ -52,7 +52,7 @@ async def jumps(stage: Stage) -> AsyncIterator[None]:
 async def jump(stage: Stage, seconds: int) -> None:
     """Set the clock of Redis so far from the true time."""
     await asyncio.to_thread(shift, stage, seconds)
-    assert abs(stage.node.ask("TIME")[0] - clock() - seconds) < 30
+    assert abs(stage.redis.ask("TIME")[0] - clock() - seconds) < 30
 
 
 async def test_a_jumping_redis_clock_lets_nobody_in_too_early(tmp_path: Path) -> None:

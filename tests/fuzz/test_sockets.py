@@ -17,12 +17,13 @@ import psutil
 import pytest
 import uvicorn.protocols.http.httptools_impl as http_protocol
 
+from rig.waiting import until
 from tests.deploy import worlds
 from tests.deploy.stubs import Stub, serving
 from tests.fuzz.junk import gathered, thrown
 from tests.fuzz.mutations import FACTOR
 from tests.web import sites
-from tests.web.sites import Site, until
+from tests.web.sites import Site
 from waitroom.demo import nginx
 from waitroom.serve import http
 
