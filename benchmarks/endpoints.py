@@ -16,8 +16,9 @@ from benchmarks.figures import figure, ratio, significant
 from benchmarks.report import Options, Row, say
 from benchmarks.scene import ROOM, Scene, bare, scene
 from benchmarks.wrk import Ask, Asked, Load
-from rig import served
 from rig.accounting import Accountable
+from rig.nginx import crowded
+from rig.origin import constant
 
 NAMES: Final = ("enter", "status", "gate_pass", "gate_401", "public", "nginx_admitted", "nginx_public")
 
@@ -70,8 +71,8 @@ def measure(options: Options) -> list[Row]:
         stage = stack.enter_context(scene())
         yardstick = stack.enter_context(servers.bare(stage.folder))
         instance = stack.enter_context(servers.instance(stage.redis.url, stage.folder))
-        origin = stack.enter_context(served.constant_origin(stage.folder))
-        before = served.nginx(stage.folder, instances=[instance.port], origin=origin.port, room=ROOM)
+        origin = stack.enter_context(constant(stage.folder))
+        before = crowded(stage.folder, instances=[instance.port], origin=origin.port, room=ROOM)
         nginx = stack.enter_context(before)
         for waiting in sorted(plan.waiting):
             stage.fill(waiting)

@@ -29,13 +29,13 @@ from benchmarks.figures import significant
 from benchmarks.report import Options, Row, say
 from benchmarks.scene import ROOM
 from benchmarks.servers import BenchmarkError
-from rig import filling, served
+from rig import filling
 from rig.accounting import Bill, accounted
 from rig.cores import OTHER_CORE, SERVER_CORE, on_core, pinned
 from rig.embedded import Embedded
 from rig.instance import Instance
 from rig.machine import program
-from rig.served import Served
+from rig.nginx import Nginx, crowded
 from waitroom.client import Waiting
 from waitroom.client.connection import Connection
 from waitroom.client.watching import CLOSE_SECONDS, EARLY_SECONDS, LEAST_WORTH_SECONDS, Watch
@@ -122,7 +122,7 @@ class Scene:
     """The servers, and a crowd that waits in the room."""
 
     def __init__(
-        self, redis: Embedded, instance: Instance, nginx: Served, *, crowd: Crowd, proofs: Sequence[str]
+        self, redis: Embedded, instance: Instance, nginx: Nginx, *, crowd: Crowd, proofs: Sequence[str]
     ) -> None:
         self.accounts = (nginx, instance, redis)
         self.crowd = crowd
@@ -268,7 +268,7 @@ def _scene(crowd: Crowd) -> Iterator[Scene]:
         redis.settle()
         with (
             servers.instance(redis.url, Path(name)) as instance,
-            served.nginx(Path(name), instances=[instance.port], origin=9, room=ROOM, at_core=SERVER_CORE) as nginx,
+            crowded(Path(name), instances=[instance.port], origin=9, room=ROOM, at_core=SERVER_CORE) as nginx,
         ):
             asyncio.run(_open(redis, crowd))
             yield Scene(redis, instance, nginx, crowd=crowd, proofs=proofs)

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rig import filling, served
+from rig import filling
 from rig.accounting import Accountable
 from rig.cores import SERVER_CORE, pinned
 from rig.embedded import Embedded
 from rig.instance import ADMIN_KEY, KEYS, Instance, variables
 from rig.machine import allow_many_files
+from rig.nginx import crowded
+from rig.origin import constant
 from rig.served import Served
 
 
@@ -65,9 +67,9 @@ def staged(
         processes: list[Instance | Served] = [*running]
         url, gate = running[0].url, f"/gate/{room}"
         if through_nginx:
-            origin = stack.enter_context(served.constant_origin(folder))
+            origin = stack.enter_context(constant(folder))
             ports = [each.port for each in running]
-            nginx = stack.enter_context(served.nginx(folder, instances=ports, origin=origin.port, room=room))
+            nginx = stack.enter_context(crowded(folder, instances=ports, origin=origin.port, room=room))
             processes += [nginx, origin]
             url, gate = nginx.url, "/"
         yield Stage(url, room, gate, running[0].url, ADMIN_KEY, redis, processes)

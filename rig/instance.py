@@ -9,7 +9,7 @@ import sys
 import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from rig.ports import free_port
 from rig.process import Process, environment
@@ -46,7 +46,7 @@ def variables(**settings: object) -> dict[str, str]:
 
 
 class Instance(Process):
-    """One `waitroom serve`, which can be started again where it was; as a context manager it is ready.
+    """One `waitroom serve`, which can be started again where it was.
 
     `prefix` is what starts the program: `in_group(...)`, taskset, IN_BACKGROUND. Its data are in `folder` / "data".
     """
@@ -78,15 +78,6 @@ class Instance(Process):
     def __str__(self) -> str:
         return f"{self.name} ({self.address})"
 
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-            self.await_ready()
-        except BaseException:
-            self.kill()
-            raise
-        return self
-
     @property
     def url(self) -> str:
         """Where it serves."""
@@ -96,10 +87,6 @@ class Instance(Process):
     def data(self) -> Path:
         """The folder of its data."""
         return Path(self.variables["WAITROOM_DATA_DIR"])
-
-    def await_ready(self) -> None:
-        """Wait until it can serve. Raises Ended where it ends instead, or takes longer."""
-        self.until(self.ready)
 
     def stop(self) -> int:
         """End it by SIGTERM, frozen or not, as a supervisor does; the exit code, 0 where it was never started."""

@@ -33,8 +33,8 @@ def environment(**more: str) -> dict[str, str]:
 class Process:
     """A program and its process, which ends with this one and takes its own children along.
 
-    `name` is what messages call it, `log` the file that takes what it says. As a context manager it starts the program
-    and stops it.
+    `name` is what messages call it, `log` the file that takes what it says. As a context manager it starts the program,
+    waits until that is ready, and stops it.
     """
 
     def __init__(
@@ -61,7 +61,12 @@ class Process:
         return self.name
 
     def __enter__(self) -> Self:
-        self.start()
+        try:
+            self.start()
+            self.await_ready()
+        except BaseException:
+            self.kill()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -97,18 +102,30 @@ class Process:
                 grace_seconds=self._grace_seconds,
             )
 
+    def ready(self) -> bool:
+        """Whether it can be used: one of which nothing else is known can, as soon as it runs."""
+        return self.running
+
+    def await_ready(self) -> None:
+        """Wait until it can be used. Raises Ended where it ends instead, or takes longer."""
+        self.until(self.ready)
+
     def until(self, ready: Callable[[], object], *, seconds: float = PATIENCE_SECONDS) -> None:
         """Wait until it is ready. Raises Ended where it ends instead, or takes longer."""
 
         def look() -> object:
-            if not self.running:
-                raise Ended(f"{self.name} ended by itself; its last words: {self.last_words()}")
+            self.check()
             return ready()
 
         try:
-            until(look, f"the start of {self.name}", seconds=seconds, despite=OSError)
+            until(look, f"the start of {self}", seconds=seconds, despite=OSError)
         except TimeoutError as error:
             raise Ended(f"{error}; its last words: {self.last_words()}") from None
+
+    def check(self) -> None:
+        """Raise Ended where it does not run."""
+        if not self.running:
+            raise Ended(f"{self} ended by itself; its last words: {self.last_words()}")
 
     def signal(self, number: int) -> None:
         """Send it a signal; nothing happens where it has ended."""

@@ -23,47 +23,48 @@ class Operator:
     """Changes settings, by the admin API, at whichever instance answers."""
 
     def __init__(self, ground: Ground, diary: Diary, settings: Mapping[str, Any]) -> None:
-        self._ground = ground
-        self._diary = diary
-        self._settings = {"state": "open", **settings}
-        self._first = dict(self._settings)
+        self.ground = ground
+        self.diary = diary
+        self.room = ROOM
+        self.settings: Mapping[str, Any] = {"state": "open", **settings}
+        self._first = self.settings
         self._note(time.time())
 
     async def change(self, **settings: Any) -> None:
         """Give the room these settings."""
         asked = time.time()
         await self._command("PATCH", f"/admin/rooms/{ROOM}", settings)
-        self._settings |= settings
+        self.settings = {**self.settings, **settings}
         self._note(asked)
 
     async def command(self, name: str, state: str) -> None:
         """`pause`, `resume` or `close` the room, which gives it that state."""
         asked = time.time()
         await self._command("POST", f"/admin/rooms/{ROOM}/{name}", {})
-        self._settings["state"] = state
+        self.settings = {**self.settings, "state": state}
         self._note(asked)
 
     async def restore(self) -> None:
         """Give the room its first settings again, where it has others."""
-        if self._settings != self._first:
+        if self.settings != self._first:
             await self.change(**self._first)
 
     async def revoke(self, visitor: str) -> None:
         """Send that visitor away."""
         asked = time.time()
         await self._command("POST", f"/admin/rooms/{ROOM}/revoke", {"visitor": visitor})
-        self._diary.revoked[visitor] = (asked, time.time())
+        self.diary.revoked[visitor] = (asked, time.time())
 
     def _note(self, asked: float) -> None:
-        known = self._settings
-        self._diary.settings.append(
+        known = self.settings
+        self.diary.settings.append(
             Settings(asked, time.time(), known["capacity"], known["admit_per_second"], known["state"])
         )
 
     async def _command(self, method: str, path: str, document: Mapping[str, Any]) -> None:
         deadline, said = time.monotonic() + _PATIENCE_SECONDS, ""
         while time.monotonic() < deadline:
-            for url in self._ground.admin_urls:
+            for url in self.ground.admin_urls:
                 said = await asyncio.to_thread(_ask, method, url + path, document)
                 if not said:
                     return

@@ -12,7 +12,7 @@ from typing import Any, Final
 from loadtest.books import Books, BooksError
 from loadtest.chaos.diary import Diary
 from loadtest.chaos.excuses import hold_seconds
-from loadtest.chaos.hands import Hands
+from loadtest.chaos.hands import carry_out, heal
 from loadtest.chaos.judge import Case, judged, said_of_logs
 from loadtest.chaos.lookout import Lookout, checks, looking_out
 from loadtest.chaos.operator import Operator
@@ -69,9 +69,9 @@ async def campaign(
     """Run and judge it. Raises CampaignError, LoadtestError, BenchmarkError, BooksError where it cannot be run."""
     schedule, diary = draw(seed, seconds, only), Diary()
     async with grounded(folder, engine=engine, settings=SETTINGS, seed=seed) as ground:
-        hands = Hands(ground, Operator(ground, diary, SETTINGS), diary)
+        ground.operator = operator = Operator(ground, diary, SETTINGS)
         async with looking_out(ground.redis.port, ROOM) as lookout:
-            began = await _play(ground, hands, schedule, _plan(folder, seed, seconds, users), say)
+            began = await _play(operator, schedule, _plan(folder, seed, seconds, users), say)
         books = await asyncio.to_thread(_books, ground)
         logs = [log.read_text(encoding="utf-8", errors="replace") for log in ground.logs]
     history = History.read(folder)
@@ -121,9 +121,9 @@ def _plan(folder: Path, seed: int, seconds: float, users: int) -> Plan:
     )
 
 
-async def _play(ground: Ground, hands: Hands, schedule: list[Fault], plan: Plan, say: Callable[[str], None]) -> float:
+async def _play(operator: Operator, schedule: list[Fault], plan: Plan, say: Callable[[str], None]) -> float:
     """The crowd comes, and is struck, until it has gone home; returns when it began."""
-    crowd = asyncio.create_task(locust(plan, ground.stage.url))
+    crowd = asyncio.create_task(locust(plan, operator.ground.stage.url))
     try:
         async with asyncio.timeout(_START_SECONDS):
             while not (Path(plan.folder) / "history-0.jsonl").exists():
@@ -133,10 +133,10 @@ async def _play(ground: Ground, hands: Hands, schedule: list[Fault], plan: Plan,
                 await asyncio.sleep(0.05)
         began = time.time()
         try:
-            await hands.carry_out(schedule, say=say)
+            await carry_out(operator.ground, schedule, operator.diary, say=say)
         except* CampaignError as group:
-            hands.diary.faults += [str(error) for error in group.exceptions]
-        await hands.heal()
+            operator.diary.faults += [str(error) for error in group.exceptions]
+        await heal(operator)
         await crowd
         return began
     finally:

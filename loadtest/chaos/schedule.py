@@ -12,6 +12,8 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from rig.faults import KINDS
+
 #: Seconds at the beginning without a fault, and at the end.
 WARM_UP_SECONDS: Final = 5.0
 LAST_QUIET_SECONDS: Final = 6.0
@@ -34,61 +36,51 @@ SHORTEST_SECONDS: Final = 25.0
 
 
 @dataclass(frozen=True)
-class Kind:
-    """A kind of fault: the lane that it is in, how often it is drawn there, and how long it lasts, in seconds.
+class Odds:
+    """Of a kind of fault: how often it is drawn in its lane, and how long it lasts, in seconds.
 
     `value`: least and most of what is drawn with it. `at_instance`: it strikes one of the instances.
     """
 
-    name: str
-    lane: str
     weight: float
     lasts: tuple[float, float] = (0.0, 0.0)
     value: tuple[float, float] | None = None
     at_instance: bool = False
 
 
-#: Every kind. README.md says what each does.
-KINDS: Final[dict[str, Kind]] = {
-    kind.name: kind
-    for kind in (
-        # The line between the instances and Redis.
-        Kind("refused", "line", 1, (0.3, 5.0)),
-        Kind("black hole", "line", 1, (0.3, 5.0)),
-        Kind("replies held", "line", 1, (0.3, 5.0)),
-        Kind("replies lost", "line", 2, (1.0, 5.0)),
-        Kind("resets", "line", 1, (1.0, 5.0)),
-        Kind("truncated", "line", 1, (1.0, 5.0)),
-        Kind("slow", "line", 2, (2.0, 6.0), value=(0.05, 0.6)),
-        # Redis itself.
-        Kind("frozen", "redis", 2, (0.3, 5.0)),
-        Kind("killed", "redis", 2, (0.1, 3.0)),
-        Kind("scripts flushed", "redis", 1, (1.0, 4.0)),
-        Kind("connections killed", "redis", 1, (0.5, 3.0)),
-        Kind("out of memory", "redis", 1, (1.0, 5.0)),
-        Kind("busy", "redis", 1, (0.3, 3.0)),
-        Kind("no replicas", "redis", 1, (0.5, 4.0)),
-        # Rare: most of what is promised is promised as long as no data are lost.
-        Kind("emptied", "redis", 0.2, (0.1, 2.0)),
-        # The instances.
-        Kind("instance killed", "instance", 2, (0.0, 3.0), at_instance=True),
-        Kind("instance frozen", "instance", 2, (3.0, 6.0), at_instance=True),
-        Kind("instance restarted", "instance", 1, (0.0, 1.0), at_instance=True),
-        Kind("all restarted", "instance", 0.5, (8.0, 12.0)),
-        Kind("key rotated", "instance", 1, (12.0, 16.0)),
-        # nginx.
-        Kind("nginx reloaded", "nginx", 2),
-        Kind("nginx worker killed", "nginx", 1),
-        # What operators do.
-        Kind("capacity changed", "room", 3, (1.0, 6.0), value=(2, 40)),
-        Kind("rate changed", "room", 3, (1.0, 6.0), value=(2, 30)),
-        Kind("paused", "room", 1, (0.5, 4.0)),
-        Kind("closed", "room", 1, (0.5, 4.0)),
-        Kind("revoked", "room", 2, value=(0.0, 1.0)),
-    )
+#: Every kind that is drawn. README.md says what each does.
+ODDS: Final[dict[str, Odds]] = {
+    "refused": Odds(1, (0.3, 5.0)),
+    "black hole": Odds(1, (0.3, 5.0)),
+    "replies held": Odds(1, (0.3, 5.0)),
+    "replies lost": Odds(2, (1.0, 5.0)),
+    "resets": Odds(1, (1.0, 5.0)),
+    "truncated": Odds(1, (1.0, 5.0)),
+    "slow": Odds(2, (2.0, 6.0), value=(0.05, 0.6)),
+    "frozen": Odds(2, (0.3, 5.0)),
+    "killed": Odds(2, (0.1, 3.0)),
+    "scripts flushed": Odds(1, (1.0, 4.0)),
+    "connections killed": Odds(1, (0.5, 3.0)),
+    "out of memory": Odds(1, (1.0, 5.0)),
+    "busy": Odds(1, (0.3, 3.0)),
+    "no replicas": Odds(1, (0.5, 4.0)),
+    # Rare: most of what is promised is promised as long as no data are lost.
+    "emptied": Odds(0.2, (0.1, 2.0)),
+    "instance killed": Odds(2, (0.0, 3.0), at_instance=True),
+    "instance frozen": Odds(2, (3.0, 6.0), at_instance=True),
+    "instance restarted": Odds(1, (0.0, 1.0), at_instance=True),
+    "all restarted": Odds(0.5, (8.0, 12.0)),
+    "key rotated": Odds(1, (12.0, 16.0)),
+    "nginx reloaded": Odds(2),
+    "nginx worker killed": Odds(1),
+    "capacity changed": Odds(3, (1.0, 6.0), value=(2, 40)),
+    "rate changed": Odds(3, (1.0, 6.0), value=(2, 30)),
+    "paused": Odds(1, (0.5, 4.0)),
+    "closed": Odds(1, (0.5, 4.0)),
+    "revoked": Odds(2, value=(0.0, 1.0)),
 }
 
-LANES: Final = tuple(dict.fromkeys(kind.lane for kind in KINDS.values()))
+LANES: Final = tuple(dict.fromkeys(KINDS[kind].lane for kind in ODDS))
 
 #: Whom a fault of an instance strikes; the leader more often than its share.
 _TARGETS: Final = ("leader", "leader", "1", "2", "3")
@@ -116,7 +108,7 @@ class Fault:
 
     def __str__(self) -> str:
         target = f" {self.target}" if self.target else ""
-        value = f" {self.value:.2f}" if KINDS[self.kind].value else ""
+        value = f" {self.value:.2f}" if ODDS[self.kind].value else ""
         return f"{self.at:6.1f} to {self.until:6.1f} s  {self.kind}{target}{value}"
 
 
@@ -125,11 +117,11 @@ def draw(seed: int, seconds: float, only: Collection[str] = ()) -> list[Fault]:
 
     Raises ValueError for a run that is too short, and for a kind that there is not.
     """
-    unknown = set(only) - KINDS.keys()
+    unknown = set(only) - ODDS.keys()
     if unknown:
-        raise ValueError(f"there is no kind of fault {min(unknown)!r}: choose from {', '.join(KINDS)}")
-    kinds = [kind for kind in KINDS.values() if not only or kind.name in only]
-    lanes = tuple(dict.fromkeys(kind.lane for kind in kinds))
+        raise ValueError(f"there is no kind of fault {min(unknown)!r}: choose from {', '.join(ODDS)}")
+    kinds = [kind for kind in ODDS if not only or kind in only]
+    lanes = tuple(dict.fromkeys(KINDS[kind].lane for kind in kinds))
     if seconds < SHORTEST_SECONDS:
         raise ValueError(f"a campaign takes at least {SHORTEST_SECONDS:g} seconds, not {seconds:g}")
     dice = random.Random(seed)
@@ -138,23 +130,24 @@ def draw(seed: int, seconds: float, only: Collection[str] = ()) -> list[Fault]:
     while end - now >= _STORM_SECONDS[0]:
         over = min(now + dice.uniform(*_STORM_SECONDS), end)
         for lane in dice.sample(lanes, min(dice.choice(_LANES_STRUCK), len(lanes))):
-            faults += _strikes(dice, [kind for kind in kinds if kind.lane == lane], now, over)
+            faults += _strikes(dice, [kind for kind in kinds if KINDS[kind].lane == lane], now, over)
         now = over + dice.uniform(*_QUIET_SECONDS)
     return sorted(faults, key=lambda fault: fault.at)
 
 
-def _strikes(dice: random.Random, kinds: Sequence[Kind], begin: float, end: float) -> Iterator[Fault]:
+def _strikes(dice: random.Random, kinds: Sequence[str], begin: float, end: float) -> Iterator[Fault]:
     """The faults of one lane, which has these kinds, in one storm; none that would not be over with it."""
     now = begin + dice.uniform(0, _PAUSE_SECONDS[1])
     while True:
-        fitting = [kind for kind in kinds if now + kind.lasts[0] <= end]
+        fitting = [kind for kind in kinds if now + ODDS[kind].lasts[0] <= end]
         if not fitting:
             return
-        kind = dice.choices(fitting, [each.weight for each in fitting])[0]
-        lasts = min(dice.uniform(*kind.lasts), end - now)
-        target = dice.choice(_TARGETS) if kind.at_instance else ""
-        value = dice.uniform(*kind.value) if kind.value else 0.0
-        yield Fault(kind.name, _cut(now), _cut(lasts), target, _cut(value))
+        kind = dice.choices(fitting, [ODDS[each].weight for each in fitting])[0]
+        odds = ODDS[kind]
+        lasts = min(dice.uniform(*odds.lasts), end - now)
+        target = dice.choice(_TARGETS) if odds.at_instance else ""
+        value = dice.uniform(*odds.value) if odds.value else 0.0
+        yield Fault(kind, _cut(now), _cut(lasts), target, _cut(value))
         now += max(lasts, _AT_ONCE_SECONDS) + dice.uniform(*_PAUSE_SECONDS)
 
 

@@ -11,6 +11,8 @@ import pytest
 from benchmarks import servers
 from rig import cores, served
 from rig.embedded import Embedded
+from rig.nginx import crowded
+from rig.origin import constant
 from rig.process import Ended
 
 
@@ -34,8 +36,8 @@ def test_the_whole_site_answers_on_its_cores(tmp_path: Path) -> None:
     with (
         Embedded(tmp_path) as redis,
         servers.instance(redis.url, tmp_path, rooms={"shop": {"capacity": 5}}) as instance,
-        served.constant_origin(tmp_path) as origin,
-        served.nginx(tmp_path, instances=[instance.port], origin=origin.port, room="shop") as nginx,
+        constant(tmp_path) as origin,
+        crowded(tmp_path, instances=[instance.port], origin=origin.port, room="shop") as nginx,
         servers.bare(tmp_path) as bare,
     ):
         assert httpx.get(f"{nginx.url}/").json() == {"origin": True}

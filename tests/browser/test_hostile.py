@@ -12,11 +12,10 @@ import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
 from rig.instance import Instance, serving
+from rig.origin import Answer, Seen, Stub, answering
 from tests.browser.stage import ORIGIN, WAITING, Stage
 from tests.browser.test_place import PATIENCE_MS, ROOM, Caller
 from tests.browser.visitor import STEADY_PART, Visitor, rank_of, visiting
-from tests.deploy import stubs
-from tests.deploy.stubs import Answer, Seen, Stub
 
 pytestmark = [pytest.mark.browser, pytest.mark.system, pytest.mark.timeout(120)]
 
@@ -107,7 +106,7 @@ def other_site(page: str, **headers: str) -> Iterator[Stub]:
     def answer(_request: Seen) -> Answer:
         return Answer(200, {"Content-Type": "text/html", **headers}, page.encode())
 
-    with stubs.serving(answer) as stub:
+    with answering(answer) as stub:
         yield stub
 
 

@@ -10,39 +10,39 @@ from pathlib import Path
 
 import pytest
 
-from rig import instance as instances
-from rig.instance import Instance
+from rig.edits import Edit
+from rig.instance import Instance, serving
+from rig.nginx import TRUSTED, Nginx, added, binary
+from rig.origin import Stub, answering, shop
 from tests.cli.command import Done, run
-from tests.deploy import worlds
-from tests.deploy.stubs import Stub, serving
-from tests.deploy.worlds import shop
 from waitroom.checks.gate import Answer, judge, spellings
-from waitroom.demo.nginx import Site
 
 pytestmark = pytest.mark.system
-
-_TRUSTED = {"waitroom-trusted.conf": "127.0.0.1 trusted;\n"}
 
 
 @pytest.fixture(scope="module")
 def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
     """A room that lets nobody in, and one that takes who comes."""
     rooms = {"shop": {"state": "paused"}, "wide": {"capacity": 0}}
-    with instances.serving(tmp_path_factory.mktemp("instance"), rooms=rooms) as served:
+    with serving(tmp_path_factory.mktemp("instance"), rooms=rooms) as served:
         yield served
 
 
 @contextmanager
-def site(folder: Path, instance: Instance, *edits: worlds.Edit, room: str = "shop") -> Iterator[tuple[str, Stub]]:
+def site(folder: Path, instance: Instance, *edits: Edit, room: str = "shop") -> Iterator[tuple[str, Stub]]:
     """nginx in front of the instance and an origin; its address and the origin."""
-    with serving(shop) as origin:
-
-        def made(port: int) -> Site:
-            return Site(port=port, room=room, instances=(instance.port,), origin=origin.port)
-
-        renamed = worlds.replaced("set $waitroom_room shop;", f"set $waitroom_room {room};")
-        with worlds.running(worlds.binary("wheel"), folder, made, renamed, *edits, files=_TRUSTED) as port:
-            yield f"http://127.0.0.1:{port}", origin
+    with answering(shop) as origin:
+        where = Nginx(
+            folder,
+            *edits,
+            instances=[instance.port],
+            origin=origin.port,
+            room=room,
+            files=TRUSTED,
+            program=binary("wheel"),
+        )
+        with where as nginx:
+            yield nginx.url, origin
 
 
 def check(folder: Path, *arguments: str) -> Done:
@@ -60,12 +60,12 @@ def test_a_gated_site_is_told_so(tmp_path: Path, instance: Instance) -> None:
 
 
 _MISTAKES = {
-    "only pages": worlds.added(
+    "only pages": added(
         "location /checkout { if ($request_method = POST) { return 200 sold; } "
         "include waitroom-gate.conf; include waitroom-origin.conf; proxy_pass http://shop_origin$waitroom_lock; }"
     ),
-    "by suffix": worlds.added("location ~ \\.css$ { auth_request off; proxy_pass http://shop_origin; }"),
-    "not at all": worlds.added("location /checkout { auth_request off; proxy_pass http://shop_origin; }"),
+    "by suffix": added("location ~ \\.css$ { auth_request off; proxy_pass http://shop_origin; }"),
+    "not at all": added("location /checkout { auth_request off; proxy_pass http://shop_origin; }"),
 }
 
 

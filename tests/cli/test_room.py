@@ -11,8 +11,8 @@ import pytest
 from redis import Redis
 
 from rig.instance import Instance
+from rig.waiting import until
 from tests.cli.command import room, sentences
-from tests.web.sites import until
 from waitroom.store.embedded.folder import running_url
 
 

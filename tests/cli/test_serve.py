@@ -15,8 +15,8 @@ from redis import Redis
 
 from rig.instance import COMMAND, IN_BACKGROUND, Instance
 from rig.process import Process
+from rig.waiting import until
 from tests.cli.command import KEYS, room, run, sentences
-from tests.web.sites import until
 from waitroom.store.embedded.folder import running_url
 
 

@@ -38,14 +38,6 @@ def count(site: Site, room: str, name: str) -> int:
     return int(site.admin("GET", f"/{room}").json()["counts"][name])
 
 
-async def until(condition: Callable[[], object], what: str) -> None:
-    """Poll until the condition holds; fails when it does not in time."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not come true"
-        await asyncio.sleep(0.02)
-
-
 async def filled(client: WaitroomClient, room: str) -> Admitted:
     """The place of somebody who fills a room of one."""
     inside = await client.wait_until_admitted(room)

@@ -10,6 +10,7 @@ from functools import partial
 import pytest
 
 from rig.line import Line
+from rig.waiting import eventually
 from tests.client.scene import (
     SLIDING,
     hold,
@@ -18,7 +19,6 @@ from tests.client.scene import (
     sizes,
     stopped,
     taken_away,
-    until,
 )
 from tests.relay import Mishap, Relay, answer
 from tests.web import sites
@@ -42,7 +42,7 @@ async def test_a_slot_lasts_as_long_as_its_block(site: Site, client: WaitroomCli
         first = slot.place
         assert slot.room == room
         assert 0 < slot.seconds_left < first.session_seconds
-        await until(lambda: slot.place.expires_at > first.expires_at, "an extension")
+        await eventually(lambda: slot.place.expires_at > first.expires_at, "an extension")
         await asyncio.sleep(first.session_seconds)
         assert slot.seconds_left > 0
         assert sizes(site, room) == (0, 1)
@@ -95,9 +95,9 @@ async def test_a_short_outage_of_redis_does_not_end_a_slot(
     room = site.make_room(**SLIDING | {"session_seconds": 9})
     async with WaitroomClient(site.url) as client, client.admission(room) as slot:
         with outage(site, line, silent=False):
-            await until(lambda: "a slot cannot be extended" in caplog.text, "a try that fails")
+            await eventually(lambda: "a slot cannot be extended" in caplog.text, "a try that fails")
             before = slot.place.expires_at
-        await until(lambda: slot.place.expires_at > before, "an extension")
+        await eventually(lambda: slot.place.expires_at > before, "an extension")
     assert sizes(site, room) == (0, 0)
 
 
@@ -129,7 +129,7 @@ async def test_a_server_that_is_gone_ends_a_slot_in_time(site: Site, relay: Rela
 
     with pytest.raises(AdmissionLost, match="no extension got through"):
         await hold(far, room, go_on)
-    await until(lambda: sizes(site, room) == (0, 0), "the session is over")
+    await eventually(lambda: sizes(site, room) == (0, 0), "the session is over")
 
 
 async def test_a_silent_instance_does_not_end_a_slot(site: Site, relay: Relay) -> None:
@@ -138,7 +138,7 @@ async def test_a_silent_instance_does_not_end_a_slot(site: Site, relay: Relay) -
     async with WaitroomClient(relay.url, timeout_seconds=60) as client, client.admission(room) as slot:
         before = slot.place
         relay.mishap = once("held", "/status")
-        await until(lambda: slot.place.expires_at > before.expires_at, "an extension")
+        await eventually(lambda: slot.place.expires_at > before.expires_at, "an extension")
         assert len(relay.lines("/status")) == 3
 
 
@@ -196,10 +196,10 @@ async def test_an_emptied_redis_keeps_a_slot(caplog: pytest.LogCaptureFixture) -
                     other = await client.enter("shop")
                     redis.flushall()
                     before = slot.place
-                    await until(lambda: slot.place is not before, "an extension")
+                    await eventually(lambda: slot.place is not before, "an extension")
                     assert sizes(site, "shop")[1] == 1
                     assert isinstance(await client.status(other), Waiting)
-                    await until(lambda: slot.place.expires_at > before.expires_at, "an extension that lengthens")
+                    await eventually(lambda: slot.place.expires_at > before.expires_at, "an extension that lengthens")
                 assert sizes(site, "shop")[1] == 0
     assert "not sliding" not in caplog.text
 

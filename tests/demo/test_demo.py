@@ -16,7 +16,8 @@ import httpx
 import psutil
 import pytest
 
-from tests.demo.table import Process, alive, command, descendants, wait_until
+from rig.waiting import until
+from tests.demo.table import Process, alive, command, descendants
 from waitroom.demo.processes import free_port
 
 pytestmark = pytest.mark.system
@@ -39,7 +40,7 @@ class Demo:
 
     def until_it_says(self, text: str) -> None:
         """Wait for it to print that."""
-        wait_until(lambda: text in self.said() or self.process.poll() is not None, seconds=60)
+        until(lambda: text in self.said() or self.process.poll() is not None, text)
         assert text in self.said()
 
     def family(self) -> set[Process]:
@@ -78,7 +79,7 @@ def _demo(folder: Path, *options: str, port: int | None = None) -> Iterator[Demo
     finally:
         process.kill()
         process.wait()
-    wait_until(lambda: not alive(family))
+    until(lambda: not alive(family), "the end of all")
 
 
 def test_a_visitor_gets_into_the_shop_and_sigterm_leaves_nothing(tmp_path: Path) -> None:
@@ -119,7 +120,7 @@ def _visit(url: str) -> None:
 def test_a_signal_during_the_start_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
     with _demo(tmp_path) as demo:
         demo.until_it_says("Starting")
-        wait_until(lambda: len(demo.family()) >= 4)
+        until(lambda: len(demo.family()) >= 4, "the demo's processes")
         family = demo.family()
         assert demo.end(number) == 0
         assert {command(process) for process in alive(family)} == set()
@@ -132,7 +133,7 @@ def test_sigkill_leaves_no_process(tmp_path: Path) -> None:
         family = demo.family()
         assert len(family) >= LEAST_PROCESSES
         demo.end(signal.SIGKILL)
-        wait_until(lambda: not alive(family))
+        until(lambda: not alive(family), "the end of all")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.demo.table import alive, descendants, wait_until
+from rig.waiting import until
+from tests.demo.table import alive, descendants
 from waitroom.demo import processes
 from waitroom.demo.processes import Children, DemoError, free_port, require_port
 
@@ -54,9 +55,9 @@ def test_all_children_end_with_the_block_even_those_of_children(tmp_path: Path) 
     with Children(tmp_path) as children:
         children.start("one", SLEEP, environment=os.environ)
         children.start("two", ["/bin/sh", "-c", "sleep 60 & sleep 60; true"], environment=os.environ)
-        wait_until(lambda: len(descendants(os.getpid()) - others) >= 4)
+        until(lambda: len(descendants(os.getpid()) - others) >= 4, "all processes")
         family = descendants(os.getpid()) - others
-    wait_until(lambda: not alive(family))
+    until(lambda: not alive(family), "the end of all")
 
 
 def test_a_child_that_will_not_end_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,9 +68,9 @@ def test_a_child_that_will_not_end_is_killed(tmp_path: Path, monkeypatch: pytest
     others = descendants(os.getpid())
     with Children(tmp_path) as children:
         children.start("stubborn", [sys.executable, "-c", stubborn], environment=os.environ)
-        wait_until(lambda: "set" in (tmp_path / "stubborn.log").read_text())
+        until(lambda: "set" in (tmp_path / "stubborn.log").read_text(), "its word")
         family = descendants(os.getpid()) - others
-    wait_until(lambda: not alive(family))
+    until(lambda: not alive(family), "the end of all")
 
 
 def test_children_end_when_the_one_who_started_them_is_killed(tmp_path: Path) -> None:
@@ -82,10 +83,10 @@ with Children(pathlib.Path({str(tmp_path)!r})) as children:
     time.sleep(60)
 """
     with subprocess.Popen([sys.executable, "-c", program]) as parent:
-        wait_until(lambda: len(descendants(parent.pid)) >= 4)
+        until(lambda: len(descendants(parent.pid)) >= 4, "all processes")
         family = descendants(parent.pid)
         parent.send_signal(signal.SIGKILL)
-    wait_until(lambda: not alive(family))
+    until(lambda: not alive(family), "the end of all")
 
 
 def test_a_port_in_use_is_said_in_a_sentence() -> None:

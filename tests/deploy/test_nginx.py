@@ -13,8 +13,10 @@ from urllib.parse import unquote
 
 import pytest
 
-from tests.deploy.stubs import Answer, Seen, ask
-from tests.deploy.worlds import PAGE, Builder, World, added, replaced, write
+from rig.edits import replaced
+from rig.nginx import added, write
+from rig.origin import Answer, Seen, ask
+from tests.deploy.worlds import PAGE, Builder, World
 from waitroom.demo import nginx
 from waitroom.demo.processes import free_port
 

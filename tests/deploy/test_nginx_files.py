@@ -11,8 +11,9 @@ from typing import Final
 
 import pytest
 
+from rig.edits import Edit
 from rig.machine import missing
-from tests.deploy.worlds import Edit, binary, variant, write
+from rig.nginx import binary, variant, write
 from waitroom.demo import nginx
 from waitroom.demo.nginx import Site, configuration_folder
 from waitroom.demo.processes import free_port

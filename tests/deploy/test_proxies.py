@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import re
-import signal
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,9 +15,10 @@ import pytest
 
 from rig import servers
 from rig.instance import ADMIN_KEY, Instance, serving
-from tests.deploy import corpus, proxies, stubs
-from tests.deploy.proxies import DEADLINE_SECONDS, PAGE, Room, World, request_of
-from tests.deploy.stubs import Answer
+from rig.origin import Answer, answering
+from rig.waiting import until
+from tests.deploy import corpus, proxies
+from tests.deploy.proxies import PAGE, Room, World, request_of
 from waitroom.demo.processes import free_port
 
 #: Ways to write an address, with ours among them.
@@ -85,14 +83,6 @@ def new_world(proxy: str, instance: Instance, tmp_path: Path) -> Iterator[NewWor
             return stack.enter_context(proxies.running(proxy, tmp_path, room.name, ports)), room
 
         yield make
-
-
-def until(condition: Callable[[], object], what: str) -> None:
-    """Poll until the condition holds."""
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not come true"
-        time.sleep(0.05)
 
 
 def cookie(world: World, granted: str) -> str:
@@ -345,7 +335,7 @@ def test_without_an_instance_nobody_goes_on(proxy: str, tmp_path: Path) -> None:
                 answer = world.ask(path, accept=accept, cookie="waitroom_pass_shop=canary", x_waitroom_pass="canary")
                 assert answer.status in (502, 503, 504)
         assert world.origin.seen == []
-    assert "canary" not in (tmp_path / f"{proxy}.log").read_text(), "a proof in a log is a proof lost (I31)"
+    assert "canary" not in world.proxy.said(), "a proof in a log is a proof lost (I31)"
 
 
 def test_while_the_instance_hangs_nobody_goes_on(new_world: NewWorld, instance: Instance) -> None:
@@ -354,13 +344,13 @@ def test_while_the_instance_hangs_nobody_goes_on(new_world: NewWorld, instance: 
     held = cookie(world, room.pass_of_new())
     assert world.ask("/", cookie=held).status == 200
     world.origin.seen.clear()
-    os.kill(instance.pid, signal.SIGSTOP)
+    instance.freeze()
     try:
         for headers in ({"cookie": held}, {"accept": PAGE}):
             assert world.ask("/", **headers).status in (502, 503, 504)
         assert world.origin.seen == []
     finally:
-        os.kill(instance.pid, signal.SIGCONT)
+        instance.thaw()
     until(lambda: world.ask("/", cookie=held).status == 200, "recovery")
 
 
@@ -369,7 +359,7 @@ def test_an_answer_that_is_no_decision_lets_nobody_pass(
     proxy: str, stack: ExitStack, tmp_path: Path, status: int
 ) -> None:
     """Only 200 is a yes, whatever an instance that is none, or has gone mad, may say (T37)."""
-    mad = stack.enter_context(stubs.serving(lambda _: Answer(status, {"Location": "/"})))
+    mad = stack.enter_context(answering(lambda _: Answer(status, {"Location": "/"})))
     world = stack.enter_context(proxies.running(proxy, tmp_path, "shop", (mad.port, mad.port)))
     world.ask_raw(request_of("/", accept=PAGE))
     assert world.origin.seen == []
@@ -378,7 +368,7 @@ def test_an_answer_that_is_no_decision_lets_nobody_pass(
 
 def test_the_gate_is_told_what_it_needs(proxy: str, stack: ExitStack, tmp_path: Path) -> None:
     """GET without a body, the proofs, and the visitor's own method and address, whatever the client claims."""
-    gate = stack.enter_context(stubs.serving(lambda _: Answer(401)))
+    gate = stack.enter_context(answering(lambda _: Answer(401)))
     world = stack.enter_context(proxies.running(proxy, tmp_path, "shop", (gate.port, gate.port)))
     proofs = {"cookie": "a=1; b=2", "x_waitroom_pass": "abc"}
     world.ask("/x?y=%2F", method="POST", body=b"z" * 1000, accept=PAGE, **proofs, **SPOOFS)

@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from loadtest.rules import Rules
-from rig.instance import Instance, in_group, serving
+from rig.faults import Ground
+from rig.instance import in_group, serving
 from rig.line import Line
 from rig.ports import free_port
 from rig.servers import Server
 from rig.waiting import eventually
 from tests.faults.crowd import Forger, Guest, Journal, Prober, ended
 from tests.faults.scrape import Scraper
-from tests.system.outage import Follower, following, until
+from tests.system.outage import Follower, following
 
 #: Whether faults last as long as they do for operators: `make failures`.
 LONG: Final = os.environ.get("WAITROOM_FAULTS") == "long"
@@ -76,39 +77,14 @@ async def redis_server(folder: Path, *settings: str, **more: Any) -> AsyncIterat
         await asyncio.to_thread(server.kill)
 
 
-@dataclass
-class Crew:
-    """The instances; the first is in the control group."""
-
-    served: list[Instance]
-    group: Path | None = None
-
-    async def start(self) -> None:
-        """Start them all at once, in threads: the line to their Redis runs here."""
-        await asyncio.gather(*(asyncio.to_thread(each.__enter__) for each in self.served))
-
-    async def start_again(self, number: int, **variables: str) -> None:
-        """Start one that has ended again at its port; `variables` change its environment from now on."""
-        self.served[number].variables |= variables
-        await asyncio.to_thread(self.served[number].__enter__)
-
-    async def stop(self) -> None:
-        """End them all."""
-        await asyncio.gather(*(asyncio.to_thread(each.stop) for each in self.served))
-
-
-@dataclass
-class Stage:
+@dataclass(kw_only=True)
+class Stage(Ground):
     """All that a fault can be done to."""
 
     folder: Path
-    node: Server
-    line: Line
-    crew: Crew
     watch: Follower
     scraper: Scraper
     room: dict[str, Any]
-    replica: Server | None = None
     journal: Journal = field(default_factory=Journal)
     #: The cookies of somebody who has a place.
     cookie: str = ""
@@ -116,26 +92,21 @@ class Stage:
     lost_at: float = 0.0
 
     @property
-    def instances(self) -> list[Instance]:
-        """The instances that were started last."""
-        return self.crew.served
-
-    @property
     def rules(self) -> Rules:
         """What the visitors are promised."""
         return Rules(**{name: self.room[name] for name in Rules.__dataclass_fields__ if name in self.room})
 
-    async def leader(self) -> Instance:
-        """The instance whose scheduler acts; waits until there is one."""
-        while True:
-            for served in self.instances:
-                if served.running and await asyncio.to_thread(served.leads):
-                    return served
-            await asyncio.sleep(0.05)
+    async def led(self) -> None:
+        """Wait until the scheduler of an instance acts."""
+
+        async def leads() -> bool:
+            return any(await asyncio.gather(*(asyncio.to_thread(each.leads) for each in self.instances)))
+
+        await eventually(leads, "a leader")
 
     def logged(self, text: str) -> bool:
         """Whether an instance has logged that."""
-        return any(text in served.log.read_text(errors="replace") for served in self.instances)
+        return any(text in each.said() for each in self.instances)
 
 
 @asynccontextmanager
@@ -160,37 +131,40 @@ async def staged(
     made = {**ROOM, **(room or {})}
     async with AsyncExitStack() as stack:
         (folder / "redis").mkdir(exist_ok=True)
-        node = await stack.enter_async_context(
+        redis = await stack.enter_async_context(
             redis_server(folder / "redis", *settings, started_by=started_by, binary=binary)
         )
-        follower = await stack.enter_async_context(_replica(folder, node)) if replica else None
-        line = await stack.enter_async_context(Line(node.url))
-        crew = Crew(
-            [
-                serving(
-                    folder,
-                    rooms={"shop": made},
-                    redis_url=line.url,
-                    prefix=in_group(group) if group and not number else (),
-                    **{**_VARIABLES, **variables, **more},
-                )
-                for number, more in enumerate(each or [{}] * instances)
-            ],
-            group,
-        )
-        stack.push_async_callback(crew.stop)
-        await crew.start()
-        watch = Follower("shop", [each.port for each in (node, follower) if each], pause_seconds=0.02)
-        scraper = Scraper({chr(ord("a") + number): one.port for number, one in enumerate(crew.served)})
+        follower = await stack.enter_async_context(_replica(folder, redis)) if replica else None
+        line = await stack.enter_async_context(Line(redis.url))
+        served = [
+            serving(
+                folder,
+                rooms={"shop": made},
+                redis_url=line.url,
+                prefix=in_group(group) if group and not number else (),
+                **{**_VARIABLES, **variables, **more},
+            )
+            for number, more in enumerate(each or [{}] * instances)
+        ]
+        # In threads: the line to their Redis runs here.
+        stack.push_async_callback(lambda: asyncio.gather(*(asyncio.to_thread(each.stop) for each in served)))
+        await asyncio.gather(*(asyncio.to_thread(each.__enter__) for each in served))
+        watch = Follower("shop", [each.port for each in (redis, follower) if each], pause_seconds=0.02)
+        scraper = Scraper({chr(ord("a") + number): one.port for number, one in enumerate(served)})
         await stack.enter_async_context(following(watch))
         await stack.enter_async_context(scraper.running())
-        yield Stage(folder, node, line, crew, watch, scraper, made, follower)
+        stage = Stage(redis=redis, line=line, instances=served, folder=folder, watch=watch, scraper=scraper, room=made)
+        if follower:
+            stage.replica = follower
+        if group:
+            stage.group = group
+        yield stage
 
 
 @asynccontextmanager
-async def _replica(folder: Path, node: Server) -> AsyncIterator[Server]:
+async def _replica(folder: Path, redis: Server) -> AsyncIterator[Server]:
     (folder / "replica").mkdir()
-    settings = ("--replicaof", f"127.0.0.1 {node.port}", "--repl-diskless-sync-delay", "0")
+    settings = ("--replicaof", f"127.0.0.1 {redis.port}", "--repl-diskless-sync-delay", "0")
     async with redis_server(folder / "replica", *settings) as made:
         await eventually(lambda: made.ask("INFO", "replication")["master_link_status"] == "up", "the replica")
         yield made
@@ -248,7 +222,7 @@ async def live_through(
             visits_of = [visits.create_task(each.visit()) for each in early]
             await asyncio.gather(*(each.entered.wait() for each in (*early, *probers)))
             others += [asyncio.create_task(each.visit()) for each in forgers]
-            await until(lambda: sum(each.inside for each in early) >= 2)
+            await eventually(lambda: sum(each.inside for each in early) >= 2, "the admission of the first two")
             cookies = [cookie for each in probers for cookie in each.browser.cookies.items()]
             stage.cookie = "; ".join(f"{name}={value}" for name, value in cookies)
             run.began, run.began_monotonic = run.journal.now(), time.monotonic()
@@ -258,7 +232,7 @@ async def live_through(
             run.lifted, run.lifted_monotonic = run.journal.now(), time.monotonic()
             visits_of += [visits.create_task(each.visit()) for each in late]
             await asyncio.wait(visits_of)
-            await until(lambda: run.journal.good("enter", since=run.lifted) < float("inf"))
+            await eventually(lambda: run.journal.good("enter", since=run.lifted) < float("inf"), "an entry")
     finally:
         await ended(others, run.guests)
     return run

@@ -13,9 +13,9 @@ import pytest
 
 from rig.machine import missing
 from rig.servers import program
+from rig.waiting import eventually
 from tests.faults.scene import UNHURRIED, Stage, lasting, live_through, staged
 from tests.faults.verdict import judged
-from tests.system.outage import until
 from waitroom.store import keys
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
@@ -43,7 +43,7 @@ async def jumps(stage: Stage) -> AsyncIterator[None]:
     yield
     (served, *_), active = stage.instances, keys.room_key("shop", "active")
     await asyncio.to_thread(served.operate, "POST", "/admin/rooms/shop/pause", {})
-    await until(lambda: stage.node.ask("ZCARD", active) == 0)
+    await eventually(lambda: stage.redis.ask("ZCARD", active) == 0, "an empty room")
     await jump(stage, -3600)
     await asyncio.to_thread(served.operate, "POST", "/admin/rooms/shop/resume", {})
 
@@ -51,7 +51,7 @@ async def jumps(stage: Stage) -> AsyncIterator[None]:
 async def jump(stage: Stage, seconds: int) -> None:
     """Set the clock of Redis so far from the true time."""
     await asyncio.to_thread(shift, stage, seconds)
-    assert abs(stage.node.ask("TIME")[0] - stage.journal.now() - seconds) < 30
+    assert abs(stage.redis.ask("TIME")[0] - stage.journal.now() - seconds) < 30
 
 
 async def test_a_jumping_redis_clock_lets_nobody_in_too_early(tmp_path: Path) -> None:

@@ -6,14 +6,14 @@ import asyncio
 import signal
 import socket
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from deploy.cluster import Cluster
 from loadtest.watch import watching
+from rig.composed import Composed
 from rig.instance import Instance
+from rig.waiting import eventually
 from tests.system.clusters import all_serve, clustered, raw, tried
 from tests.system.crowd import PATIENT
 from tests.system.http import Browser
@@ -134,7 +134,7 @@ async def test_visitors_are_answered_while_an_instance_is_frozen(tmp_path: Path)
     assert watch.most_inside == CAPACITY
 
 
-async def the_leader(cluster: Cluster) -> Instance:
+async def the_leader(cluster: Composed) -> Instance:
     """The one instance that leads."""
     while True:
         leading = [instance for instance in cluster.instances if await asyncio.to_thread(instance.leads)]
@@ -156,9 +156,11 @@ async def test_an_instance_told_to_stop_says_so_and_resigns(tmp_path: Path, work
         (other,) = (instance for instance in cluster.instances if instance is not leader)
         leader.signal(signal.SIGTERM)
         told = time.monotonic()
-        await until(other.leads)
+        await eventually(lambda: asyncio.to_thread(other.leads), "another leader")
         print(f"another led {time.monotonic() - told:.2f} s after SIGTERM (tick 0.1 s)")
-        await until(lambda: leader.get("/readyz")[0] == 503)
+        await eventually(
+            lambda: asyncio.to_thread(lambda: leader.get("/readyz")[0] == 503), "a leader that is not ready"
+        )
         assert "this instance was told to stop" in leader.get("/readyz")[1]
         assert leader.get("/livez")[0] == 200
         assert leader.get("/v1/rooms/hall")[0] == 200
@@ -177,9 +179,9 @@ async def test_a_request_in_flight_is_answered_and_no_new_one(tmp_path: Path, wo
         reader, writer = await asyncio.open_connection(instance.address, instance.port)
         writer.write(_ARRIVAL + b"{")
         await writer.drain()
-        await until(lambda: instance.get("/livez")[0] == 200)
+        await eventually(lambda: asyncio.to_thread(lambda: instance.get("/livez")[0] == 200), "an instance that lives")
         instance.signal(signal.SIGTERM)
-        await until(lambda: refuses(instance))
+        await eventually(lambda: asyncio.to_thread(refuses, instance), "an instance that refuses")
         assert instance.running
         writer.write(b"}")
         answer = (await asyncio.wait_for(reader.read(), DEADLINE_SECONDS)).decode()
@@ -197,10 +199,3 @@ def refuses(instance: Instance) -> bool:
     except ConnectionRefusedError:
         return True
     return False
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait until it holds; fails after DEADLINE_SECONDS."""
-    async with asyncio.timeout(DEADLINE_SECONDS):
-        while not await asyncio.to_thread(condition):
-            await asyncio.sleep(0.02)

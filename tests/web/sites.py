@@ -8,8 +8,7 @@ import os
 import signal
 import socket
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +22,7 @@ from redis import Redis
 from rig import servers
 from rig.instance import Instance, variables
 from rig.line import Line, in_thread
+from rig.waiting import until
 from waitroom.model import Pass, Ticket, Visitor
 from waitroom.proofs import keyring
 from waitroom.proofs.passes import PassOffice
@@ -46,15 +46,6 @@ TICKING: Final = ("term", "led_us", "resumed_us", "pace_")
 _numbers = itertools.count(1)
 
 Snapshot = dict[str, Any]
-
-
-def until(condition: Callable[[], object], *, seconds: float = PATIENCE_SECONDS, what: str = "condition") -> None:
-    """Poll until the condition holds; fails when it does not within that time."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            pytest.fail(f"{what} did not come true within {seconds:g} s")
-        time.sleep(0.02)
 
 
 @dataclass

@@ -14,10 +14,11 @@ import pytest
 from prometheus_client import REGISTRY
 
 from rig.line import Line
+from rig.waiting import until
 from tests.test_returns import BAD, GOOD, OWN
 from tests.web import sites
 from tests.web.declared import assert_declared
-from tests.web.sites import Site, assert_problem, set_cookies, until
+from tests.web.sites import Site, assert_problem, set_cookies
 from waitroom.proofs.tickets import new_visitor
 from waitroom.returns import HOME
 from waitroom.serve.assemble import assemble

@@ -12,8 +12,9 @@ import pytest
 
 from rig.clockwork import arguments
 from rig.line import Line
+from rig.waiting import until
 from tests.web import sites
-from tests.web.sites import Site, set_cookies, until
+from tests.web.sites import Site, set_cookies
 from waitroom.model import Pass, Visitor
 from waitroom.proofs.tickets import new_visitor
 from waitroom.serve.assemble import assemble

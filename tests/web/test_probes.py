@@ -14,8 +14,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 
+from rig.waiting import until
 from tests.web import sites
-from tests.web.sites import Site, assert_problem, until
+from tests.web.sites import Site, assert_problem
 
 NewRoom = Callable[..., str]
 

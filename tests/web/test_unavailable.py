@@ -16,8 +16,9 @@ import pytest
 from redis import Redis, RedisError
 
 from rig.line import Line, in_thread
+from rig.waiting import until
 from tests.web import sites
-from tests.web.sites import ADMIN, Site, assert_problem, bearer, until
+from tests.web.sites import ADMIN, Site, assert_problem, bearer
 
 #: The time-out towards Redis in these tests: shorter than the default, for they wait it out many times.
 TIMEOUT_SECONDS = 0.25

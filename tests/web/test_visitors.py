@@ -9,8 +9,9 @@ from datetime import datetime
 import pytest
 
 from rig.clockwork import arguments
+from rig.waiting import until
 from tests.web import sites
-from tests.web.sites import Site, assert_problem, bearer, set_cookies, until
+from tests.web.sites import Site, assert_problem, bearer, set_cookies
 from waitroom.store import keys
 
 NewRoom = Callable[..., str]

@@ -1,4 +1,4 @@
-"""Stand-ins for a waitroom instance and for an origin, and a client that sends request lines as they are."""
+"""Stand-ins for an origin or an instance, one that costs next to nothing, and a client that sends paths as they are."""
 
 from __future__ import annotations
 
@@ -9,7 +9,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
+
+from rig.cores import OTHER_CORE
+from rig.nginx import command
+from rig.ports import free_port
+from rig.served import Served
+from waitroom.demo.nginx import user
 
 
 @dataclass(frozen=True)
@@ -45,7 +52,7 @@ class Stub:
 
 
 @contextmanager
-def serving(answer: Callable[[Seen], Answer]) -> Iterator[Stub]:
+def answering(answer: Callable[[Seen], Answer]) -> Iterator[Stub]:
     """Run a stub on a free loopback port."""
     stub = Stub(0, answer)
     server = Server(("127.0.0.1", 0), _handler(stub))
@@ -100,6 +107,44 @@ def _handler(stub: Stub) -> type[BaseHTTPRequestHandler]:
             return
 
     return Handler
+
+
+def shop(_request: object) -> Answer:
+    """What an origin answers, for a stub."""
+    return Answer(200, {"X-Origin": "stub", "Content-Type": "text/plain", "Cache-Control": "public"}, b"shop")
+
+
+_CONSTANT: Final = """\
+daemon off;
+worker_processes 1;
+worker_rlimit_nofile 8192;
+pid nginx.pid;
+error_log stderr error;
+{user}
+events {{ worker_connections 4096; }}
+http {{
+    access_log off;
+    client_body_temp_path client_body_temp;
+    proxy_temp_path proxy_temp;
+    fastcgi_temp_path fastcgi_temp;
+    uwsgi_temp_path uwsgi_temp;
+    scgi_temp_path scgi_temp;
+    keepalive_requests 1000000000;
+    server {{
+        listen 127.0.0.1:{port} backlog=4096;
+        location / {{ default_type application/json; return 200 '{{"origin":true}}'; }}
+    }}
+}}
+"""
+
+
+def constant(folder: Path) -> Served:
+    """An nginx with one answer to everything, so that what it takes to get there stands out."""
+    port = free_port()
+    main = folder.absolute() / f"origin-{port}" / "nginx.conf"
+    main.parent.mkdir(parents=True)
+    main.write_text(_CONSTANT.format(port=port, user=user()), encoding="ascii")
+    return Served("origin", command(main), folder=main.parent, at_core=OTHER_CORE, port=port)
 
 
 def ask(
