@@ -19,7 +19,7 @@ from typing import Final
 
 from rich.console import Console
 
-from loadtest.books import Books, BooksError
+from crowd.books import Books, BooksError
 from loadtest.outcome import Outcome
 from loadtest.report import show, write
 from loadtest.run import LoadtestError, run

@@ -11,9 +11,9 @@ from typing import Final
 
 import psutil
 
+from crowd.history import EVENT, History
+from crowd.invariants import Check
 from loadtest.figures import percentile
-from loadtest.history import EVENT, History
-from loadtest.invariants import Check
 from loadtest.stage import Stage
 from rig.accounting import descriptors, memory_bytes
 

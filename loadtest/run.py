@@ -12,23 +12,21 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from redis.asyncio import Redis
-
+from crowd.books import Books, conserved, reconciled
+from crowd.history import History
+from crowd.invariants import Check, check_all
+from crowd.rules import Rules
+from crowd.watch import Watch, looks_hold, watching
 from loadtest.batches import Batches
-from loadtest.books import Books, conserved, reconciled
 from loadtest.calls import call_costs
 from loadtest.figures import arrivals, per_endpoint, within
-from loadtest.history import History
-from loadtest.invariants import Check, check_all
 from loadtest.machine import Account, accounting
 from loadtest.outcome import Outcome, by_second, generator
 from loadtest.plan import PLAN_VARIABLE, Plan
 from loadtest.probe import Probe, growths, probing
-from loadtest.rules import Rules
 from loadtest.scenarios import Scenario
 from loadtest.stage import Stage
 from loadtest.streams import came_back, reconnection
-from loadtest.watch import Watch, watching
 from rig.ports import free_port
 from rig.process import Process, environment
 from rig.waiting import PATIENCE_SECONDS, eventually
@@ -83,9 +81,8 @@ async def run(scenario: Scenario, stage: Stage, folder: Path, *, instances: int)
     async with AsyncExitStack() as stack:
         watch = probe = None
         if stage.redis is not None:
-            client = Redis.from_url(stage.redis.url, decode_responses=True, protocol=2)
-            stack.push_async_callback(client.aclose)
-            watch = await stack.enter_async_context(watching(client, stage.room, pause_seconds=_WATCH_SECONDS))
+            watch = Watch(stage.room, stage.redis.url, pause_seconds=_WATCH_SECONDS)
+            await stack.enter_async_context(watching(watch))
         if scenario.probed and stage.processes:
             probe = stack.enter_context(probing(stage))
         batches = Batches.of(stage)
@@ -107,7 +104,7 @@ def judged(
 ) -> Outcome:
     """The outcome of a history, with every check that there is something to hold against."""
     endpoints, kept = per_endpoint(history), arrivals(history, plan.offered)
-    rules = seen.after.rules() if seen.after is not None else _rules(plan)
+    rules = Rules.of(seen.after.settings if seen.after is not None else plan.settings)
     back = reconnection(history)
     checks = [*check_all(history, rules), *_of_the_room(history, seen, rules)]
     checks += within(scenario.limits, endpoints, kept)
@@ -144,17 +141,11 @@ def _of_the_room(history: History, seen: Seen, rules: Rules) -> list[Check]:
     if seen.after is not None:
         checks.append(conserved(seen.after))
     if seen.watch is not None:
-        beyond = seen.watch.beyond(capacity=rules.capacity, admit_per_second=rules.admit_per_second)
-        checks.append(Check("order, limits and books at every look", seen.watch.looks, [*seen.watch.faults, *beyond]))
+        checks += looks_hold(seen.watch.looks, rules)
         # Elsewhere others may come and go meanwhile; on a stage of our own nobody else does.
         if seen.before is not None and seen.after is not None:
-            checks.append(reconciled(seen.before, seen.after, history))
+            checks.append(reconciled(history, seen.after, seen.before))
     return checks
-
-
-def _rules(plan: Plan) -> Rules:
-    known = {name: value for name, value in plan.settings.items() if name in Rules.__dataclass_fields__}
-    return Rules(**known)
 
 
 def _books(stage: Stage) -> Books | None:

@@ -18,10 +18,10 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from packaging.requirements import Requirement
 
+from crowd.browser import browsing
 from rig.instance import serving
 from rig.machine import missing
 from supply.dist import installed_bill
-from tests.system.http import browsing
 from waitroom import __version__
 from waitroom.store import scripts
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from loadtest.books import BooksError
+from crowd.books import BooksError
 from loadtest.chaos.report import replay, show, write
 from loadtest.chaos.run import campaign
 from loadtest.chaos.schedule import draw, told

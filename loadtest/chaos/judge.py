@@ -10,18 +10,16 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Final
 
-from loadtest import invariants
-from loadtest.books import Books, conserved
+from crowd import invariants
+from crowd.books import Books, conserved, reconciled
+from crowd.history import EVENT, History, Operation
+from crowd.invariants import Check, Scene
+from crowd.rules import Rules
+from crowd.turns import honest, returns
+from crowd.watch import Look, looks_hold
 from loadtest.chaos.diary import HIDING, Diary
 from loadtest.chaos.excuses import Excuses, hold_seconds
-from loadtest.history import EVENT, History, Operation
-from loadtest.invariants import Check, Scene
-from loadtest.rules import Rules
-from loadtest.turns import honest, returns
 from waitroom.settings.room import RoomSettings
-
-#: Who wants in and does not give up.
-WANTING: Final = frozenset({"patient", "reloader", "sleeper", "impatient", "watcher"})
 
 #: Seconds after a fault within which a request that it held up may still be carried out: nginx gives one up after 5 s.
 _LATE_SECONDS: Final = 6.0
@@ -32,11 +30,12 @@ _TRIES: Final = 6
 
 @dataclass(frozen=True)
 class Case:
-    """A campaign to be judged: its history, what was done, the settings it began with, the books at the end."""
+    """A campaign to be judged: its history, what was done, the settings it began with, all looks, the books at last."""
 
     history: History
     diary: Diary
     room: RoomSettings
+    looks: Sequence[Look] = ()
     books: Books | None = None
 
     @property
@@ -53,26 +52,31 @@ class Case:
 
 
 def judged(case: Case) -> list[Check]:
-    """Every check of a campaign's history and books."""
+    """Every check of a campaign's history, looks and books."""
     scene = _scene(case)
+    scene = replace(scene, back=list(_back(scene, case)))
     excuses = Excuses(case.diary, case.rules, case.room, scene.gap)
+    losses = [(loss.began, loss.ended) for loss in case.diary.losses()]
     found = [
         _answered(case, excuses),
         _kept(case, excuses),
-        _came_in(case),
+        invariants.came_in(Scene.of(case.history, case.rules)),
         invariants.admitted_once(scene),
         invariants.in_order(scene),
         invariants.within_capacity(scene),
         invariants.within_rate(scene),
-        _rank(scene, case, excuses),
+        invariants.rank_never_grows(scene),
         invariants.earned(scene),
         invariants.forgeries_refused(scene),
         _revoked(case),
+        *looks_hold(case.looks, case.rules, losses=losses, hold_seconds=hold_seconds(case.room)),
     ]
     if case.books is not None:
         found.append(conserved(case.books))
         if not case.diary.losses():  # a loss takes the books along
-            found.append(_reconciled(case, case.books))
+            doubtful = [each for each in case.history.operations if _is_doubtful(each, case.diary)]
+            gone = len(case.diary.revoked)
+            found.append(reconciled(case.history, case.books, doubtful=doubtful, tries=_TRIES, sent_away=gone))
     return found
 
 
@@ -99,17 +103,12 @@ def _scene(case: Case) -> Scene:
 def _answered(case: Case, excuses: Excuses) -> Check:
     """Every answer is one that this visitor may get, or a documented 503, or explained by what was done."""
     faults = [
-        _told(each)
+        each.told()
         for visits in case.history.by_visitor().values()
         for each in visits
         if each.outcome != "ok" and not excuses.answer(visits, each)
     ]
     return Check("every answer is good, a documented 503, or explained", len(case.history.operations), faults)
-
-
-def _told(each: Operation) -> str:
-    took = f"{each.took_ms:.0f} ms" if each.completed else "never"
-    return f"{each.visitor} ({each.habit}) at {each.invoked:.3f}: {each.call}: {each.status} after {took} {each.error}"
 
 
 def _kept(case: Case, excuses: Excuses) -> Check:
@@ -138,45 +137,7 @@ def _kept(case: Case, excuses: Excuses) -> Check:
     return Check("a place is kept until its turn is over", looked, faults)
 
 
-def _came_in(case: Case) -> Check:
-    """Everybody who wanted in came in, but for turns that ended otherwise: `_answered` has judged those."""
-    faults, looked = [], 0
-    for visitor, visits in case.history.by_visitor().items():
-        if visits[0].habit not in WANTING:
-            continue
-        looked += 1
-        ended = any(each.state == "admitted" or each.outcome == "fail" for each in visits if not each.attempt)
-        if not ended:
-            faults.append(f"{visitor} ({visits[0].habit}) never came in; last: {_told(visits[-1])}")
-    return Check("everybody who wants in gets in", looked, faults)
-
-
-def _rank(scene: Scene, case: Case, excuses: Excuses) -> Check:
-    """Nobody falls back but behind older visitors who came back, or whom a fault may have brought back meanwhile."""
-    serials = {each.visitor: each.serial for each in scene.history.operations if each.serial}
-    back = list(_back(scene, case, excuses))
-    faults, looked = [], 0
-    for visitor, operations in scene.history.by_visitor().items():
-        told = sorted(
-            (each for each in honest(operations) if each.state == "waiting"), key=lambda each: (each.as_of, -each.rank)
-        )
-        looked += len(told)
-        for before, after in pairwise(told):
-            if after.rank <= before.rank:
-                continue
-            older = {
-                other
-                for other, begin, end in back
-                if serials.get(other, 0) < after.serial
-                and begin <= (after.completed or begin)
-                and before.invoked <= end
-            }
-            if after.rank - before.rank > len(older - {visitor}):
-                faults.append(f"{visitor}: rank {before.rank} grew to {after.rank} at {after.as_of:.3f}")
-    return Check("rank never grows, but by returners", looked, faults)
-
-
-def _back(scene: Scene, case: Case, excuses: Excuses) -> Iterator[tuple[str, float, float]]:
+def _back(scene: Scene, case: Case) -> Iterator[tuple[str, float, float]]:
     """By whose requests, and between when, somebody may have come back to a place."""
     for each in returns(scene.history, scene.rules):
         yield each.visitor, each.invoked, _carried_out_by(each, case.diary)
@@ -211,27 +172,6 @@ def _revoked(case: Case) -> Check:
             continue  # instances say again who was revoked, but a ticket may be quicker
         faults.append(f"{each.visitor}: {each.state} {each.invoked - known[1]:.2f} s after {each.identity} was revoked")
     return Check("who was revoked stays out", len(case.diary.revoked), faults)
-
-
-def _reconciled(case: Case, books: Books) -> Check:
-    """The books have what visitors saw: no less, and more only by requests that a fault may have doubled or hidden."""
-    told = [each for each in case.history.operations if each.outcome == "ok" and each.identity]
-    places = {each.identity for each in told if (each.state and each.identity != each.brought) or not each.attempt}
-    inside = {each.identity for each in told if each.state == "admitted"}
-    claimed = {each.identity for each in told if each.state == "admitted" and not each.offer}
-    left = {each.visitor for each in case.history.operations if each.call == "leave" and each.outcome == "ok"}
-    doubtful = [each for each in case.history.operations if _is_doubtful(each, case.diary)]
-    drawn = _TRIES * sum(each.call in ("enter", "gate") for each in doubtful)
-    faults = []
-    for name, least, most in (
-        ("entered", len(places), len(places) + drawn),
-        ("admitted", len(inside), float("inf")),
-        ("claimed", len(claimed), len(claimed) + _TRIES * len(doubtful)),
-        ("left", 0, len(left) + len(doubtful) + len(case.diary.revoked)),
-    ):
-        if not least <= books.counts[name] <= most:
-            faults.append(f"{name}: the books have {books.counts[name]}, visitors saw {least} to {most}")
-    return Check("the books agree with the visitors", len(places), faults)
 
 
 def _is_doubtful(operation: Operation, diary: Diary) -> bool:

@@ -11,10 +11,10 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
+from crowd.invariants import Check
 from loadtest.chaos.schedule import Fault
 from loadtest.chaos.sights import Sight
 from loadtest.figures import Endpoint
-from loadtest.invariants import Check
 from loadtest.report import check_table, endpoint_table
 
 #: Faults of a check that the document has.

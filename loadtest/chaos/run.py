@@ -1,4 +1,4 @@
-"""One campaign: the servers, the crowd, the faults and the lookout beside it, and the judgement at the end."""
+"""One campaign: the servers, the crowd, the faults and the watch beside it, and the judgement at the end."""
 
 from __future__ import annotations
 
@@ -9,20 +9,19 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from loadtest.books import Books, BooksError
+from crowd.books import Books, BooksError
+from crowd.history import History
+from crowd.invariants import Check
+from crowd.watch import Watch, watching
 from loadtest.chaos.diary import Diary
-from loadtest.chaos.excuses import hold_seconds
 from loadtest.chaos.hands import carry_out, heal
 from loadtest.chaos.judge import Case, judged, said_of_logs
-from loadtest.chaos.lookout import Lookout, checks, looking_out
 from loadtest.chaos.operator import Operator
 from loadtest.chaos.report import Campaign
 from loadtest.chaos.schedule import Fault, draw
 from loadtest.chaos.sights import recovered, sights
 from loadtest.chaos.stage import ROOM, CampaignError, Ground, grounded
 from loadtest.figures import per_endpoint
-from loadtest.history import History
-from loadtest.invariants import Check
 from loadtest.plan import Plan
 from loadtest.run import LoadtestError, locust
 from waitroom.settings.room import RoomSettings
@@ -51,6 +50,9 @@ CROWD: Final[Mapping[str, float]] = {
     "watcher": 3,
 }
 
+#: Seconds between two looks of the watch.
+_WATCH_SECONDS: Final = 0.05
+
 #: Seconds for which those who wait at the end go on, and in which Locust must begin.
 _PATIENCE_SECONDS: Final = 90.0
 _START_SECONDS: Final = 60.0
@@ -70,15 +72,16 @@ async def campaign(
     schedule, diary = draw(seed, seconds, only), Diary()
     async with grounded(folder, engine=engine, settings=SETTINGS, seed=seed) as ground:
         ground.operator = operator = Operator(ground, diary, SETTINGS)
-        async with looking_out(ground.redis.port, ROOM) as lookout:
+        watch = Watch(ROOM, ground.redis.url, pause_seconds=_WATCH_SECONDS)
+        async with watching(watch):
             began = await _play(operator, schedule, _plan(folder, seed, seconds, users), say)
         books = await asyncio.to_thread(_books, ground)
         logs = [log.read_text(encoding="utf-8", errors="replace") for log in ground.logs]
     history = History.read(folder)
     if not history.operations:
         raise LoadtestError(f"nobody came: see {folder / 'locust.log'}")
-    seen = sights(history, lookout.looks, diary, began)
-    case = Case(history, diary, RoomSettings(**SETTINGS), books)
+    seen = sights(history, watch.looks, diary, began)
+    case = Case(history, diary, RoomSettings(**SETTINGS), watch.looks, books)
     return Campaign(
         seed=seed,
         engine=engine,
@@ -90,7 +93,6 @@ async def campaign(
         endpoints=per_endpoint(history),
         checks=[
             *judged(case),
-            *_looked(lookout, diary),
             recovered(seen, seconds),
             Check("whatever was struck comes back", len(diary.entries), diary.faults),
             said_of_logs(logs),
@@ -142,11 +144,3 @@ async def _play(operator: Operator, schedule: list[Fault], plan: Plan, say: Call
     finally:
         crowd.cancel()
         await asyncio.gather(crowd, return_exceptions=True)
-
-
-def _looked(lookout: Lookout, diary: Diary) -> list[Check]:
-    losses = [(loss.began, loss.ended) for loss in diary.losses()]
-    capacities = {each.capacity for each in diary.settings}
-    return checks(
-        lookout.looks, losses=losses, capacities=capacities, hold_seconds=hold_seconds(RoomSettings(**SETTINGS))
-    )

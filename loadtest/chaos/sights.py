@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from crowd.history import EVENT, History, Operation
+from crowd.invariants import Check
+from crowd.watch import Look, resumed_after
 from loadtest.chaos.diary import Diary, Entry
-from loadtest.chaos.lookout import Look, admission_after
-from loadtest.history import EVENT, History, Operation
-from loadtest.invariants import Check
 
 #: Seconds before the end of arrivals after which nobody may come to show that one can enter.
 _ARRIVALS_SECONDS = 5.0
@@ -67,7 +67,7 @@ def _sight(
         answers=dict(Counter(map(_word, during)).most_common()),
         worst_ms=max((each.took_ms for each in during if each.completed is not None), default=0.0),
         enter=enter,
-        admission=admission_after(looks, entry.ended),
+        admission=resumed if (resumed := resumed_after(looks, entry.ended)) < float("inf") else None,
         alone=not any(other is not entry and other.overlaps(entry.ended, entry.ended) for other in diary.entries),
         said=", ".join(entry.said),
     )

@@ -10,14 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from crowd.browser import Listener, all_listen, browsing
 from rig.accounting import family
 from rig.instance import serving
 from rig.nginx import Nginx
 from rig.waiting import PATIENCE_SECONDS as DEADLINE_SECONDS
 from rig.waiting import eventually
 from tests.accepting import accepting
-from tests.system.http import browsing
-from tests.system.listening import Listener, all_listen
 from waitroom.demo.nginx import configuration_folder
 
 _PATH: Final = "/v1/rooms/shop/events"

@@ -17,11 +17,11 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 from redis.retry import Retry
 
+from crowd.browser import browsing
 from rig import clusters, secured, servers
 from rig.instance import Instance, serving
 from rig.ports import free_port
 from rig.secured import ADMIN, PASSWORDS, Authority, leaks
-from tests.system.http import browsing
 from waitroom.checks.redis import examine
 from waitroom.errors import SettingsError, Unavailable
 from waitroom.settings.room import RoomSettings, fields_of

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from loadtest.rules import Rules
+from crowd.browser import Browser
+from crowd.history import History, clock
+from crowd.rules import Rules
+from crowd.visitors import Forger, Prober, Visitor, ended
+from crowd.watch import Watch, watching
 from rig.faults import Ground
 from rig.instance import in_group, serving
 from rig.line import Line
 from rig.ports import free_port
 from rig.servers import Server
 from rig.waiting import eventually
-from tests.faults.crowd import Forger, Guest, Journal, Prober, ended
 from tests.faults.scrape import Scraper
-from tests.system.outage import Follower, following
 
 #: Whether faults last as long as they do for operators: `make failures`.
 LONG: Final = os.environ.get("WAITROOM_FAULTS") == "long"
@@ -62,6 +63,9 @@ _SERVER: Final = (
     *("--auto-aof-rewrite-percentage", "0"),
 )
 
+#: Seconds after which a visitor gives an answer up and asks another instance.
+PATIENCE_SECONDS: Final = 4.0
+
 #: Seconds that a run may take, faults and recovery included.
 DEADLINE_SECONDS: Final = 120.0
 
@@ -82,19 +86,27 @@ class Stage(Ground):
     """All that a fault can be done to."""
 
     folder: Path
-    watch: Follower
+    watch: Watch
     scraper: Scraper
     room: dict[str, Any]
-    journal: Journal = field(default_factory=Journal)
+    history: History = field(default_factory=History)
     #: The cookies of somebody who has a place.
     cookie: str = ""
-    #: When the leader was lost, on the monotonic clock.
+    #: When the leader was lost, on the history's clock.
     lost_at: float = 0.0
 
     @property
     def rules(self) -> Rules:
         """What the visitors are promised."""
-        return Rules(**{name: self.room[name] for name in Rules.__dataclass_fields__ if name in self.room})
+        return Rules.of(self.room)
+
+    def visitor(self, kind: type[Visitor], number: int, name: str = "") -> Visitor:
+        """A visitor of the room who bears faults; the instances take turns as the first to be asked."""
+        ports = [served.port for served in self.instances]
+        turn = number % len(ports)
+        browser = Browser([*ports[turn:], *ports[:turn]], tries=1, patience=PATIENCE_SECONDS)
+        name = name or f"{kind.habit}-{number}"
+        return kind(name, browser, "shop", self.history, seed=number, pages=(1, 3), stay_seconds=0.3)
 
     async def led(self) -> None:
         """Wait until the scheduler of an instance acts."""
@@ -149,9 +161,9 @@ async def staged(
         # In threads: the line to their Redis runs here.
         stack.push_async_callback(lambda: asyncio.gather(*(asyncio.to_thread(each.stop) for each in served)))
         await asyncio.gather(*(asyncio.to_thread(each.__enter__) for each in served))
-        watch = Follower("shop", [each.port for each in (redis, follower) if each], pause_seconds=0.02)
+        watch = Watch("shop", *(each.url for each in (redis, follower) if each), pause_seconds=0.02)
         scraper = Scraper({chr(ord("a") + number): one.port for number, one in enumerate(served)})
-        await stack.enter_async_context(following(watch))
+        await stack.enter_async_context(watching(watch))
         await stack.enter_async_context(scraper.running())
         stage = Stage(redis=redis, line=line, instances=served, folder=folder, watch=watch, scraper=scraper, room=made)
         if follower:
@@ -172,24 +184,22 @@ async def _replica(folder: Path, redis: Server) -> AsyncIterator[Server]:
 
 @dataclass
 class Run:
-    """What a crowd has lived through. `began` and `lifted` are when the fault came and went, on both clocks."""
+    """What a crowd has lived through. `began` and `lifted` are when the fault came and went, on the history's clock."""
 
     stage: Stage
-    guests: list[Guest] = field(default_factory=list)
+    crowd: list[Visitor] = field(default_factory=list)
     began: float = 0.0
     lifted: float = 0.0
-    lifted_monotonic: float = 0.0
-    began_monotonic: float = 0.0
 
     @property
-    def journal(self) -> Journal:
+    def history(self) -> History:
         """What the visitors asked and were told."""
-        return self.stage.journal
+        return self.stage.history
 
     @property
     def told_to_wait(self) -> int:
         """Answers 503."""
-        return sum(guest.told_to_wait for guest in self.guests)
+        return sum(visitor.told_to_wait for visitor in self.crowd)
 
 
 #: A fault: it is there for the length of the block.
@@ -205,16 +215,15 @@ async def live_through(
     it is over.
     """
     run = Run(stage)
-    ports = [served.port for served in stage.instances]
 
-    def guest(kind: type[Guest], number: int) -> Guest:
-        made = kind(f"{kind.habit}-{number}", ports, "shop", run.journal, seed=number)
-        run.guests.append(made)
-        return made
+    def come(kind: type[Visitor], *numbers: int) -> list[Visitor]:
+        came = [stage.visitor(kind, number) for number in numbers]
+        run.crowd += came
+        return came
 
-    early, during, late = ([guest(Guest, number) for number in range(start, size, 3)] for start in range(3))
-    probers = [guest(Prober, size)] if probing else []
-    forgers = [guest(Forger, size + 1), guest(Forger, size + 2)]
+    early, during, late = (come(Visitor, *range(start, size, 3)) for start in range(3))
+    probers = come(Prober, size) if probing else []
+    forgers = come(Forger, size + 1, size + 2)
     others: list[asyncio.Task[None]] = []
     try:
         async with asyncio.timeout(DEADLINE_SECONDS), asyncio.TaskGroup() as visits:
@@ -223,16 +232,15 @@ async def live_through(
             await asyncio.gather(*(each.entered.wait() for each in (*early, *probers)))
             others += [asyncio.create_task(each.visit()) for each in forgers]
             await eventually(lambda: sum(each.inside for each in early) >= 2, "the admission of the first two")
-            cookies = [cookie for each in probers for cookie in each.browser.cookies.items()]
-            stage.cookie = "; ".join(f"{name}={value}" for name, value in cookies)
-            run.began, run.began_monotonic = run.journal.now(), time.monotonic()
+            stage.cookie = "; ".join(each.browser.cookies.header()["Cookie"] for each in probers)
+            run.began = clock()
             async with fault(stage):
                 visits_of += [visits.create_task(each.visit()) for each in during]
                 await asyncio.sleep(seconds)
-            run.lifted, run.lifted_monotonic = run.journal.now(), time.monotonic()
+            run.lifted = clock()
             visits_of += [visits.create_task(each.visit()) for each in late]
             await asyncio.wait(visits_of)
-            await eventually(lambda: run.journal.good("enter", since=run.lifted) < float("inf"), "an entry")
+            await eventually(lambda: run.history.good("enter", since=run.lifted) < float("inf"), "an entry")
     finally:
-        await ended(others, run.guests)
+        await ended(others, run.crowd)
     return run

@@ -10,9 +10,10 @@ from typing import Final
 
 import pytest
 
+from crowd.verdict import OVERTAKEN
+from crowd.visitors import Visitor, ended
 from rig.faults import refuses, strike
 from rig.waiting import eventually
-from tests.faults.crowd import Guest, ended
 from tests.faults.scene import Stage, lasting, live_through, staged
 from tests.faults.verdict import judged
 from waitroom.store import keys
@@ -25,10 +26,6 @@ _BACK_SECONDS: Final = 30.0
 
 #: Seconds that a replica hears nothing before it takes over.
 _BEHIND_SECONDS: Final = 0.7
-
-#: Who came in moments that were lost is back at the old place when they ask; others may have gone first. A claim that
-#: was lost is made again, for a session of its own.
-OVERTAKEN: Final = ("admitted in serial order", "admitted at most once per turn")
 
 #: Bytes that a crash takes off the end of the append-only file.
 _TAIL_BYTES: Final = 1000
@@ -85,7 +82,8 @@ async def behind(stage: Stage) -> AsyncIterator[None]:
     """A replica that has not heard of the last moments takes over."""
     stage.replica.ask("REPLICAOF", "127.0.0.1", "1")
     # Something happens in those moments, however far the others are.
-    unheard = Guest("unheard", [each.port for each in stage.instances], "shop", stage.journal, seed=0)
+    unheard = stage.visitor(Visitor, 0, "unheard")
+    unheard.habit = "vanisher"
     visit = asyncio.create_task(unheard.visit())
     await unheard.entered.wait()
     await asyncio.sleep(_BEHIND_SECONDS)

@@ -11,12 +11,12 @@ from typing import Final
 
 import pytest
 
+from crowd.browser import Browser
+from crowd.visitors import Visitor
 from rig.faults import strike
 from rig.waiting import eventually
-from tests.faults.crowd import Guest
 from tests.faults.scene import Stage, lasting, live_through, staged
 from tests.faults.verdict import judged
-from tests.system.http import Browser
 from waitroom.store import scripts
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
@@ -33,11 +33,11 @@ def digest(script: str) -> str:
 @asynccontextmanager
 async def replies_lost(stage: Stage) -> AsyncIterator[None]:
     """One reply to each script is lost, after it was carried out."""
-    ports, visits = [served.port for served in stage.instances], []
+    visits = []
     for number, script in enumerate(_SCRIPTS * round(lasting(1, 5))):
         stage.line.once("drop", of=digest(script))
         # Somebody who enters, waits and leaves, so that every script is called however far the others are.
-        visitor = Guest(f"extra-{number}", ports, "shop", stage.journal, seed=number)
+        visitor = stage.visitor(Visitor, number, f"extra-{number}")
         visits.append(asyncio.create_task(visitor.visit()))
         await eventually(lambda: not stage.line.pending, f"a reply to {script}")
     yield
@@ -113,11 +113,12 @@ async def test_a_partition_is_an_outage_and_no_more(tmp_path: Path) -> None:
 async def crowded(stage: Stage) -> AsyncIterator[None]:
     """Five hundred ask at once, again and again, over a slow line."""
     stage.line.mode, stage.line.delay_seconds = "slow", (0.2, 0.3)
-    guest = Guest("for-a-ticket", [stage.instances[0].port], "shop", stage.journal, seed=1)
-    await guest.ask("POST", "enter", good=(200, 202))
+    holder = stage.visitor(Visitor, 0, "for-a-ticket")
+    holder.habit = "leaver"
+    await holder.ask("POST", "enter", good=(200, 202))
     browsers = [Browser([each.port], tries=1) for each in stage.instances for _ in range(250)]
     for browser in browsers:
-        browser.cookies = guest.browser.cookies
+        browser.cookies = holder.browser.cookies
     statuses: set[int] = set()
     for _ in range(round(lasting(4, 20))):
         answers = await asyncio.gather(*(each.ask("GET", "/v1/rooms/shop/status") for each in browsers))
@@ -127,8 +128,7 @@ async def crowded(stage: Stage) -> AsyncIterator[None]:
     yield
     stage.line.mode = "open"
     await asyncio.gather(*(browser.close() for browser in browsers))
-    guest.told_to_wait = 0
-    await guest.leave()
+    await holder.leave()
 
 
 async def test_too_many_at_once_are_told_so(tmp_path: Path) -> None:

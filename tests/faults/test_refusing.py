@@ -83,10 +83,9 @@ async def test_without_memory_the_queue_drains(tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:
         # Longer than the look at Redis's fitness takes to come round, and the alert to be sure.
         run = await live_through(stage, strike("out of memory"), size=60, seconds=lasting(7, 20))
-        inside = [each for each in stage.journal.operations if each.call == "status" and each.state == "admitted"]
+        inside = [each for each in stage.history.operations if each.call == "status" and each.state == "admitted"]
         assert stage.logged("redis is not fit: Redis uses")
     judged(run, "F9", "out of memory", alerts=["WaitroomRedisFull", "WaitroomRedisUnfit"])
-    # The watch is blind meanwhile: Redis takes no transaction.
     assert any(run.began < each.invoked and (each.completed or 0.0) < run.lifted for each in inside)
     assert run.told_to_wait > 0
 

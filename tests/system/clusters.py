@@ -12,9 +12,9 @@ from typing import Any
 
 from redis.asyncio import Redis
 
+from crowd.visitors import SteadyCrowd
 from rig.composed import Composed
 from rig.instance import Instance
-from tests.system.steady import SteadyCrowd
 
 
 @asynccontextmanager
@@ -65,11 +65,7 @@ async def all_serve(cluster: Composed, crowd: SteadyCrowd, *, instances: Sequenc
 
     The test's own time-out is the deadline.
     """
-    visits, seen = _ended(crowd) + 60, len(tried(cluster))
+    visits, seen = crowd.ended + 60, len(tried(cluster))
     wanted = {instance.address for instance in instances or cluster.instances}
-    while _ended(crowd) < visits or not wanted <= {each[-1] for each in tried(cluster)[seen:]}:
+    while crowd.ended < visits or not wanted <= {each[-1] for each in tried(cluster)[seen:]}:
         await asyncio.sleep(0.1)
-
-
-def _ended(crowd: SteadyCrowd) -> int:
-    return sum(visit.left or bool(visit.errors) for visit in crowd.visits)

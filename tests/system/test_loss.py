@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
+from crowd.answers import Jar
+from crowd.browser import Browser, browsing
+from crowd.history import History
+from crowd.visitors import PATIENT, Visitor, visitors
 from rig.instance import serving
-from tests.system.crowd import PATIENT, all_enter
-from tests.system.history import Visit
-from tests.system.http import Browser, browsing
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
 
@@ -34,9 +35,12 @@ async def ranks_now(browsers: list[Browser]) -> list[int]:
     return ranks
 
 
-async def entered_one_by_one(browsers: list[Browser]) -> list[Visit]:
-    """The visits of browsers that enter in their order."""
-    return [(await all_enter([browser], "shop"))[0] for browser in browsers]
+async def entered_one_by_one(browsers: list[Browser]) -> list[Visitor]:
+    """The visitors of these browsers, who enter in their order."""
+    crowd = visitors(browsers, "shop", History())
+    for visitor in crowd:
+        await visitor.enter()
+    return crowd
 
 
 async def came_back(port: int, before: list[Browser]) -> list[int]:
@@ -51,8 +55,8 @@ async def test_a_restart_keeps_every_rank(tmp_path: Path) -> None:
     """`serve` stopped and started again on its data folder: everybody's rank is what it was."""
     with serving(tmp_path, rooms={"shop": ROOM}) as served:
         async with browsing(200, served.port) as browsers:
-            visits = await entered_one_by_one(browsers)
-            assert visits[0].admitted_at is not None
+            crowd = await entered_one_by_one(browsers)
+            assert crowd[0].history.operations[0].state == "admitted"
             before = await ranks_now(browsers[1:])
         assert served.stop() == 0
     with serving(tmp_path, rooms={"shop": ROOM}) as served:
@@ -87,7 +91,7 @@ async def test_an_emptied_redis_costs_nobody_the_place(tmp_path: Path) -> None:
             await redis.flushall()
             assert await ranks_now(waiting) == before == list(range(1, 201))
             assert (await third.ask("GET", "/v1/rooms/shop/status"))[1]["state"] == "admitted"
-            second.cookies = old_cookies
+            second.cookies = Jar(old_cookies)
             status, document = await second.ask("GET", "/v1/rooms/shop/status")
             assert (status, document["type"]) == (410, "urn:waitroom:turn-over")
             status, document = await second.ask("POST", "/v1/rooms/shop/enter")

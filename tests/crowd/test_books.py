@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from loadtest.books import Books, BooksError, conserved, reconciled
-from loadtest.history import Operation
-from loadtest.rules import Rules
-from tests.loadtest.made import asked, good, told
-from waitroom.demo.processes import free_port
+from crowd.books import Books, BooksError, conserved, reconciled
+from crowd.history import Operation
+from crowd.rules import Rules
+from rig.ports import free_port
+from tests.crowd.made import asked, good, told
 
-NOBODY = dict.fromkeys(("entered", "restored", "claimed", "left", "finished", "no_show", "abandoned"), 0)
+NOBODY = dict.fromkeys(("entered", "restored", "admitted", "claimed", "left", "finished", "no_show", "abandoned"), 0)
 EMPTY = Books(0, 0, NOBODY, {})
 
 
@@ -23,7 +23,7 @@ def books(waiting: int = 0, occupancy: int = 0, **counts: int) -> Books:
 
 def faults(after: Books, *more: Operation) -> list[str]:
     """What is wrong with the books after the good history and more."""
-    return reconciled(EMPTY, after, told(*good(), *more)).faults
+    return reconciled(told(*good(), *more), after, EMPTY).faults
 
 
 def test_books_balance() -> None:
@@ -35,27 +35,28 @@ def test_books_balance() -> None:
 
 def test_books_agree_with_the_visitors() -> None:
     """Two came, two had a session, two said goodbye: no more and no less."""
-    right = books(entered=2, claimed=2, left=2)
+    right = books(entered=2, admitted=2, claimed=2, left=2)
     assert faults(right) == []
     for name in ("entered", "claimed"):
         for number in (1, 3):
             assert len(faults(replace(right, counts={**right.counts, name: number}))) == 1
     assert len(faults(replace(right, counts={**right.counts, "left": 3}))) == 1
+    assert len(faults(replace(right, counts={**right.counts, "admitted": 1}))) == 1
 
 
 def test_a_request_without_an_answer_may_have_counted() -> None:
     """Or not."""
     lost = asked("c", "enter", 7, outcome="unknown", completed=None, status=0)
-    assert faults(books(1, entered=3, claimed=2, left=2), lost) == []
-    assert faults(books(0, entered=2, claimed=2, left=2), lost) == []
-    assert len(faults(books(2, entered=4, claimed=2, left=2), lost)) == 1
+    assert faults(books(1, entered=3, admitted=2, claimed=2, left=2), lost) == []
+    assert faults(books(0, entered=2, admitted=2, claimed=2, left=2), lost) == []
+    assert len(faults(books(2, entered=4, admitted=2, claimed=2, left=2), lost)) == 1
 
 
 def test_the_settings_are_the_rules() -> None:
     """What bounds visitors is taken from the room itself."""
     settings: dict[str, object] = {"capacity": 7, "admit_per_second": 2.5, "session_seconds": 9.0, "claim_seconds": 3.0}
     settings |= {"abandon_seconds": 4.0, "sliding": True, "message": "hello"}
-    rules = Books(0, 0, NOBODY, settings).rules()
+    rules = Rules.of(settings)
     assert rules == Rules(
         capacity=7, admit_per_second=2.5, session_seconds=9, claim_seconds=3, abandon_seconds=4, sliding=True
     )

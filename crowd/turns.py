@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
-from loadtest.history import EVENT, History, Operation
-from loadtest.rules import MILLISECOND, Rules
+from crowd.history import EVENT, History, Operation
+from crowd.rules import MILLISECOND, Rules
 
 #: The serial of who was let in at once and never told one: later than whoever waited before.
 LATEST: Final = 2**53

@@ -6,15 +6,14 @@ import json
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
-from loadtest.history import History
-from loadtest.invariants import Check
-from loadtest.rules import Rules
-from loadtest.turns import honest
-from loadtest.watch import WAYS_OUT
+from crowd.history import History, Operation
+from crowd.invariants import Check
+from crowd.turns import honest
+from crowd.watch import WAYS_OUT
 
 #: Looks at books that do not balance: sessions that are over stand in no column until the next tick has swept them.
 _LOOKS: Final = 30
@@ -38,9 +37,9 @@ class Books:
     def read(cls, url: str, room: str, key: str) -> Self:
         """What the admin API at `url` says. Raises BooksError."""
         address = f"{url}/admin/rooms/{room}"
-        request = urllib.request.Request(address, headers={"Authorization": f"Bearer {key}"})  # noqa: S310 - ours
+        request = urllib.request.Request(address, headers={"Authorization": f"Bearer {key}"})
         try:
-            with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - an address of the operator's own
+            with urllib.request.urlopen(request, timeout=10) as answer:
                 said = json.load(answer)
         except (OSError, ValueError) as error:
             raise BooksError(f"{address}: {error}: is the admin API reachable there, and the key right?") from None
@@ -61,12 +60,6 @@ class Books:
         gone = sum(self.counts[way] for way in WAYS_OUT)
         return self.counts["entered"] + self.counts["restored"] - self.waiting - self.occupancy - gone
 
-    def rules(self) -> Rules:
-        """What the settings bound."""
-        return Rules(
-            **{name: self.settings[name] for name in Rules.__dataclass_fields__}  # the names are the settings' own
-        )
-
 
 def conserved(books: Books) -> Check:
     """Everybody who came waits, is inside, or went out by one way."""
@@ -77,27 +70,38 @@ def conserved(books: Books) -> Check:
     return Check("nobody is lost in the room's books", books.counts["entered"], faults)
 
 
-def reconciled(before: Books, after: Books, history: History) -> Check:
-    """The books moved by what the visitors saw: no more, and no less, but for requests whose fate is unknown."""
-    seen = _seen(history)
-    unknown = sum(each.outcome == "unknown" for each in history.operations)
+def reconciled(
+    history: History,
+    after: Books,
+    before: Books | None = None,
+    *,
+    doubtful: Sequence[Operation] | None = None,
+    tries: int = 1,
+    sent_away: int = 0,
+) -> Check:
+    """The books have moved by what the visitors saw: no less, and more only by what they could not see.
+
+    `doubtful`: requests whose fate is unknown, each of which may have been carried out so often as there are `tries`;
+    `sent_away`: how many were revoked.
+    """
+    if doubtful is None:
+        doubtful = [each for each in history.operations if each.outcome == "unknown"]
+    told = [each for each in history.operations if each.outcome == "ok" and each.identity]
+    # A forger's own place is one too.
+    places = {each.identity for each in told if (each.state and each.identity != each.brought) or not each.attempt}
+    admitted = {each.identity for each in told if each.state == "admitted"}
+    inside = {each.identity for each in told if each.state == "admitted" and not each.offer}
+    claimed = inside | ({each.brought for each in honest(history.operations) if each.passed} - {""})
+    left = {each.visitor for each in history.operations if each.call == "leave" and each.outcome == "ok"}
+    drawn = sum(each.call in ("enter", "gate") for each in doubtful)
     faults = []
     for name, least, most in (
-        ("entered", seen["entered"], seen["entered"] + unknown),
-        ("claimed", seen["claimed"], seen["claimed"] + unknown),
-        ("left", 0, seen["left"] + unknown),
+        ("entered", len(places), len(places) + tries * drawn),
+        ("admitted", len(admitted), float("inf")),
+        ("claimed", len(claimed), len(claimed) + tries * len(doubtful)),
+        ("left", 0, len(left) + len(doubtful) + sent_away),
     ):
-        moved = after.counts[name] - before.counts[name]
+        moved = after.counts[name] - (before.counts[name] if before is not None else 0)
         if not least <= moved <= most:
             faults.append(f"{name}: the books moved by {moved}, visitors saw {least} to {most}")
-    return Check("the books agree with the visitors", sum(seen.values()), faults)
-
-
-def _seen(history: History) -> dict[str, int]:
-    """How many places, sessions and goodbyes visitors know of; a forger's own place is one too."""
-    told = [each for each in history.operations if each.outcome == "ok" and each.identity]
-    places = {each.identity for each in told if (each.state and each.identity != each.brought) or not each.attempt}
-    inside = {each.identity for each in told if each.state == "admitted" and not each.offer}
-    claims = {each.brought for each in honest(history.operations) if each.passed}
-    left = {each.visitor for each in history.operations if each.call == "leave" and each.outcome == "ok"}
-    return {"entered": len(places), "claimed": len(inside | claims - {""}), "left": len(left)}
+    return Check("the books agree with the visitors", len(places) + len(claimed) + len(left), faults)

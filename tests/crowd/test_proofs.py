@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from loadtest.proofs import Written, read_pass, read_ticket
+from crowd.proofs import Written, read_pass, read_ticket
 from waitroom.model import Pass, Ticket
 from waitroom.proofs import keyring
 from waitroom.proofs.passes import PassOffice

@@ -1,9 +1,10 @@
-"""What a run is judged by: the room's settings, and how good the answers had to be."""
+"""What a crowd is judged by: the settings of the room."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, Self
 
 #: Seconds of admissions that the room may make up for at once, beside the first (lua/README.md, Decisions).
 LATENESS_SECONDS: Final = 0.2
@@ -23,20 +24,12 @@ class Rules:
     abandon_seconds: float = 120.0
     sliding: bool = False
 
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> Self:
+        """Those of a room with these settings."""
+        return cls(**{name: settings[name] for name in cls.__dataclass_fields__ if name in settings})
+
     @property
     def returns_after_seconds(self) -> float:
         """Silence after which a visitor may have lost the place, and get it back: a return."""
         return min(self.abandon_seconds, self.claim_seconds)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """How good the answers have to be. `success` is the least share of good ones; None sets a figure free.
-
-    `offered_share`: how much of the arrivals on schedule had to be sent.
-    """
-
-    success: float = 1.0
-    p95_ms: float | None = None
-    p99_ms: float | None = None
-    offered_share: float | None = None

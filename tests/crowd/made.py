@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from loadtest.history import History, Operation
-from loadtest.rules import Rules
+from crowd.history import History, Operation
+from crowd.rules import Rules
 
 #: The start of the made-up run, in seconds; both clocks agree.
 START = 1_800_000_000.0

@@ -1,4 +1,4 @@
-"""Each check of the lookout holds on good looks, and fails on those that were doctored to break it, no others."""
+"""Each check of looks holds on good ones, and fails on those that were doctored to break it, no others."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from loadtest.chaos.lookout import Look, admission_after, checks
+from crowd.rules import Rules
+from crowd.watch import Look, Watch, looks_hold, resumed_after
 
 BOTH = "nobody waits and is inside, at every look"
 BOOKS = "nobody is lost in the books, at every look"
@@ -23,6 +24,9 @@ HELD = "no room is held without a loss"
 #: Seconds on both clocks at the first look.
 START = 1000.0
 
+#: The widest that the room ever has.
+RULES = Rules(capacity=2, admit_per_second=1.0)
+
 
 def look(at: float, *, admitted: int, waiting: int, inside: int, gone: int = 0, **more: Any) -> Look:
     """A room of two, at one per second; visitor number n has serial n, and number `admitted` came in last."""
@@ -32,11 +36,13 @@ def look(at: float, *, admitted: int, waiting: int, inside: int, gone: int = 0, 
     count |= more.pop("counts", {})
     told: dict[str, Any] = {
         "at": START + at,
+        "seen": START + at,
         "version": 1,
         "capacity": 2,
         "admit_per_second": 1.0,
         "open": True,
-        "head": {f"v{number}": number for number in range(admitted + 1, admitted + waiting + 1)},
+        "first": admitted + 1 if waiting else 0,
+        "passed": {},
         "waiting": waiting,
         "held": inside,
         "inside": inside,
@@ -61,7 +67,7 @@ def good() -> list[Look]:
 
 def failing(looks: list[Look], losses: tuple[tuple[float, float], ...] = ()) -> set[str]:
     """The checks that these looks fail."""
-    return {check.name for check in checks(looks, losses=losses, capacities={2}, hold_seconds=5) if not check.holds}
+    return {check.name for check in looks_hold(looks, RULES, losses=losses, hold_seconds=5) if not check.holds}
 
 
 def with_last(change: Callable[[Look], Look]) -> list[Look]:
@@ -76,9 +82,9 @@ def counted(each: Look, **counts: int) -> Look:
 
 def test_good_looks_pass() -> None:
     """And every check looked at something."""
-    found = checks(good(), losses=(), capacities={2}, hold_seconds=5)
+    found = looks_hold(good(), RULES, hold_seconds=5)
     assert [check.faults for check in found] == [[]] * len(found)
-    assert {check.name for check in found if not check.looked_at} == {SOON}
+    assert all(check.looked_at for check in found)
 
 
 DOCTORED: dict[str, tuple[list[Look], set[str]]] = {
@@ -92,7 +98,9 @@ DOCTORED: dict[str, tuple[list[Look], set[str]]] = {
     "three at once": (with_last(lambda each: counted(each, admitted=6)), {RATE}),
     "past the head": (
         with_last(
-            lambda each: replace(each, head={"v3": 3}, waiting=1, held=1, counts={**each.counts, "turn_serial": 4})
+            lambda each: replace(
+                each, first=3, passed={"v3": 3}, waiting=1, held=1, counts={**each.counts, "turn_serial": 4}
+            )
         ),
         {ORDER},
     ),
@@ -113,8 +121,8 @@ def test_as_many_may_be_passed_as_came_back() -> None:
     before = look(2, admitted=2, waiting=3, inside=2)
     for passed, returned, broken in ((1, 1, set()), (2, 1, {ORDER}), (2, 2, set()), (1, 0, {ORDER})):
         after = look(4, admitted=3, waiting=2, inside=2, gone=1)
-        head = {f"v{number}": number for number in range(3, 3 + passed)}
-        last = counted(replace(after, head=head), turn_serial=5, restored=returned)
+        overtaken = {f"v{number}": number for number in range(3, 3 + passed)}
+        last = counted(replace(after, passed=overtaken), turn_serial=5, restored=returned)
         gone = counted(last, abandoned=returned)
         assert failing([before, gone]) & {ORDER} == broken
 
@@ -149,9 +157,33 @@ def test_over_a_loss_counts_begin_anew() -> None:
 
 
 def test_the_next_admission_is_found() -> None:
-    """Also over a loss, which sets the count back; None where there is none."""
+    """Also over a loss, which sets the count back; infinitely late where there is none."""
     emptied = look(3, admitted=0, waiting=2, inside=0)
     later = look(4, admitted=1, waiting=1, inside=1)
-    assert admission_after(good(), START + 1.2) == pytest.approx(0.8)
-    assert admission_after([*good(), emptied, later], START + 2.5) == pytest.approx(1.5)
-    assert admission_after(good(), START + 2) is None
+    assert resumed_after(good(), START + 1.2) == pytest.approx(0.8)
+    assert resumed_after([*good(), emptied, later], START + 2.5) == pytest.approx(1.5)
+    assert resumed_after(good(), START + 2) == float("inf")
+
+
+def test_the_longest_time_without_an_admission_is_found() -> None:
+    """From the first look to the last admission, or within a span, whose ends count."""
+    watch = Watch("shop")
+    watch.looks += [
+        look(at, admitted=admitted, waiting=3, inside=1) for at, admitted in ((0, 0), (5, 1), (6, 2), (9, 2))
+    ]
+    assert watch.longest_gap() == 5
+    assert watch.longest_gap(START + 4, START + 9) == 3
+    assert watch.longest_gap(START + 5.5, START + 6.5) == 0.5
+
+
+def test_a_clock_that_goes_back_begins_anew() -> None:
+    """The rate is counted in stretches of its own."""
+    looks = [look(at, admitted=number, waiting=9, inside=1) for number, at in enumerate((0, 9, 2, 3))]
+    assert failing(looks) & {RATE} == set()
+    assert failing([*looks, replace(looks[-1], at=START + 3.1, counts={**looks[-1].counts, "admitted": 6})]) >= {RATE}
+
+
+def test_the_widest_rate_holds_over_changes() -> None:
+    """Settings that change at every look hide no burst."""
+    looks = [look(number / 10, admitted=number, waiting=9, inside=1, version=number + 1) for number in range(6)]
+    assert failing(looks) & {RATE} == {RATE}

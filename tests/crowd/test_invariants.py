@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from loadtest.history import Operation
-from loadtest.invariants import check_all
-from loadtest.rules import Rules
-from tests.loadtest.made import RULES, START, asked, comes_in, good, leaves, passes, serial, told, waits
+from crowd.history import Operation
+from crowd.invariants import check_all
+from crowd.rules import Rules
+from tests.crowd.made import RULES, START, asked, comes_in, good, leaves, passes, serial, told, waits
 
 Doctor = Callable[[list[Operation]], list[Operation]]
 

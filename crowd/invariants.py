@@ -6,21 +6,25 @@ counts. What is found is a fault of the room (or of its clock), never of the net
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final
 
-from loadtest.history import History, Operation
-from loadtest.rules import LATENESS_SECONDS, MILLISECOND, Rules
-from loadtest.turns import Admission, ClockGap, admissions, clock_gap, honest, returns, waits
-from loadtest.windows import Enclosing, most_at_once, worst_window
+from crowd.history import History, Operation
+from crowd.rules import LATENESS_SECONDS, MILLISECOND, Rules
+from crowd.turns import Admission, ClockGap, admissions, clock_gap, honest, returns, waits
+from crowd.windows import Enclosing, most_at_once, worst_window
 
 #: Seconds for which a gate may still let somebody pass who has left: "within about a second", and the way there.
 _REVOKED_AFTER_SECONDS: Final = 2.0
 
 #: Seconds by which the times of a pass may be misjudged: rounding, and the answer's way.
 _SLACK_SECONDS: Final = 0.25
+
+#: Who wants in and does not give up, and who does not go without a goodbye.
+WANTING: Final = frozenset({"patient", "reloader", "sleeper", "impatient", "watcher"})
+PARTING: Final = frozenset({"patient", "leaver"})
 
 #: Answers to a proof that proves nothing.
 _REFUSALS: Final = frozenset({400, 401, 403, 410, 429, 503})
@@ -42,19 +46,25 @@ class Check:
 
 @dataclass(frozen=True)
 class Scene:
-    """A history with what several checks want to know of it. `breaks`: when places may have been lost, all at once."""
+    """A history with what several checks want to know of it.
+
+    `back`: by whose requests, and between when, somebody may have come back to a place; `breaks`: when places may have
+    been lost, all at once.
+    """
 
     history: History
     rules: Rules
     gap: ClockGap
     admitted: list[Admission]
+    back: list[tuple[str, float, float]]
     breaks: Sequence[float] = ()
 
     @classmethod
     def of(cls, history: History, rules: Rules, breaks: Sequence[float] = ()) -> Scene:
         """The scene of a history."""
         gap = clock_gap(history)
-        return cls(history, rules, gap, admissions(history, rules, gap), breaks)
+        back = [(each.visitor, each.invoked, each.completed or float("inf")) for each in returns(history, rules)]
+        return cls(history, rules, gap, admissions(history, rules, gap), back, breaks)
 
 
 def answered(scene: Scene) -> Check:
@@ -138,34 +148,26 @@ def within_rate(scene: Scene) -> Check:
 
 def rank_never_grows(scene: Scene) -> Check:
     """Nobody falls back, except behind returning visitors with older serials, one rank each."""
-    back = returns(scene.history, scene.rules)
+    serials = {each.visitor: each.serial for each in scene.history.operations if each.serial}
     faults, looked = [], 0
-    serials = _serials(scene.history)
     for visitor, operations in scene.history.by_visitor().items():
         told = [each for each in honest(operations) if each.state == "waiting"]
         # Answers of one millisecond came in an order that nobody knows: the kind one is meant.
         told.sort(key=lambda each: (each.as_of, -each.rank))
         looked += len(told)
         for before, after in pairwise(told):
-            grown = after.rank - before.rank
-            if grown > 0 and grown > _came_back(back, serials, before, after):
+            if after.rank <= before.rank:
+                continue
+            older = {
+                other
+                for other, begin, end in scene.back
+                if serials.get(other, 0) < after.serial
+                and begin <= (after.completed or begin)
+                and before.invoked <= end
+            }
+            if after.rank - before.rank > len(older - {visitor}):
                 faults.append(f"{visitor}: rank {before.rank} grew to {after.rank} at {after.as_of:.3f}")
     return Check("rank never grows, but by returners", looked, faults)
-
-
-def _serials(history: History) -> dict[str, int]:
-    return {each.visitor: each.serial for each in history.operations if each.serial}
-
-
-def _came_back(back: Sequence[Operation], serials: dict[str, int], before: Operation, after: Operation) -> int:
-    """How many older visitors may have come back between two answers of one."""
-    return sum(
-        serials.get(each.visitor, 0) < after.serial
-        and each.visitor != after.visitor
-        and (each.completed is None or each.completed >= before.invoked)
-        and (after.completed is None or each.invoked <= after.completed)
-        for each in back
-    )
 
 
 def earned(scene: Scene) -> Check:
@@ -206,7 +208,43 @@ def _own_place(operation: Operation) -> bool:
     return operation.call in ("enter", "gate") and fresh
 
 
-#: All of them, in the order of a report.
+def welcome(scene: Scene) -> Check:
+    """Whoever holds a pass, inside, is let through."""
+    faults, looked = [], 0
+    for visitor, operations in scene.history.by_visitor().items():
+        inside = False
+        for each in honest(operations):
+            looked += inside and each.call == "gate"
+            if each.call == "gate" and each.status == 401 and inside:
+                faults.append(f"{visitor}: turned away at the gate with a good pass")
+            inside = each.state == "admitted" or (inside and each.call != "leave")
+    return Check("a good pass opens the gate", looked, faults)
+
+
+def came_in(scene: Scene) -> Check:
+    """Everybody who wanted in came in, but for turns that ended otherwise: `answered` has judged those."""
+    faults, looked = [], 0
+    for visitor, operations in scene.history.by_visitor().items():
+        if operations[-1].habit not in WANTING:
+            continue
+        looked += 1
+        if not any(each.state == "admitted" or each.outcome == "fail" for each in operations if not each.attempt):
+            faults.append(f"{visitor} ({operations[-1].habit}) never came in; last: {operations[-1].told()}")
+    return Check("everybody who wants in gets in", looked, faults)
+
+
+def went_out(scene: Scene) -> Check:
+    """Everybody who came said goodbye in the end, and was heard, if that is their habit."""
+    faults, looked = [], 0
+    for visitor, operations in scene.history.by_visitor().items():
+        if operations[-1].habit in PARTING:
+            looked += 1
+            if not any(each.call == "leave" and each.outcome == "ok" for each in operations):
+                faults.append(f"{visitor} ({operations[-1].habit}) never left; last: {operations[-1].told()}")
+    return Check("everybody leaves in the end", looked, faults)
+
+
+#: All of them that hold of every crowd, in the order of a report.
 CHECKS: Final[Sequence[Callable[[Scene], Check]]] = (
     answered,
     one_place,
@@ -220,7 +258,7 @@ CHECKS: Final[Sequence[Callable[[Scene], Check]]] = (
 )
 
 
-def check_all(history: History, rules: Rules) -> Iterable[Check]:
+def check_all(history: History, rules: Rules) -> list[Check]:
     """Every check of a history."""
     scene = Scene.of(history, rules)
     return [check(scene) for check in CHECKS]

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from loadtest.windows import Enclosing, most_at_once, worst_window
+from crowd.windows import Enclosing, most_at_once, worst_window
 
 Interval = tuple[float, float]
 

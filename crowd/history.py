@@ -29,6 +29,14 @@ _LINES_AT_ONCE: Final = 500
 #: What a line that is neither the beginning nor the end of a request is about.
 NOTE: Final = "note"
 
+_OFFSET: Final = time.time() - time.perf_counter()
+
+
+def clock() -> float:
+    """Seconds since the epoch, on a clock that never goes back."""
+    return time.perf_counter() + _OFFSET
+
+
 #: The call of what was told on an event stream, unasked.
 EVENT: Final = "event"
 
@@ -74,12 +82,18 @@ class Operation:
         began = self.invoked if self.due is None else min(self.due, self.invoked)
         return (self.completed - began) * 1000 if self.completed is not None else float("inf")
 
+    def told(self) -> str:
+        """The same in a line, for who has to find out what was wrong."""
+        took = f"{self.took_ms:.0f} ms" if self.completed else "never"
+        who = f"{self.visitor} ({self.habit}) at {self.invoked:.3f}"
+        return f"{who}: {self.call}: {self.status} after {took} {self.error}".rstrip()
+
 
 @dataclass(frozen=True)
 class History:
     """All operations of a run by the time they were sent, and the notes of the processes that made them."""
 
-    operations: list[Operation]
+    operations: list[Operation] = field(default_factory=list)
     notes: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
@@ -99,19 +113,23 @@ class History:
             visitors.setdefault(operation.visitor, []).append(operation)
         return visitors
 
+    def good(self, call: str, *, since: float) -> float:
+        """Seconds from then until the first good answer to such a call that was sent later; infinite without one."""
+        answered = (
+            each.completed - since
+            for each in self.operations
+            if each.call == call and each.outcome == "ok" and each.completed is not None and each.invoked >= since
+        )
+        return min(answered, default=float("inf"))
+
 
 class Recorder:
-    """Writes one process's part of a history. `now` is its clock: wall time that never goes back."""
+    """Writes one process's part of a history."""
 
     def __init__(self, path: Path) -> None:
         self._file: BinaryIO = path.open("wb", buffering=0)
         self._lines: list[bytes] = []
         self._number = 0
-        self._offset = time.time() - time.perf_counter()
-
-    def now(self) -> float:
-        """Seconds since the epoch."""
-        return time.perf_counter() + self._offset
 
     def invoke(self, at: float, **said: Any) -> int:
         """Note that a request is about to be sent; returns its number."""
