@@ -15,6 +15,7 @@ from benchmarks import wrk
 from benchmarks.servers import BenchmarkError
 from benchmarks.wrk import Ask
 from rig import accounting, machine
+from rig.ports import free_port
 
 SAID = (
     "Running 3s test @ http://127.0.0.1:8000\n  1 threads and 64 connections\nRequests/sec: 99.9\n"
@@ -111,4 +112,4 @@ def test_an_account_is_taken_of_what_a_server_spends(noting: Here) -> None:
 def test_a_port_without_a_server_is_an_error() -> None:
     machine.program("wrk")
     with pytest.raises(BenchmarkError, match="noting"):
-        wrk.run(Here("http://127.0.0.1:1"), Ask("enter", "/"), connections=1, seconds=1)
+        wrk.run(Here(f"http://127.0.0.1:{free_port()}"), Ask("enter", "/"), connections=1, seconds=1)

@@ -19,7 +19,7 @@ from tests.mutants import judging
 _PROJECT: Final = Path(__file__).parent.parent.parent
 
 #: What the copy needs.
-_COPIED: Final = ("waitroom", "rig", "crowd", "tests", "loadtest", "lua", "deploy", "pyproject.toml")
+_COPIED: Final = ("waitroom", "rig", "crowd", "tests", "lua", "deploy", "pyproject.toml")
 
 #: What pytest ends with when a test failed.
 _FAILED: Final = 1
