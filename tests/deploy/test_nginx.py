@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import posixpath
 import socket
-import subprocess
 import threading
 import time
 from pathlib import Path
@@ -16,10 +15,10 @@ import pytest
 from rig.edits import replaced
 from rig.nginx import added, write
 from rig.origin import Answer, Seen, ask
+from rig.ports import free_port
 from rig.waiting import until
-from tests.deploy.worlds import PAGE, Builder, World
+from tests.deploy.worlds import PAGE, Builder, World, accepted
 from waitroom.demo import nginx
-from waitroom.demo.processes import free_port
 
 #: Ways to write a path, of which none may reach the origin without a pass, nor an instance's other calls ever.
 _CORPUS = """
@@ -32,13 +31,6 @@ _CORPUS = """
 /x/../gate/shop /v1/..%5cadmin /robots.txt /favicon.ico /.well-known/acme-challenge/x
 """
 PATHS = tuple(_CORPUS.split())
-
-
-def _check(binary: Path, main: Path) -> str:
-    command = [*nginx.nginx_command(main, binary=binary), "-t"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stderr
 
 
 _RETURNS = {
@@ -601,4 +593,4 @@ def test_a_request_upgraded_to_satisfy_any_is_refused_by_nginx(binary: Path, tmp
     site = nginx.Site(port=free_port(), room="shop", instances=(free_port(),), origin=free_port())
     main = write(tmp_path, site, added("    satisfy any;"))
     with pytest.raises(AssertionError, match='"satisfy" directive is duplicate'):
-        _check(binary, main)
+        accepted(main, binary)
