@@ -363,10 +363,12 @@ async def _struck(ground: Ground, blow: Blow) -> list[Instance]:
     """The instances that a blow is for."""
     if blow.target == "all":
         return ground.instances
-    leads = [False]
+    number = 1
     if blow.target == "leader":
         leads = await asyncio.gather(*(asyncio.to_thread(each.leads) for each in ground.instances))
-    number = int(blow.target) if blow.target != "leader" else leads.index(True) + 1 if True in leads else 1
+        number += [*leads, True].index(True) % len(leads)
+    else:
+        number = int(blow.target)
     blow.said.append(f"instance {number}")
     return [ground.instances[number - 1]]
 

@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -21,14 +20,14 @@ SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 
 
 def _stopped_message(children: Children) -> str:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
+    def said() -> str:
         try:
             children.check()
         except DemoError as error:
             return str(error)
-        time.sleep(0.01)
-    pytest.fail("no child stopped")
+        return ""
+
+    return until(said, "the end of a child")
 
 
 @pytest.mark.parametrize(

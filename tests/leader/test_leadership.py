@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -14,6 +13,7 @@ from prometheus_client import REGISTRY
 from redis.asyncio import Redis
 
 from rig import servers
+from rig.waiting import eventually
 from waitroom.errors import TermStale, Unavailable
 from waitroom.leader.leadership import Leadership
 from waitroom.model import Outcome
@@ -56,13 +56,7 @@ async def nowhere() -> AsyncIterator[Store]:
 
 async def taken_over(claim: Leadership) -> int:
     """The term under which the claim comes to lead; polls as a scheduler does."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        term = await claim.hold()
-        if term is not None:
-            return term
-        await asyncio.sleep(0.01)
-    raise AssertionError("nobody took over")
+    return await eventually(claim.hold, "a new term")
 
 
 async def lease_calls(redis: Redis) -> int:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
 from rig import clusters, servers
 from rig.ports import free_port
+from rig.waiting import eventually
 from tests.leaping import LeapingLoop, leaping
 from tests.store.opening import arrive, opened, served_again, stored
 from waitroom.errors import Unavailable
@@ -111,14 +112,8 @@ async def test_a_dead_node_harms_no_other(cluster: clusters.Clustered) -> None:
             assert len(await store.ping()) == 2
         finally:
             await asyncio.to_thread(dead.start)
-        deadline = time.monotonic() + 30
-        while True:
-            try:
-                await store.configure(THIRD, fields_of(RoomSettings()), expected=None)
-                break
-            except Unavailable:
-                assert time.monotonic() < deadline
-                await asyncio.sleep(0.05)
+        made = partial(store.configure, THIRD, fields_of(RoomSettings()), expected=None)
+        await eventually(made, "the node", despite=Unavailable)
         await arrive(store, THIRD)
 
 

@@ -6,7 +6,6 @@ import asyncio
 import os
 import random
 import signal
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 
@@ -16,6 +15,7 @@ from redis.asyncio import Redis
 
 from rig import servers
 from rig.line import Line
+from rig.waiting import eventually
 from tests.leaping import LeapingLoop, leaping
 from waitroom.errors import Full, RoomBroken, RoomUnknown, Unavailable, VersionConflict, WaitroomError
 from waitroom.model import Arrival, Pass, Place, Standing, Ticket, Visitor
@@ -293,15 +293,7 @@ def test_a_frozen_server_is_unavailable_in_time(lone: str) -> None:
 
 async def answering(store: Store) -> None:
     """Wait until the server answers again."""
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            await store.ping()
-        except Unavailable:
-            assert time.monotonic() < deadline
-            await asyncio.sleep(0.02)
-        else:
-            return
+    await eventually(store.ping, "an answer", despite=Unavailable)
 
 
 # One effect.

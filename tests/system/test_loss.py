@@ -16,6 +16,7 @@ from crowd.browser import Browser, browsing
 from crowd.history import History
 from crowd.visitors import PATIENT, Visitor, visitors
 from rig.instance import serving
+from rig.waiting import eventually
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
 
@@ -100,11 +101,13 @@ async def test_an_emptied_redis_costs_nobody_the_place(tmp_path: Path) -> None:
 
 
 async def until_admitted(browser: Browser) -> None:
-    """Poll until the turn has come; the test's own time-out is the deadline."""
-    document: dict[str, object] = {}
-    while document.get("state") != "admitted":
-        await asyncio.sleep(0.05)
+    """Wait until the turn has come."""
+
+    async def admitted() -> bool:
         _, document = await browser.ask("GET", "/v1/rooms/shop/status")
+        return document.get("state") == "admitted"
+
+    await eventually(admitted, "the turn")
 
 
 async def test_a_dead_embedded_server_is_started_again(tmp_path: Path) -> None:
