@@ -44,7 +44,7 @@ test: $(READY) ## run the tests; installs the servers and the browser they want 
 QUICK := -m "not system and not browser and not long" -k "not [redis] and not [redis-" $(addprefix --ignore=tests/, \
 	asgi benchmarks cli demo deploy examples faults fuzz security serve)
 
-test-quick: $(READY) ## what can be told in 90 s: no browser, nginx, whole processes, outages, long histories, second engine
+test-quick: $(READY) ## 90 s of them: no browser, nginx, whole processes, outages, load, long histories or second engine
 	$(BIN)/python -m pytest -n 3 --dist loadfile $(QUICK) $(ARGS)
 
 fuzz: $(READY) ## hostile input, FUZZ times as much of it as in `make test` (10); WAITROOM_FUZZ_SEED=2: another chance

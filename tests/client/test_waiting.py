@@ -95,6 +95,7 @@ async def test_a_place_of_its_own_that_is_over_is_made_again(site: Site, client:
     assert isinstance(await waits, Admitted)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("hasty")
 async def test_operators_pause_close_and_delete(site: Site, client: WaitroomClient) -> None:
     """Who waits keeps the place while the room is paused or closed, and hears of it; a deleted room is no more."""

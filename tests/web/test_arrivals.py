@@ -248,6 +248,7 @@ def test_a_solution_of_another_room_or_of_less_work(behind: Site, guarded: NewRo
     assert_problem(enter(behind, easy, X_Waitroom_Challenge=solution), 403)
 
 
+@pytest.mark.long
 def test_a_solution_does_not_outlive_the_mark_of_its_turn(behind: Site, guarded: NewRoom) -> None:
     """Where tickets are short, so are solutions: else one would be good for turn after turn."""
     times = {"ticket_seconds": 3.0, "abandon_seconds": 2.0, "session_seconds": 0.3, "claim_seconds": 0.3}
