@@ -13,8 +13,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from redis.asyncio import Redis
-
 from loadtest.batches import Batches
 from loadtest.books import Books, conserved, reconciled
 from loadtest.calls import call_costs
@@ -29,7 +27,7 @@ from loadtest.rules import Rules
 from loadtest.scenarios import Scenario
 from loadtest.stage import Stage
 from loadtest.streams import came_back, reconnection
-from loadtest.watch import Watch, watching
+from loadtest.watch import Watch, looking, watching
 from waitroom.demo.processes import free_port
 
 ROOT: Final = Path(__file__).parent.parent
@@ -85,8 +83,7 @@ async def run(scenario: Scenario, stage: Stage, folder: Path, *, instances: int)
     async with AsyncExitStack() as stack:
         watch = probe = None
         if stage.redis is not None:
-            client = Redis.from_url(stage.redis.url, decode_responses=True, protocol=2)
-            stack.push_async_callback(client.aclose)
+            client = await stack.enter_async_context(looking(stage.redis.url))
             watch = await stack.enter_async_context(watching(client, stage.room, pause_seconds=_WATCH_SECONDS))
         if scenario.probed and stage.processes:
             probe = stack.enter_context(probing(stage))

@@ -114,11 +114,23 @@ def beyond_rate(admissions: Iterable[tuple[float, int]], admit_per_second: float
 
 
 @asynccontextmanager
+async def looking(url: str) -> AsyncIterator[Redis]:
+    """A raw client on a Redis, which waits for a busy machine; replies are text."""
+    client = Redis.from_url(url, decode_responses=True, protocol=2, socket_timeout=60, socket_connect_timeout=60)
+    try:
+        yield client
+    finally:
+        await client.aclose()
+
+
+@asynccontextmanager
 async def watching(redis: Redis, room: str = "shop", *, pause_seconds: float = 0.005) -> AsyncIterator[Watch]:
-    """A watch on the room for the length of the block."""
+    """A watch on the room for the length of the block; raises what has ended it before that."""
     watch = Watch(redis, room, pause_seconds)
     task = asyncio.create_task(watch.run())
     try:
         yield watch
     finally:
         await cancelled(task)
+    if not task.cancelled():
+        task.result()

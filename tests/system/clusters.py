@@ -14,6 +14,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from deploy.cluster import Cluster, Instance
+from loadtest.watch import looking
 from tests.servers import missing
 from tests.system.steady import SteadyCrowd
 
@@ -48,9 +49,8 @@ async def clustered(
 @asynccontextmanager
 async def raw(cluster: Cluster) -> AsyncIterator[Redis]:
     """A raw client on the cluster's Redis; replies are text."""
-    client = Redis.from_url(cluster.redis_url, decode_responses=True, protocol=2)
-    yield client
-    await client.aclose()
+    async with looking(cluster.redis_url) as client:
+        yield client
 
 
 def tried(cluster: Cluster) -> list[list[str]]:

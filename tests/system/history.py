@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 
-@dataclass
+@dataclass(eq=False)
 class Visit:
     """One visitor's record. `ranks` are as told, in order; times are monotonic seconds."""
 

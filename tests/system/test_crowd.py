@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from loadtest.watch import Watch, watching
+from loadtest.watch import Watch, looking, watching
 from tests.system.crowd import PATIENT, all_enter, all_stay
 from tests.system.history import Visit, check
 from tests.system.http import browsing
@@ -34,22 +34,21 @@ def ranks_of(visits: list[Visit]) -> list[int]:
 async def test_two_thousand_clients_come_in_once_each_in_order(tmp_path: Path) -> None:
     """2,000 clients, capacity 50, embedded server: all admitted exactly once, in order, never more than 50 inside."""
     with serving(tmp_path, rooms={"shop": ROOM}) as served:
-        redis = Redis.from_url(f"unix://{tmp_path}/data/redis.sock", decode_responses=True, protocol=2)
-        async with browsing(2000, served.port) as browsers, watching(redis) as watch:
-            visits = await all_enter(browsers, "shop")
-            assert ranks_of(visits) == list(range(1, 2001))
-            await asyncio.to_thread(served.command, "POST", "/admin/rooms/shop/resume", {})
-            await all_stay(browsers, visits, "shop", seed=1, stay=0.2)
-        await watch.look()
-        assert check(visits) == []
-        assert watch.faults == []
-        assert watch.looks > 100
-        assert watch.most_inside == 50
-        assert await counts(redis) == {
-            **dict.fromkeys(("entered", "admitted", "claimed", "left"), 2000),
-            **dict.fromkeys(("restored", "abandoned", "no_show", "finished"), 0),
-        }
-        await redis.aclose()
+        async with looking(f"unix://{tmp_path}/data/redis.sock") as redis:
+            async with browsing(2000, served.port) as browsers, watching(redis) as watch:
+                visits = await all_enter(browsers, "shop")
+                assert ranks_of(visits) == list(range(1, 2001))
+                await asyncio.to_thread(served.command, "POST", "/admin/rooms/shop/resume", {})
+                await all_stay(browsers, visits, "shop", seed=1, stay=0.2)
+            await watch.look()
+            assert check(visits) == []
+            assert watch.faults == []
+            assert watch.looks > 100
+            assert watch.most_inside == 50
+            assert await counts(redis) == {
+                **dict.fromkeys(("entered", "admitted", "claimed", "left"), 2000),
+                **dict.fromkeys(("restored", "abandoned", "no_show", "finished"), 0),
+            }
 
 
 async def test_a_killed_leader_is_succeeded(engine: str, redis: Redis, tmp_path: Path) -> None:

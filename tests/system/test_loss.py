@@ -9,8 +9,8 @@ import signal
 from pathlib import Path
 
 import pytest
-from redis.asyncio import Redis
 
+from loadtest.watch import looking
 from tests.system.crowd import PATIENT, all_enter
 from tests.system.history import Visit
 from tests.system.http import Browser, browsing
@@ -74,8 +74,7 @@ async def test_an_emptied_redis_costs_nobody_the_place(tmp_path: Path) -> None:
     """FLUSHALL under 200 waiting: all back in the old order at their next status, who is inside is inside, who had
     left starts anew."""
     with serving(tmp_path, rooms={"shop": ROOM}) as served:
-        redis = Redis.from_url(f"unix://{tmp_path}/data/redis.sock", decode_responses=True, protocol=2)
-        async with browsing(203, served.port) as browsers:
+        async with looking(f"unix://{tmp_path}/data/redis.sock") as redis, browsing(203, served.port) as browsers:
             first, second, third, *waiting = browsers
             await entered_one_by_one(browsers)
             await first.ask("POST", "/v1/rooms/shop/leave")
@@ -92,7 +91,6 @@ async def test_an_emptied_redis_costs_nobody_the_place(tmp_path: Path) -> None:
             assert (status, document["type"]) == (410, "urn:waitroom:turn-over")
             status, document = await second.ask("POST", "/v1/rooms/shop/enter")
             assert (status, document["rank"]) == (202, 201)
-        await redis.aclose()
 
 
 async def until_admitted(browser: Browser) -> None:
@@ -106,12 +104,10 @@ async def until_admitted(browser: Browser) -> None:
 async def test_a_dead_embedded_server_is_started_again(tmp_path: Path) -> None:
     """SIGKILL of the embedded server alone: `serve` starts it again, and everybody's rank is what it was."""
     with serving(tmp_path, rooms={"shop": ROOM}) as served:
-        redis = Redis.from_url(f"unix://{tmp_path}/data/redis.sock", decode_responses=True, protocol=2)
-        async with browsing(20, served.port) as browsers:
+        async with looking(f"unix://{tmp_path}/data/redis.sock") as redis, browsing(20, served.port) as browsers:
             await entered_one_by_one(browsers)
             before = await ranks_now(browsers[1:])
             os.kill((await redis.info("server"))["process_id"], signal.SIGKILL)
             while (await browsers[1].ask("GET", "/v1/rooms/shop/status"))[0] != 200:
                 await asyncio.sleep(0.1)
             assert await ranks_now(browsers[1:]) == before
-        await redis.aclose()
