@@ -179,12 +179,15 @@ def resumed_after(looks: Sequence[Look], at: float) -> float:
 
 @asynccontextmanager
 async def watching(*watches: Watch) -> AsyncIterator[None]:
-    """The watches look for the length of the block."""
+    """The watches look for the length of the block; raises what has ended one before that."""
     tasks = [asyncio.create_task(watch.run()) for watch in watches]
     try:
         yield
     finally:
         await cancelled(*tasks)
+    for task in tasks:
+        if not task.cancelled():
+            task.result()
 
 
 def looks_hold(looks: Sequence[Look], rules: Rules, *, losses: Losses = (), hold_seconds: float = 0.0) -> list[Check]:
