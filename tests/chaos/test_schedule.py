@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadtest.chaos.schedule import (
+from chaos.schedule import (
     LANES,
     LAST_QUIET_SECONDS,
     ODDS,
