@@ -1,4 +1,4 @@
-"""Proofs that somebody makes up: cut, changed, of another kind, signed with nothing or with a key of one's own."""
+"""Proofs that a forger makes up: cut, changed, of another kind, signed with nothing or with a key of its own."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ class Operation:
         return (self.completed - began) * 1000 if self.completed is not None else float("inf")
 
     def told(self) -> str:
-        """The same in a line, for who has to find out what was wrong."""
+        """The same in a line, for a message."""
         took = f"{self.took_ms:.0f} ms" if self.completed else "never"
         who = f"{self.visitor} ({self.habit}) at {self.invoked:.3f}"
         return f"{who}: {self.call}: {self.status} after {took} {self.error}".rstrip()

@@ -22,7 +22,7 @@ _REVOKED_AFTER_SECONDS: Final = 2.0
 #: Seconds by which the times of a pass may be misjudged: rounding, and the answer's way.
 _SLACK_SECONDS: Final = 0.25
 
-#: Who wants in and does not give up, and who does not go without a goodbye.
+#: Habits of visitors who want in and do not give up, and of those who do not go without a goodbye.
 WANTING: Final = frozenset({"patient", "reloader", "sleeper", "impatient", "watcher"})
 PARTING: Final = frozenset({"patient", "leaver"})
 
@@ -209,7 +209,7 @@ def _own_place(operation: Operation) -> bool:
 
 
 def welcome(scene: Scene) -> Check:
-    """Whoever holds a pass, inside, is let through."""
+    """A visitor who holds a pass, inside, is let through."""
     faults, looked = [], 0
     for visitor, operations in scene.history.by_visitor().items():
         inside = False
@@ -222,7 +222,7 @@ def welcome(scene: Scene) -> Check:
 
 
 def came_in(scene: Scene) -> Check:
-    """Everybody who wanted in came in, but for turns that ended otherwise: `answered` has judged those."""
+    """Every visitor who wanted in came in, but for turns that ended otherwise: `answered` has judged those."""
     faults, looked = [], 0
     for visitor, operations in scene.history.by_visitor().items():
         if operations[-1].habit not in WANTING:
@@ -234,7 +234,7 @@ def came_in(scene: Scene) -> Check:
 
 
 def went_out(scene: Scene) -> Check:
-    """Everybody who came said goodbye in the end, and was heard, if that is their habit."""
+    """Every visitor whose habit that is said goodbye in the end, and was heard."""
     faults, looked = [], 0
     for visitor, operations in scene.history.by_visitor().items():
         if operations[-1].habit in PARTING:

@@ -13,12 +13,12 @@ from crowd.rules import Rules
 from crowd.turns import honest
 from crowd.watch import Look, Losses, looks_hold
 
-#: What does not hold where the last moments of a Redis were lost: who came in them is back at the old place when they
-#: ask; others may have gone first. A claim that was lost is made again, for a session of its own.
+#: What does not hold where the last moments of a Redis were lost. Visitors who came in them are back at the old place
+#: when they ask, but others may have gone first. A claim that was lost is made again, for a session of its own.
 OVERTAKEN: Final = ("admitted in serial order", "admitted at most once per turn")
 
-#: What does not hold where data were lost: all return, with the serials of old, so that ranks grow behind them; and who
-#: is inside may have to ask for the status before the gate opens again.
+#: What does not hold where data were lost. All return with the serials of old, so that ranks grow behind them. Visitors
+#: inside may have to ask for the status before the gate opens again.
 LOST: Final = ("rank never grows, but by returners", "a good pass opens the gate")
 
 #: Looks that a watch has to have taken to be worth something.
@@ -34,10 +34,10 @@ def faults(
     losses: Losses = (),
     excused: Collection[str] = (),
 ) -> list[str]:
-    """What is wrong: nothing, of a crowd in which everybody came to the end of the visit.
+    """What is wrong: nothing, of a crowd in which every visit came to its end.
 
-    A crowd that is `bearing` takes no answer, and one that puts it off, for what they are; `losses` are when data were
-    lost; `excused` names checks that do not hold, as documented.
+    `bearing`: whether visitors put up with no answer, and with a documented 503. `losses`: when data were lost.
+    `excused`: names of checks that do not hold, as documented.
     """
     scene = Scene.of(history, rules)
     heard = [each for each in history.operations if each.outcome != "unknown"] if bearing else history.operations
@@ -49,7 +49,7 @@ def faults(
 
 
 def lost(history: History) -> list[str]:
-    """Who did not keep the place: another serial, never let in, or never out again."""
+    """The visitors who did not keep their place: another serial, never let in, or never out again."""
     return [
         visitor
         for visitor, operations in history.by_visitor().items()

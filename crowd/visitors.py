@@ -30,16 +30,16 @@ _TRY_SECONDS: Final = 0.1
 
 
 class Rejected(AssertionError):
-    """A visitor was told what nobody may be told; the history has it too."""
+    """A visitor was told what no visitor may be told; the history has it too."""
 
 
 class Visitor:
-    """One turn of somebody who waits as told, looks at some pages, and says goodbye.
+    """One turn of a visitor who waits as told, looks at some pages, and says goodbye.
 
     `entered`, `inside`, `over` and `told_to_wait` (how often) say how far it has come. `pages`: how many it looks at,
     least and most; `stay_seconds`: how long at each, at most; `page`: where they are, by default the gate itself.
-    `claims`: whether an offer at first contact is claimed by asking once more, or by the first page. Who `gives_up`
-    while waiting is a leaver.
+    `claims`: whether an offer at first contact is claimed by asking once more, or by the first page. A visitor who
+    `gives_up` while waiting is a leaver.
     """
 
     habit = "patient"
@@ -90,7 +90,7 @@ class Visitor:
         await self._until_told("GET", "status")
 
     async def come_in(self) -> bool:
-        """Wait as told until admitted; False for who gave up. Raises Rejected."""
+        """Wait as told until admitted; False if the visitor gave up. Raises Rejected."""
         while not self.inside:
             # An offer says nothing of when to ask: at once, which claims it.
             told = float(self._answer.document.get("poll_after_seconds", 0.0))
@@ -108,7 +108,7 @@ class Visitor:
             await asyncio.sleep(self.chance.uniform(0, self._stay_seconds))
 
     async def gate(self) -> None:
-        """Look at a page. Who is told to wait, holding a pass, asks for the status and tries once more."""
+        """Look at a page. A visitor who is told to wait, holding a pass, asks for the status and tries once more."""
         for _ in range(2):
             if (await self.ask("GET", "gate", good=(200, 204, 401)))[1].passed:
                 return
@@ -116,7 +116,7 @@ class Visitor:
             await self.come_in()
 
     async def leave(self) -> None:
-        """Say goodbye until it is heard. An offer at first contact that nobody claimed may be over by itself."""
+        """Say goodbye until it is heard. An offer at first contact that was not claimed may be over by itself."""
         good = (204, 401) if self._offered else (204,)
         while not self.over:
             operation, _ = await self.ask("POST", "leave", good=good)
@@ -163,7 +163,7 @@ class Visitor:
         self.told_to_wait += operation.status == 503
         if operation.state:
             self._offered = operation.offer
-            # Who is admitted at first contact holds no ticket until the offer is claimed.
+            # A visitor who is admitted at first contact holds no ticket until the offer is claimed.
             if not operation.offer:
                 self.entered.set()
         if not attempt:
@@ -177,7 +177,7 @@ class Visitor:
 
 
 class Prober(Visitor):
-    """Somebody who enters again and again with the same ticket, and by that sees first when the room serves again."""
+    """Enters again and again with the same ticket, and so sees first when the room serves again."""
 
     habit = "prober"
 
@@ -191,7 +191,7 @@ class Prober(Visitor):
 class Forger(Visitor):
     """Tries the gate with nothing, with what it made up, and with its own ticket, until cancelled.
 
-    Whoever is let straight through without a pass, as anybody is where nobody waits, leaves at once.
+    A forger that is let straight through without a pass, as every visitor is of an empty room, leaves at once.
     """
 
     habit = "forger"
@@ -236,9 +236,9 @@ async def all_stay(crowd: Iterable[Visitor]) -> None:
 
 
 class SteadyCrowd:
-    """`size` visitors of a room behind nginx, each at an address of its own: who has left comes back as somebody new.
+    """`size` visitors of a room behind nginx, each at an address of its own. Those who have left come back as new ones.
 
-    Who still waits when the crowd is told to end leaves the queue. `ended` counts the visits that are over.
+    A visitor who still waits when the crowd is told to end leaves the queue. `ended` counts the visits that are over.
     """
 
     def __init__(self, port: int, room: str, *, size: int, seed: int) -> None:
@@ -270,7 +270,7 @@ class SteadyCrowd:
         return f"{self.visits} visits, {len(self.history.operations)} requests, {bad} errors, slowest {slowest:.2f} s"
 
     def end(self) -> None:
-        """Let nobody come back; who is inside finishes the visit, who waits leaves."""
+        """Let no visitor come back. Those inside finish the visit, those who wait leave."""
         self._over.set()
 
     async def run(self) -> None:
@@ -326,7 +326,7 @@ async def coming(crowd: Comers) -> AsyncIterator[None]:
 
 
 async def ended(tasks: Sequence[asyncio.Task[None]], crowd: Sequence[Visitor]) -> None:
-    """Stop who never stops by themselves; raises what has ended one of them."""
+    """Stop the tasks of visitors that never end by themselves. Raises what has ended one of them."""
     await cancelled(*tasks)
     await asyncio.gather(*(visitor.browser.close() for visitor in crowd))
     for task in tasks:

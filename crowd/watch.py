@@ -179,12 +179,15 @@ def resumed_after(looks: Sequence[Look], at: float) -> float:
 
 @asynccontextmanager
 async def watching(*watches: Watch) -> AsyncIterator[None]:
-    """The watches look for the length of the block."""
+    """The watches look for the length of the block; raises what has ended one before that."""
     tasks = [asyncio.create_task(watch.run()) for watch in watches]
     try:
         yield
     finally:
         await cancelled(*tasks)
+    for task in tasks:
+        if not task.cancelled():
+            task.result()
 
 
 def looks_hold(looks: Sequence[Look], rules: Rules, *, losses: Losses = (), hold_seconds: float = 0.0) -> list[Check]:
@@ -198,7 +201,7 @@ def looks_hold(looks: Sequence[Look], rules: Rules, *, losses: Losses = (), hold
         Check("nobody waits and is inside, at every look", len(looks), [f"{each.both}" for each in looks if each.both]),
         Check("nobody is lost in the books, at every look", len(looks), list(_unbalanced(looks))),
         Check("counts only grow", len(pairs), list(_fallen(pairs))),
-        Check("occupancy never grows past the capacity of the instant", len(pairs), list(_over(pairs, rules))),
+        Check("occupancy never grows past the capacity of the instant", len(pairs), list(_over(looks, pairs, rules))),
         Check("the rate of the instant in every window", len(looks), list(_too_fast(looks, rules, losses))),
         Check("nobody is admitted before the head of the queue", len(looks), [*_behind(looks), *_passed(pairs)]),
         Check("nobody is admitted while the room is shut, or held", len(pairs), list(_while_shut(pairs))),
@@ -226,7 +229,10 @@ def _fallen(pairs: Sequence[tuple[Look, Look]]) -> Iterator[str]:
             yield f"version fell from {one.version} to {other.version} at {other.at:.3f}"
 
 
-def _over(pairs: Sequence[tuple[Look, Look]], rules: Rules) -> Iterator[str]:
+def _over(looks: Sequence[Look], pairs: Sequence[tuple[Look, Look]], rules: Rules) -> Iterator[str]:
+    for each in looks:
+        if 0 < rules.capacity < each.inside:
+            yield f"{each.inside} are inside at {each.at:.3f}, capacity was never above {rules.capacity}"
     for one, other in pairs:
         # Of two changes between two looks nobody saw the first: then the highest capacity that ever was is the bound.
         unseen = other.version > one.version + 1

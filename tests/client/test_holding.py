@@ -105,7 +105,7 @@ async def test_a_short_outage_of_redis_does_not_end_a_slot(
 async def test_a_long_outage_of_redis_ends_a_slot_in_time(severable: tuple[Site, Line]) -> None:
     """No extension gets through: the block is stopped before the server could let another in."""
     site, line = severable
-    room = site.make_room(**SLIDING | {"session_seconds": 3})
+    room = site.make_room(**SLIDING | {"session_seconds": 6})
     async with WaitroomClient(site.url) as client:
 
         async def go_on(slot: Slot) -> None:
@@ -121,7 +121,7 @@ async def test_a_long_outage_of_redis_ends_a_slot_in_time(severable: tuple[Site,
 @pytest.mark.usefixtures("cautious")
 async def test_a_server_that_is_gone_ends_a_slot_in_time(site: Site, relay: Relay, far: WaitroomClient) -> None:
     """Nothing answers any more: AdmissionLost, and the goodbye does not hold the caller up for long."""
-    room = site.make_room(**SLIDING)
+    room = site.make_room(**SLIDING | {"session_seconds": 6})
 
     async def go_on(slot: Slot) -> None:
         relay.mishap = lambda line: "cut"

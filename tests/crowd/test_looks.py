@@ -134,6 +134,12 @@ def test_a_lower_capacity_evicts_nobody() -> None:
     assert failing([lowered[2], lowered[3]]) == {CAPACITY}
 
 
+def test_no_loss_makes_room_for_more_than_there_ever_was() -> None:
+    """Also at a look that no other can be held against."""
+    three = look(0, admitted=3, waiting=0, inside=3)
+    assert CAPACITY in failing([three], ((START - 1, START + 1),))
+
+
 def test_of_two_changes_between_two_looks_the_highest_capacity_counts() -> None:
     """Nobody saw what the room had meanwhile."""
     first = replace(good()[2], capacity=1)

@@ -46,8 +46,10 @@ async def clustered(
 async def raw(cluster: Composed) -> AsyncIterator[Redis]:
     """A raw client on the cluster's Redis; replies are text."""
     client = Redis.from_url(cluster.redis_url, decode_responses=True, protocol=2)
-    yield client
-    await client.aclose()
+    try:
+        yield client
+    finally:
+        await client.aclose()
 
 
 def tried(cluster: Composed) -> list[list[str]]:
