@@ -77,7 +77,7 @@ loadtest: $(READY) ## a crowd and a verdict on what it saw: SCENARIO=crowd, capa
 	@exec $(BIN)/python -m loadtest $(SCENARIO) $(ARGS)
 
 chaos: $(READY) ## faults drawn from a seed under a crowd, and a verdict: SEED=1 MINUTES=2
-	@exec $(BIN)/python -m loadtest.chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) $(ARGS)
+	@exec $(BIN)/python -m chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) $(ARGS)
 
 bench: $(READY) ## measure it all, beside bare uvicorn in the same run; ARGS="--quick" (needs wrk)
 	@$(BIN)/python -m benchmarks $(ARGS)

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from chaos.schedule import Fault, draw
 from crowd.history import History
-from loadtest.chaos.schedule import Fault, draw
 from loadtest.run import ROOT
 from rig.servers import program
 
@@ -28,7 +28,7 @@ SECONDS = 26
 def run(seed: int, engine: str, out: Path) -> tuple[subprocess.CompletedProcess[str], Path]:
     """The command to its end, and its folder."""
     program(engine)
-    command = [sys.executable, "-m", "loadtest.chaos", "--seed", str(seed), "--minutes", str(SECONDS / 60)]
+    command = [sys.executable, "-m", "chaos", "--seed", str(seed), "--minutes", str(SECONDS / 60)]
     command += ["--engine", engine, "--users", "50", "--out", str(out)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=160, check=False)
     folders = list(out.iterdir())
@@ -74,7 +74,7 @@ def test_a_campaign_of_a_new_seed_holds(tmp_path: Path) -> None:
 
 def test_a_campaign_that_is_too_short_is_refused(tmp_path: Path) -> None:
     """Exit code 2, and why; nothing is started."""
-    command = [sys.executable, "-m", "loadtest.chaos", "--seed", "7", "--minutes", "0.1", "--out", str(tmp_path)]
+    command = [sys.executable, "-m", "chaos", "--seed", "7", "--minutes", "0.1", "--out", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
     assert "a campaign takes at least 25 seconds, not 6" in done.stderr

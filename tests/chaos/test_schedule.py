@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadtest.chaos.schedule import (
+from chaos.schedule import (
     LANES,
     LAST_QUIET_SECONDS,
     ODDS,
@@ -104,5 +104,5 @@ def test_every_kind_can_be_done_and_is_explained() -> None:
     """Each is in the catalogue, every lane is struck, and the README says what each does."""
     assert ODDS.keys() <= KINDS.keys()
     assert {kind.lane for kind in KINDS.values()} == set(LANES)
-    readme = (ROOT / "loadtest" / "chaos" / "README.md").read_text(encoding="utf-8")
+    readme = (ROOT / "chaos" / "README.md").read_text(encoding="utf-8")
     assert set(re.findall(r"^\| ([a-z ]+) \|", readme, re.MULTILINE)) - {"fault"} == set(ODDS)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from loadtest.chaos.diary import Diary
-from loadtest.chaos.sights import recovered, sights
+from chaos.diary import Diary
+from chaos.sights import recovered, sights
 from tests.chaos.test_judge import diary, put_off, struck
 from tests.crowd.made import START, asked, good, told
 from tests.crowd.test_looks import START as LOOKS_FROM

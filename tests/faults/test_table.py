@@ -10,7 +10,7 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from loadtest.chaos.schedule import ODDS
+from chaos.schedule import ODDS
 from rig.faults import KINDS
 from tests.faults.scrape import ALERTS
 from tests.faults.table import FAULTS, PAGE, ROOT, shown_by, table, written

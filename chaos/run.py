@@ -9,18 +9,18 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+from chaos.diary import Diary
+from chaos.hands import carry_out, heal
+from chaos.judge import Case, judged, said_of_logs
+from chaos.operator import Operator
+from chaos.report import Campaign
+from chaos.schedule import Fault, draw
+from chaos.sights import recovered, sights
+from chaos.stage import ROOM, CampaignError, Ground, grounded
 from crowd.books import Books, BooksError
 from crowd.history import History
 from crowd.invariants import Check
 from crowd.watch import Watch, watching
-from loadtest.chaos.diary import Diary
-from loadtest.chaos.hands import carry_out, heal
-from loadtest.chaos.judge import Case, judged, said_of_logs
-from loadtest.chaos.operator import Operator
-from loadtest.chaos.report import Campaign
-from loadtest.chaos.schedule import Fault, draw
-from loadtest.chaos.sights import recovered, sights
-from loadtest.chaos.stage import ROOM, CampaignError, Ground, grounded
 from loadtest.figures import per_endpoint
 from loadtest.plan import Plan
 from loadtest.run import LoadtestError, locust

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
-from loadtest.chaos.schedule import Fault
+from chaos.schedule import Fault
 
 #: Lanes that stand between a visitor's request and what becomes of it.
 HIDING: Final = frozenset({"line", "redis", "instance"})

@@ -10,8 +10,8 @@ import urllib.request
 from collections.abc import Mapping
 from typing import Any, Final
 
-from loadtest.chaos.diary import Diary, Settings
-from loadtest.chaos.stage import ROOM, CampaignError, Ground
+from chaos.diary import Diary, Settings
+from chaos.stage import ROOM, CampaignError, Ground
 from rig.instance import ADMIN_KEY
 
 #: Seconds for which an operator tries, and between two tries.

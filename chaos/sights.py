@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from chaos.diary import Diary, Entry
 from crowd.history import EVENT, History, Operation
 from crowd.invariants import Check
 from crowd.watch import Look, resumed_after
-from loadtest.chaos.diary import Diary, Entry
 
 #: Seconds before the end of arrivals after which nobody may come to show that one can enter.
 _ARRIVALS_SECONDS = 5.0

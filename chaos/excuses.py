@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
+from chaos.diary import Diary
 from crowd.history import Operation
 from crowd.rules import Rules
 from crowd.turns import ClockGap
-from loadtest.chaos.diary import Diary
 from waitroom.settings.room import RoomSettings
 
 #: Seconds by which times on two clocks may be misjudged.

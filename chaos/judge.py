@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Final
 
+from chaos.diary import HIDING, Diary
+from chaos.excuses import Excuses, hold_seconds
 from crowd import invariants
 from crowd.books import Books, conserved, reconciled
 from crowd.history import EVENT, History, Operation
@@ -17,8 +19,6 @@ from crowd.invariants import Check, Scene
 from crowd.rules import Rules
 from crowd.turns import honest, returns
 from crowd.watch import Look, looks_hold
-from loadtest.chaos.diary import HIDING, Diary
-from loadtest.chaos.excuses import Excuses, hold_seconds
 from waitroom.settings.room import RoomSettings
 
 #: Seconds after a fault within which a request that it held up may still be carried out: nginx gives one up after 5 s.

@@ -9,10 +9,10 @@ from typing import Final
 
 from redis.exceptions import RedisError
 
-from loadtest.chaos.diary import Diary
-from loadtest.chaos.operator import Operator
-from loadtest.chaos.schedule import LANES, Fault
-from loadtest.chaos.stage import CampaignError, Ground
+from chaos.diary import Diary
+from chaos.operator import Operator
+from chaos.schedule import LANES, Fault
+from chaos.stage import CampaignError, Ground
 from rig.faults import KINDS, strike
 from rig.process import Ended
 from rig.waiting import until

@@ -1,4 +1,4 @@
-"""`python -m loadtest.chaos`: one campaign, its report, and a verdict.
+"""`python -m chaos`: one campaign, its report, and a verdict.
 
 Exit codes: 0 the verdict is good, 1 it is not, 2 the campaign could not be run.
 """
@@ -16,11 +16,11 @@ from pathlib import Path
 
 from rich.console import Console
 
+from chaos.report import replay, show, write
+from chaos.run import campaign
+from chaos.schedule import draw, told
+from chaos.stage import CampaignError
 from crowd.books import BooksError
-from loadtest.chaos.report import replay, show, write
-from loadtest.chaos.run import campaign
-from loadtest.chaos.schedule import draw, told
-from loadtest.chaos.stage import CampaignError
 from loadtest.run import LoadtestError
 from rig.machine import Missing
 from rig.process import Ended
@@ -63,9 +63,7 @@ def _folder(given: Path | None) -> Path:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m loadtest.chaos", description="Run a campaign of faults, and judge it."
-    )
+    parser = argparse.ArgumentParser(prog="python -m chaos", description="Run a campaign of faults, and judge it.")
     parser.add_argument("--seed", type=int, help="what the faults and the crowd are drawn from; default: a new one")
     parser.add_argument("--minutes", type=float, default=2.0, help="how long the crowd comes")
     parser.add_argument("--users", type=int, default=80, help="how many are there at a time")

@@ -11,9 +11,9 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
+from chaos.schedule import Fault
+from chaos.sights import Sight
 from crowd.invariants import Check
-from loadtest.chaos.schedule import Fault
-from loadtest.chaos.sights import Sight
 from loadtest.figures import Endpoint
 from loadtest.report import check_table, endpoint_table
 
