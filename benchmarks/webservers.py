@@ -140,7 +140,7 @@ def _told_to_stop(stage: Scene, name: str) -> tuple[bool, int]:
     with _instance(stage, name, drain_seconds=_DRAIN_SECONDS) as instance:
         instance.signal(signal.SIGTERM)
         time.sleep(_DRAIN_SECONDS / 2)
-        drained = (instance.status("/readyz"), instance.status("/livez")) == (503, 200)
+        drained = (instance.get("/readyz")[0], instance.get("/livez")[0]) == (503, 200)
         return drained, instance.wait(_END_SECONDS)
 
 

@@ -33,7 +33,7 @@ class Stage:
     admin_url: str = ""
     admin_key: str = ""
     redis: Embedded | None = None
-    processes: Sequence[Instance | Served] = ()
+    processes: Sequence[Served] = ()
 
     @property
     def accounts(self) -> list[Accountable]:
@@ -64,7 +64,7 @@ def staged(
             stack.enter_context(Instance(folder / name, name=name, prefix=pinned(SERVER_CORE), variables=given))
             for name in (f"waitroom {number}" for number in range(1, instances + 1))
         ]
-        processes: list[Instance | Served] = [*running]
+        processes: list[Served] = [*running]
         url, gate = running[0].url, f"/gate/{room}"
         if through_nginx:
             origin = stack.enter_context(constant(folder))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import signal
 import sys
@@ -12,7 +11,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from rig.ports import free_port
-from rig.process import Process, environment
+from rig.process import environment
+from rig.served import Served
 from rig.waiting import PATIENCE_SECONDS
 
 #: The signing keys and the admin key of instances that are tested. Both are good in production.
@@ -24,9 +24,6 @@ COMMAND: Final = (sys.executable, "-m", "waitroom")
 
 #: Starts a program as a shell with `&` does: Ctrl-C is ignored, and so it is in all that the program starts.
 IN_BACKGROUND: Final = ("/bin/sh", "-c", 'trap "" INT; exec "$@"', "background")
-
-#: Seconds that an answer may take.
-_ANSWER_SECONDS: Final = 5.0
 
 
 def in_group(group: Path) -> tuple[str, ...]:
@@ -45,7 +42,7 @@ def variables(**settings: object) -> dict[str, str]:
     return {f"WAITROOM_{name.upper()}": text(value) for name, value in settings.items()}
 
 
-class Instance(Process):
+class Instance(Served):
     """One `waitroom serve`, which can be started again where it was.
 
     `prefix` is what starts the program: `in_group(...)`, taskset, IN_BACKGROUND. Its data are in `folder` / "data".
@@ -63,13 +60,15 @@ class Instance(Process):
         variables: Mapping[str, str] | None = None,
     ) -> None:
         """`arguments`: more of the command line; `port`: by default a free one; `variables`: more environment."""
-        self.address = address
-        self.port = port or free_port()
+        port = port or free_port()
         folder = folder.absolute()
         super().__init__(
-            name or f"waitroom-{self.port}",
-            [*prefix, *command, "serve", "--host", address, "--port", str(self.port), *arguments],
+            name or f"waitroom-{port}",
+            [*prefix, *command, "serve", "--host", address, "--port", "{port}", *arguments],
             folder=folder,
+            address=address,
+            port=port,
+            path="/readyz",
             variables=environment(**{"WAITROOM_DATA_DIR": str(folder / "data"), **(variables or {})}),
             # Without a drain, as Ctrl-C does.
             told_by=signal.SIGINT,
@@ -77,11 +76,6 @@ class Instance(Process):
 
     def __str__(self) -> str:
         return f"{self.name} ({self.address})"
-
-    @property
-    def url(self) -> str:
-        """Where it serves."""
-        return f"http://{self.address}:{self.port}"
 
     @property
     def data(self) -> Path:
@@ -96,29 +90,6 @@ class Instance(Process):
         # To itself: its workers, told by it and by us, would stop at once.
         self.signal(signal.SIGTERM)
         return self.wait(PATIENCE_SECONDS)
-
-    def get(self, path: str) -> tuple[int, str]:
-        """Status and body of a GET; status 0 if there is no answer."""
-        link = http.client.HTTPConnection(self.address, self.port, timeout=_ANSWER_SECONDS)
-        try:
-            link.request("GET", path)
-            answer = link.getresponse()
-            return answer.status, answer.read().decode(errors="replace")
-        except (OSError, http.client.HTTPException):
-            return 0, ""
-        finally:
-            link.close()
-
-    def shown(self, path: str) -> Any:
-        """The JSON document that a GET is answered with."""
-        status, body = self.get(path)
-        if status == 0:
-            raise ConnectionError(f"{self} does not answer {path}")
-        return json.loads(body)
-
-    def ready(self) -> bool:
-        """Whether it says that it can serve."""
-        return self.get("/readyz")[0] == 200
 
     def reasons(self) -> str:
         """Why it is not ready, as it says; empty where it is."""

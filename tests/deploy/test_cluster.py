@@ -5,7 +5,6 @@ That what compose.yaml names exists is held by test_files.py.
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import signal
@@ -30,13 +29,13 @@ from rig.composed import MOST_INSTANCES, write_configuration
 from rig.edits import exchanged
 from rig.machine import missing
 from rig.names import Names
-from rig.nginx import command as nginx_command
+from rig.ports import free_port
 from rig.process import Process
 from rig.servers import program
 from rig.waiting import PATIENCE_SECONDS, until
 from tests.deploy import project
+from tests.deploy.worlds import accepted, gixy
 from waitroom.demo.nginx import configuration_folder
-from waitroom.demo.processes import free_port
 from waitroom.settings import sources
 
 DEPLOY: Final = project.DEPLOY
@@ -136,22 +135,13 @@ def test_its_nginx_accepts_the_file_without_a_warning(tmp_path: Path) -> None:
         main = write_configuration(
             tmp_path / instances[0], port=free_port(), resolver="127.0.0.1:53", origin=9000, instances=instances
         )
-        command = [*nginx_command(main), "-t"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
-        assert done.returncode == 0, done.stderr
-        assert "[warn]" not in done.stderr
+        assert "[warn]" not in accepted(main)
 
 
 def test_gixy_finds_nothing_in_it(tmp_path: Path) -> None:
     """With all of its checks."""
-    program = Path(sys.executable).parent / "gixy"
-    if not program.exists():
-        missing("gixy")
     main = write_configuration(tmp_path, port=8080, resolver="127.0.0.11", origin=9000, instances=["waitroom:8000"])
-    environment = os.environ | {"HOME": str(tmp_path)}
-    command = [str(program), "-f", "text", main.name]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert gixy(main) == ""
 
 
 def test_it_says_what_the_example_of_a_site_says() -> None:

@@ -11,12 +11,12 @@ import pytest
 
 from rig import servers
 from rig.instance import Instance, serving
+from rig.ports import free_port
 from rig.proxies import PROXIES, with_free_path
 from tests.deploy import corpus, proxies
 from tests.deploy.corpus import EXEMPT, MARK, one
 from tests.deploy.free_paths import BROWSER, ORDINARY, hostile, is_bare, over_http2
 from tests.deploy.proxies import Room
-from waitroom.demo.processes import free_port
 
 pytestmark = pytest.mark.system
 

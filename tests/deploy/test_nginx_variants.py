@@ -14,10 +14,10 @@ from rig.instance import serving
 from rig.machine import missing
 from rig.nginx import Nginx, variant
 from rig.origin import Answer, Seen, ask
+from rig.ports import free_port
 from tests.deploy.worlds import PAGE, Builder
 from waitroom.demo.crowd import can_send_from
 from waitroom.demo.nginx import configuration_folder
-from waitroom.demo.processes import free_port
 
 
 def test_each_variant_is_under_test() -> None:

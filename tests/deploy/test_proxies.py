@@ -16,10 +16,10 @@ import pytest
 from rig import servers
 from rig.instance import ADMIN_KEY, Instance, serving
 from rig.origin import Answer, answering
+from rig.ports import free_port
 from rig.waiting import until
 from tests.deploy import corpus, proxies
 from tests.deploy.proxies import PAGE, Room, World, request_of
-from waitroom.demo.processes import free_port
 
 #: Ways to write an address, with ours among them.
 ADDRESSES = (*corpus.ADDRESSES, b"/forward-auth/x", b"/forward-auth/x/y", b"/v1/../forward-auth/x", b"/wait/..%2flivez")

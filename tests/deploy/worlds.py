@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from rig import machine
 from rig.edits import Edit
-from rig.nginx import Nginx
+from rig.nginx import Nginx, command
 from rig.origin import Answer, Seen, Stub, answering, shop
 from rig.ports import free_port
 
@@ -61,3 +64,25 @@ class Builder:
         )
         world.port = self._stack.enter_context(nginx).port
         return world
+
+
+def accepted(main: Path, program: Path | None = None) -> str:
+    """What nginx says of a configuration that it accepts; fails where it does not."""
+    done = subprocess.run([*command(main, program), "-t"], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+def gixy(main: Path) -> str:
+    """What gixy finds, "" if nothing. No check is left out."""
+    done = subprocess.run(
+        [machine.program("gixy", package="gixy-next of PyPI"), "-f", "text", main.name],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=main.parent,
+        env=os.environ | {"HOME": str(main.parent)},
+    )
+    assert done.returncode in (0, 1), done.stderr
+    return "" if done.returncode == 0 else done.stdout
