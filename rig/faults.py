@@ -339,8 +339,9 @@ def _fill(path: Path) -> None:
 @_fault("redis")
 async def key_replaced(ground: Ground, blow: Blow) -> AsyncIterator[None]:
     """Another value stands where a key of a room was; it is found again."""
-    await _told(ground.redis, "RENAME", blow.target, "aside")
-    await _told(ground.redis, "SET", blow.target, "x")
+    # At once: without the key a room would be empty.
+    script = "redis.call('RENAME', KEYS[1], 'aside') return redis.call('SET', KEYS[1], 'x')"
+    await _told(ground.redis, "EVAL", script, 1, blow.target)
     yield
     await _told(ground.redis, "RENAME", "aside", blow.target)
 
