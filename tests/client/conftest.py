@@ -69,5 +69,5 @@ def cautious(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def severable() -> Iterator[tuple[Site, Line]]:
     """An instance whose line to Redis can be cut."""
-    with sites.severable(redis_timeout_seconds=1) as cut:
+    with sites.severable() as cut:
         yield cut

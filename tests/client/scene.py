@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -51,9 +51,11 @@ def once(mishap: Mishap, word: str, *, times: int = 1) -> Callable[[str], Mishap
     return lambda line: left.pop() if word in line and left else None
 
 
-def outage(site: Site, line: Line, *, silent: bool) -> AbstractContextManager[None]:
+@contextmanager
+def outage(site: Site, line: Line, *, silent: bool) -> Iterator[None]:
     """Redis refuses connections, or does not answer on those there are."""
-    return sites.frozen(site.redis) if silent else line.cut("refuse")
+    with sites.hurried(site), sites.frozen(site.redis) if silent else line.cut("refuse"):
+        yield
 
 
 async def hold(client: WaitroomClient, room: str, work: Callable[[Slot], Awaitable[None]]) -> None:

@@ -407,8 +407,8 @@ def test_the_query_of_the_proxys_own_address_is_no_return_address(site: Site, fu
 
 @pytest.fixture(scope="module")
 def cut_site() -> Iterator[tuple[Site, Line]]:
-    """An instance with the documented time-out behind a line that can be cut."""
-    with sites.severable(redis_timeout_seconds=0.4) as cut:
+    """An instance behind a line that can be cut."""
+    with sites.severable() as cut:
         yield cut
 
 
@@ -426,7 +426,7 @@ def test_while_redis_is_down(cut_site: tuple[Site, Line], kind: str) -> None:
     rooms = {mode: site.make_room(when_down=mode, admit_per_second=0.01) for mode in ("static", "closed", "open")}
     passes = {mode: site.pass_of_new(room) for mode, room in rooms.items()}
     told: dict[tuple[str, str], int] = {}
-    with OUTAGES[kind](site, line):
+    with sites.hurried(site), OUTAGES[kind](site, line):
         for mode, room in rooms.items():
             for who, text, headers in (
                 ("browser", None, NAVIGATION),

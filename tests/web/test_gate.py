@@ -322,8 +322,8 @@ def test_binding_begins_and_ends_without_harm(site: Site, new_room: NewRoom) -> 
 
 @pytest.fixture(scope="module")
 def cut_site() -> Iterator[tuple[Site, Line]]:
-    """An instance with the documented time-out behind a line that can be cut."""
-    with sites.severable(redis_timeout_seconds=0.4) as cut:
+    """An instance behind a line that can be cut."""
+    with sites.severable() as cut:
         yield cut
 
 
@@ -341,7 +341,7 @@ def test_while_redis_is_down(cut_site: tuple[Site, Line], kind: str) -> None:
     rooms = {mode: site.make_room(when_down=mode, capacity=100) for mode in ("static", "closed", "open")}
     passes = {mode: site.pass_of_new(room) for mode, room in rooms.items()}
     decisions: dict[tuple[str, bool], int] = {}
-    with OUTAGES[kind](site, line):
+    with sites.hurried(site), OUTAGES[kind](site, line):
         for mode, room in rooms.items():
             for text in (None, passes[mode]):
                 decisions[mode, text is not None] = site.gate(room, text).status_code
