@@ -69,6 +69,6 @@ def cautious(monkeypatch: pytest.MonkeyPatch) -> None:
 def severable() -> Iterator[tuple[Site, links.Link]]:
     """An instance whose line to Redis can be cut."""
     with sites.own_redis() as (url, redis), links.linked(url) as link:
-        settings = sites.settings_for(link.url, redis_timeout_seconds=0.25)
+        settings = sites.settings_for(link.url)
         with sites.serving(redis, settings) as site:
             yield site, link

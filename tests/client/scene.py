@@ -62,7 +62,7 @@ def once(mishap: Mishap, word: str, *, times: int = 1) -> Callable[[str], Mishap
 def outage(site: Site, link: links.Link, *, silent: bool) -> Iterator[None]:
     """Redis refuses connections, or does not answer on those there are."""
     if silent:
-        with sites.frozen(site.redis):
+        with sites.hurried(site), sites.frozen(site.redis):
             yield
         return
     link.set_mode("refused")

@@ -11,6 +11,7 @@ import uvloop
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from tests import servers
+from tests.faults.proxy import proxying
 from tests.store.opening import opened
 
 
@@ -46,6 +47,34 @@ def test_a_connection_that_broke_since_it_was_taken_is_an_outage(
             await pool.release(connection)
             for _ in range(3):
                 assert await made.send("x", "PING")
+
+    with servers.running(servers.any_binary()) as url:
+        run(scene(url))
+
+
+def has_ended(connection: Any) -> bool:
+    """Whether this side has heard that the other one ended it."""
+    return bool(connection._writer.is_closing() or connection._reader.at_eof())
+
+
+@pytest.mark.parametrize("run", [uvloop.run, asyncio.run], ids=["uvloop", "asyncio"])
+def test_connections_that_were_reset_in_the_pool_fail_no_call(
+    run: Callable[[Coroutine[Any, Any, None]], None],
+) -> None:
+    """As after an outage of Redis: each is connected anew before it carries a call."""
+
+    async def scene(url: str) -> None:
+        async with proxying(url) as line, opened(line.url) as made, asyncio.timeout(60):
+            (client,) = await made.primaries()
+            pool: Any = client.connection_pool
+            connections = [await pool.get_connection() for _ in range(5)]
+            for connection in connections:
+                await pool.release(connection)
+            line.mode = "refuse"
+            while not all(map(has_ended, connections)):
+                await asyncio.sleep(0.01)
+            line.mode = "open"
+            assert await asyncio.gather(*(made.send("x", "PING") for _ in range(5))) == [True] * 5
 
     with servers.running(servers.any_binary()) as url:
         run(scene(url))

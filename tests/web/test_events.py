@@ -424,14 +424,14 @@ def test_an_outage_ends_no_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     """While Redis does not answer there are heartbeats; afterwards the stream goes on with what is new."""
     monkeypatch.setattr(streams, "QUIET_SECONDS", 0.3)
     with sites.own_redis() as (url, redis):
-        settings = sites.settings_for(url, redis_timeout_seconds=0.2)
+        settings = sites.settings_for(url)
         with sites.serving(redis, settings) as site:
             room = site.make_room(capacity=1)
             site.pass_of_new(room)
             first, second = site.ticket_of_new(room), site.ticket_of_new(room)
             with listening(site, room, second) as visitor:
                 visitor.next("place")
-                with sites.frozen(redis):
+                with sites.hurried(site), sites.frozen(redis):
                     # The place may be told again before the outage is noticed.
                     while (event := visitor.event()) is not None and not event.comment:
                         assert event.name == "place"

@@ -407,9 +407,9 @@ def test_the_query_of_the_proxys_own_address_is_no_return_address(site: Site, fu
 
 @pytest.fixture(scope="module")
 def cut_site() -> Iterator[tuple[Site, Link]]:
-    """An instance with the documented time-out behind a line that can be cut."""
+    """An instance behind a line that can be cut."""
     with sites.own_redis() as (url, redis), links.linked(url) as link:
-        settings = sites.settings_for(link.url, redis_timeout_seconds=0.4)
+        settings = sites.settings_for(link.url)
         with sites.serving(redis, settings) as running:
             yield running, link
 
@@ -428,7 +428,7 @@ def test_while_redis_is_down(cut_site: tuple[Site, Link], kind: str) -> None:
     rooms = {mode: site.make_room(when_down=mode, admit_per_second=0.01) for mode in ("static", "closed", "open")}
     passes = {mode: site.pass_of_new(room) for mode, room in rooms.items()}
     told: dict[tuple[str, str], int] = {}
-    with OUTAGES[kind](site, link):
+    with sites.hurried(site), OUTAGES[kind](site, link):
         for mode, room in rooms.items():
             for who, text, headers in (
                 ("browser", None, NAVIGATION),

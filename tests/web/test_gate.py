@@ -321,9 +321,9 @@ def test_binding_begins_and_ends_without_harm(site: Site, new_room: NewRoom) -> 
 
 @pytest.fixture(scope="module")
 def cut_site() -> Iterator[tuple[Site, Link]]:
-    """An instance with the documented time-out behind a line that can be cut."""
+    """An instance behind a line that can be cut."""
     with sites.own_redis() as (url, redis), links.linked(url) as link:
-        settings = sites.settings_for(link.url, redis_timeout_seconds=0.4)
+        settings = sites.settings_for(link.url)
         with sites.serving(redis, settings) as running:
             yield running, link
 
@@ -353,7 +353,7 @@ def test_while_redis_is_down(cut_site: tuple[Site, Link], kind: str) -> None:
     rooms = {mode: site.make_room(when_down=mode, capacity=100) for mode in ("static", "closed", "open")}
     passes = {mode: site.pass_of_new(room) for mode, room in rooms.items()}
     decisions: dict[tuple[str, bool], int] = {}
-    with outage(kind, site, link):
+    with sites.hurried(site), outage(kind, site, link):
         for mode, room in rooms.items():
             for text in (None, passes[mode]):
                 decisions[mode, text is not None] = site.gate(room, text).status_code

@@ -333,9 +333,10 @@ async def test_who_is_inside_while_redis_is_down(door: Door) -> None:
 async def test_redis_goes_away_at_this_very_call(engine: str, redis: Redis) -> None:
     """Where the instance finds out by the visitor's own request, `open` gives what it would have given: bound, too."""
     settings = {"when_down": "open", "bind_user_agent": True}
-    instance = assemble(sites.settings_for(engine, redis_timeout_seconds=0.3, rooms={"shop": settings}))
+    instance = assemble(sites.settings_for(engine, rooms={"shop": settings}))
     await instance.rooms.refresh()
     door = Door(instance, redis)
+    instance.store._timeout = 0.3
     await redis.client_pause(60_000, all=False)
     try:
         given = await door.shown(None, agent="phone")

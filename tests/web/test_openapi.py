@@ -282,14 +282,14 @@ def test_outages_are_as_declared() -> None:
     """What is answered without Redis, before it was ever seen and after, is declared too."""
     rooms: dict[str, dict[str, Any]] = {"shop": {"capacity": 1}}
     with sites.own_redis() as (url, redis):
-        missing = sites.settings_for("unix:///nowhere", redis_timeout_seconds=0.2, rooms=rooms)
-        settings = sites.settings_for(url, redis_timeout_seconds=0.2, rooms=rooms)
+        missing = sites.settings_for("unix:///nowhere", rooms=rooms)
+        settings = sites.settings_for(url, rooms=rooms)
         with sites.serving(redis, missing) as site:
             _assert_all_declared(site, "k1.ticket")
         with sites.serving(redis, settings) as site:
             site.pass_of_new("shop")
             ticket = site.ticket_of_new("shop")
-            with sites.frozen(redis):
+            with sites.hurried(site), sites.frozen(redis):
                 _assert_all_declared(site, ticket)
             until(lambda: site.call("GET", "/readyz").status_code == 200, what="readiness")
 

@@ -48,7 +48,7 @@ def value(site: Site, name: str, **labels: str) -> float:
 def own() -> Iterator[tuple[Site, Redis]]:
     """An instance with a Redis to harm."""
     with sites.own_redis() as (url, redis):
-        settings = sites.settings_for(url, redis_timeout_seconds=0.4, rooms={"shop": {}})
+        settings = sites.settings_for(url, rooms={"shop": {}})
         with sites.serving(redis, settings) as site:
             yield site, redis
 
@@ -100,7 +100,7 @@ def test_not_ready_where_another_version_wrote_the_room(own: tuple[Site, Redis])
 def test_not_ready_without_redis() -> None:
     """Live but not ready while Redis is gone, ready again afterwards without a restart (F3)."""
     with sites.own_redis() as (url, redis), links.linked(url) as link:
-        settings = sites.settings_for(link.url, redis_timeout_seconds=0.4)
+        settings = sites.settings_for(link.url)
         with sites.serving(redis, settings) as site:
             until(lambda: site.call("GET", "/readyz").status_code == 200, what="readiness")
             link.set_mode("refused")

@@ -19,9 +19,6 @@ from tests.web import links, sites
 from tests.web.links import Link
 from tests.web.sites import ADMIN, Site, assert_problem, bearer, until
 
-#: The time-out towards Redis in these tests: shorter than the default, for they wait it out many times.
-TIMEOUT_SECONDS = 0.25
-
 ROOMS: dict[str, dict[str, float]] = {
     "shop": {"capacity": 1, "session_seconds": 3600.0, "abandon_seconds": 3600.0},
     "spare": {},
@@ -75,7 +72,7 @@ def calls(inside: str, ticket: str, other_ticket: str) -> list[tuple[str, str, d
 def cut() -> Iterator[Cut]:
     """Such an instance."""
     with sites.own_redis() as (url, redis), links.linked(url) as link:
-        settings = sites.settings_for(link.url, redis_timeout_seconds=TIMEOUT_SECONDS, rooms=ROOMS)
+        settings = sites.settings_for(link.url, rooms=ROOMS)
         with sites.serving(redis, settings) as site:
             yield Cut(site, link, site.pass_of_new("shop"), *(site.ticket_of_new("shop") for _ in range(2)))
 
@@ -148,7 +145,7 @@ def has_recovered(cut: Cut) -> bool:
 @pytest.mark.parametrize("outage", OUTAGES)
 def test_every_endpoint_answers_meanwhile(cut: Cut, outage: str) -> None:
     """Each answers what it can, 503 with Retry-After else; afterwards the place is still there."""
-    with OUTAGES[outage](cut):
+    with sites.hurried(cut.site), OUTAGES[outage](cut):
         for method, path, headers, statuses in calls(cut.inside, cut.ticket, cut.other_ticket):
             answer = cut.site.call(method, path, headers=headers)
             assert answer.status_code in statuses, (method, path, answer.text[:200])
@@ -164,7 +161,7 @@ def test_a_crowd_is_answered_meanwhile(cut: Cut) -> None:
         b"POST /v1/rooms/shop/enter HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer " + cut.ticket.encode() + b"\r\n\r\n"
     )
 
-    with sites.frozen(cut.site.redis), ThreadPoolExecutor(50) as pool:
+    with sites.hurried(cut.site), sites.frozen(cut.site.redis), ThreadPoolExecutor(50) as pool:
         answers = list(pool.map(cut.site.raw, [request] * 200))
     assert set(answers) == {503}
     until(lambda: has_recovered(cut), what="recovery")
@@ -249,7 +246,7 @@ def test_a_place_is_kept_over_an_outage(cut: Cut) -> None:
     """An enter whose answer was lost and is repeated holds one place (F1, I9)."""
     site = cut.site
     before = site.waiting("shop")
-    with severed(cut.link, silent=True):
+    with sites.hurried(site), severed(cut.link, silent=True):
         assert site.enter("shop", cut.ticket).status_code == 503
     until(lambda: has_recovered(cut), what="recovery")
     assert site.enter("shop", cut.ticket).json()["rank"] == 1
@@ -261,7 +258,7 @@ def late() -> Iterator[tuple[Site, Link]]:
     """An instance that was started while Redis was gone."""
     with sites.own_redis() as (url, redis), links.linked(url) as link:
         link.set_mode("refused")
-        settings = sites.settings_for(link.url, redis_timeout_seconds=TIMEOUT_SECONDS, rooms=ROOMS)
+        settings = sites.settings_for(link.url, rooms=ROOMS)
         with sites.serving(redis, settings) as site:
             yield site, link
 

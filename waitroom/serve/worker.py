@@ -34,7 +34,7 @@ def create() -> Starlette:
     return build(settings, parent=int(parent) if parent else None)
 
 
-def build(settings: ServerSettings, *, parent: int | None = None) -> Starlette:
+def build(settings: ServerSettings, *, parent: int | None = None) -> Application:
     """The application and its background work, from complete settings; ends with the process `parent`, if given."""
     instance = assemble(settings)
 

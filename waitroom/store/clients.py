@@ -112,7 +112,7 @@ class _Packed(AbstractConnection):
 
     async def send_packed_command(self, command: bytes | str | Iterable[bytes], check_health: bool = True) -> None:
         """Send it. Raises redis-py's errors, also where the connection broke or was closed since it was taken."""
-        if self._writer is not None and self._writer.is_closing():
+        if self._has_broken():
             # asyncio of Python 3.12 and 3.13 would write all the same, and leave the dead socket's number with its
             # selector: the next connection that gets that number would never hear an answer.
             await self.disconnect(nowait=True)
@@ -122,6 +122,19 @@ class _Packed(AbstractConnection):
         except (RuntimeError, AttributeError) as error:
             # uvloop writes to no closed transport, and redis-py may have none any more.
             raise exceptions.ConnectionError("the connection is closed") from error
+
+    async def can_read(self) -> bool:
+        """Whether something is there to read. Raises redis-py's error where the connection broke while nobody had it.
+
+        The pool then connects anew. redis-py sees an end by itself, but no reset: after an outage each connection of
+        the pool would have failed one more call.
+        """
+        if self._has_broken():
+            raise exceptions.ConnectionError("the connection is closed")
+        return await super().can_read()
+
+    def _has_broken(self) -> bool:
+        return self._writer is not None and self._writer.is_closing()
 
 
 class _TcpConnection(_Packed, Connection):

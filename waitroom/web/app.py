@@ -52,9 +52,10 @@ _HOT_PATH: Final = re.compile(r"/(?:v1/rooms/([^/]+)/(enter|status)|gate/([^/]+)
 
 
 class Application(Starlette):
-    """The application of one instance. `lifespan` runs what works in the background."""
+    """The application of one `instance`. `lifespan` runs what works in the background."""
 
     def __init__(self, instance: Instance, *, lifespan: Lifespan | None = None) -> None:
+        self.instance = instance
         answered = dict.fromkeys((Problem, *ANSWERS), _answered)
         super().__init__(routes=routes(instance), lifespan=lifespan or _idle, exception_handlers=answered)
         # /v1/rooms/shop/ is another address than /v1/rooms/shop, and no room of ours.
