@@ -57,13 +57,14 @@ def _instance(request: Arrived) -> bytes:
 
 @asynccontextmanager
 async def _nginx(program: Path, folder: Path) -> AsyncIterator[tuple[int, Counter]]:
-    """nginx as it stands, before an instance that answers quickly."""
+    """nginx as it stands, before an instance that answers quickly; it waits longer for clients on a busy machine."""
+    patient = worlds.replaced("client_header_timeout 10s;", "client_header_timeout 60s;")
     async with counting(_instance) as instance:
 
         def site(port: int) -> Site:
             return Site(port=port, room="shop", instances=(instance.port,), origin=instance.port)
 
-        with worlds.running(program, folder, site) as port:
+        with worlds.running(program, folder, site, patient) as port:
             yield port, instance
 
 
