@@ -1,4 +1,4 @@
-"""Ending tasks for certain."""
+"""Ending tasks for certain, also where Python 3.11 loses a cancellation."""
 
 from __future__ import annotations
 
@@ -21,3 +21,10 @@ async def cancelled(*tasks: asyncio.Future[Any]) -> None:
             task.cancel()
         await asyncio.wait(lasting, timeout=_AGAIN_SECONDS)
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def heed_cancellation() -> None:
+    """Raise CancelledError where this task was told to end, and something that it awaited has lost that."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError

@@ -5,16 +5,18 @@ How soon they come: test_in_time.py.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -26,6 +28,7 @@ from tests.web import sites
 from tests.web.sites import SIGNING_KEY, Site
 from waitroom.asgi import WaitroomGate, remote
 from waitroom.asgi.instance import OwnInstance
+from waitroom.asgi.keeper import Keeper, Keepers
 
 
 def asked(url: str, path: str = "/x", **headers: str) -> int:
@@ -234,6 +237,7 @@ async def test_an_unexpected_failure_is_a_no(
     assert origin.seen == []
 
 
+@pytest.mark.usefixtures("unhurried")
 async def test_a_keeper_that_cannot_be_opened_is_a_no(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """For the gate and for visitors' calls; and it is tried again."""
 
@@ -248,6 +252,27 @@ async def test_a_keeper_that_cannot_be_opened_is_a_no(site: Site, monkeypatch: p
         assert (await told(gate, path="/v1/rooms/opened"))[0]["status"] == 503
     assert origin.seen == []
     assert (await told(gate))[0]["status"] == 200
+
+
+def test_a_loop_that_ends_while_a_keeper_opens_comes_to_its_end() -> None:
+    """Also where opening loses the cancellation, as `asyncio.wait_for` of Python 3.11 can."""
+    closed = []
+
+    @asynccontextmanager
+    async def opening() -> AsyncIterator[Keeper]:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(3600)
+        try:
+            yield cast(Keeper, None)
+        finally:
+            closed.append(True)
+
+    async def run() -> None:
+        starting = asyncio.create_task(Keepers(opening).start())
+        await asyncio.wait([starting], timeout=0.01)
+
+    asyncio.run(run())
+    assert closed == [True]
 
 
 async def test_what_is_neither_request_nor_websocket_is_not_let_through(site: Site) -> None:

@@ -58,9 +58,10 @@ def _instance(request: Arrived) -> bytes:
 
 @asynccontextmanager
 async def _nginx(program: Path, folder: Path) -> AsyncIterator[tuple[int, Counter]]:
-    """nginx as it stands, before an instance that answers quickly."""
+    """nginx as it stands, before an instance that answers quickly; it waits longer for clients on a busy machine."""
+    patient = replaced("client_header_timeout 10s;", "client_header_timeout 60s;")
     async with counting(_instance) as instance:
-        with Nginx(folder, instances=[instance.port], origin=instance.port, program=program) as nginx:
+        with Nginx(folder, patient, instances=[instance.port], origin=instance.port, program=program) as nginx:
             yield nginx.port, instance
 
 

@@ -15,6 +15,7 @@ from typing import Final, Protocol
 
 from starlette.types import Receive, Scope, Send
 
+from waitroom.cancelling import heed_cancellation
 from waitroom.errors import Unavailable
 from waitroom.web.gate import Decision
 
@@ -91,6 +92,8 @@ class _Open:
     async def _hold(self, opening: Opening) -> None:
         try:
             async with opening() as keeper:
+                # Else the end of the loop would wait for ever.
+                heed_cancellation()
                 self.keeper.set_result(keeper)
                 await self._over.wait()
         except Exception as error:
