@@ -67,7 +67,7 @@ async def test_a_slot_that_does_not_come_in_time(site: Site, client: WaitroomCli
 @pytest.mark.usefixtures("cautious")
 async def test_a_room_that_is_not_sliding(site: Site, client: WaitroomClient, caplog: pytest.LogCaptureFixture) -> None:
     """The slot ends with the session: the block stops before the server lets the next one in; one warning."""
-    room = site.make_room(**SLIDING | {"sliding": False, "session_seconds": 2})
+    room = site.make_room(**SLIDING | {"sliding": False, "session_seconds": 6})
     for _ in range(2):
         with pytest.raises(AdmissionLost, match="not sliding") as lost:
             await stopped_in_time(site, client, room)
