@@ -50,10 +50,11 @@ async def arrive(store: Store, room: str) -> Place:
 
 
 async def served_again(store: Store, room: str) -> Place:
-    """The place of an arrival as soon as the room is served."""
+    """The place of an arrival as soon as the room is served; no try takes much longer than the time-out."""
     async with asyncio.timeout(60):
         while True:
             try:
-                return await arrive(store, room)
+                async with asyncio.timeout(1.5 * TIMEOUT):
+                    return await arrive(store, room)
             except Unavailable:
                 await asyncio.sleep(0.05)
