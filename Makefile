@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo cluster jobs jobs-report test failures fuzz mutants lint format audit dist loadtest chaos bench clean
+.PHONY: help setup demo cluster jobs jobs-report test test-quick failures fuzz mutants lint format audit dist loadtest chaos bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,13 @@ jobs-report: $(READY) ## what it does with 50 to 200 jobs, 10 to 50 at once (ARG
 test: $(READY) ## run the tests; installs the servers and the browser they want where it can
 	@sh tests/install.sh
 	$(BIN)/python -m pytest -n 3 --dist loadfile $(ARGS)
+
+# Not what is marked, not the second engine, not whole folders of processes, nginx, outages and hostile input.
+QUICK := -m "not system and not browser and not long" -k "not [redis] and not [redis-" $(addprefix --ignore=tests/, \
+	asgi benchmarks cli demo deploy examples faults fuzz security serve)
+
+test-quick: $(READY) ## 90 s of them: no browser, nginx, whole processes, outages, load, long histories or second engine
+	$(BIN)/python -m pytest -n 3 --dist loadfile $(QUICK) $(ARGS)
 
 fuzz: $(READY) ## hostile input, FUZZ times as much of it as in `make test` (10); WAITROOM_FUZZ_SEED=2: another chance
 	WAITROOM_FUZZ=$(FUZZ) $(BIN)/python -m pytest -n 2 --timeout 1800 tests/fuzz $(ARGS)
@@ -70,7 +77,7 @@ loadtest: $(READY) ## a crowd and a verdict on what it saw: SCENARIO=crowd, capa
 	@exec $(BIN)/python -m loadtest $(SCENARIO) $(ARGS)
 
 chaos: $(READY) ## faults drawn from a seed under a crowd, and a verdict: SEED=1 MINUTES=2
-	@exec $(BIN)/python -m loadtest.chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) $(ARGS)
+	@exec $(BIN)/python -m chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) $(ARGS)
 
 bench: $(READY) ## measure it all, beside bare uvicorn in the same run; ARGS="--quick" (needs wrk)
 	@$(BIN)/python -m benchmarks $(ARGS)

@@ -1,7 +1,7 @@
 """`python -m benchmarks`, or `make bench`: every benchmark one after the other, and what came of it in a folder.
 
-Each writes its report, NAME.json, as it ends; then come the plots and the page, README.md, with the budgets in front.
-A benchmark that fails is named at the end, and the others run all the same.
+Each puts its report into reports.json as it ends; then come the plots and the page, README.md, with the budgets in
+front. A benchmark that fails is named at the end, and the others run all the same.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import argparse
 import json
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,7 +17,9 @@ from rich.console import Console
 
 from benchmarks import budgets, folder, report
 from benchmarks.report import WIDTH, Report, say
-from benchmarks.servers import ROOT, BenchmarkError, require
+from benchmarks.servers import ROOT
+from rig.cores import OTHER_CORE, pinned
+from rig.machine import Missing, program
 
 FOLDER: Final = ROOT / "benchmarks" / "results"
 
@@ -26,32 +27,13 @@ FOLDER: Final = ROOT / "benchmarks" / "results"
 QUICK_FOLDER: Final = ROOT / "benchmarks" / "results-quick"
 
 
-@dataclass(frozen=True)
-class Benchmark:
-    """One that may be there: its name, and whether it is told the folder, for files of its own."""
-
-    name: str
-    told_folder: bool = False
-
-    @property
-    def exists(self) -> bool:
-        """Whether this checkout has it."""
-        return (ROOT / "benchmarks" / f"{self.name}.py").is_file()
-
-
 BENCHMARKS: Final = (
-    Benchmark("endpoints"),
-    Benchmark("scripts"),
-    Benchmark("memory"),
-    Benchmark("flood"),
-    Benchmark("streams"),
-    Benchmark("million"),
-    Benchmark("scheduler"),
-    Benchmark("fairness"),
-    Benchmark("outage"),
-    Benchmark("webservers"),
-    Benchmark("profile", told_folder=True),
+    *("endpoints", "scripts", "memory", "flood", "streams", "million"),
+    *("scheduler", "fairness", "outage", "webservers", "profile"),
 )
+
+#: Which of them is told the folder, for files of its own.
+_TOLD_FOLDER: Final = "profile"
 
 
 def main() -> None:
@@ -60,12 +42,11 @@ def main() -> None:
     failed: list[str] = []
     if not options.budgets:
         try:
-            require("wrk", "taskset")
-        except BenchmarkError as error:
+            program("wrk")
+            pinned(OTHER_CORE)
+        except Missing as error:
             sys.exit(str(error))
-        failed = [
-            each.name for each in BENCHMARKS if each.exists and each.name in options.only and not _ran(each, options)
-        ]
+        failed = [name for name in BENCHMARKS if name in options.only and not _ran(name, options)]
     if options.loadtest is not None:
         folder.keep(options.folder, json.loads(options.loadtest.read_text(encoding="utf-8")))
     reports = folder.kept(options.folder)
@@ -78,10 +59,11 @@ def main() -> None:
 
 
 def _options() -> argparse.Namespace:
-    names = [each.name for each in BENCHMARKS if each.exists]
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--folder", type=Path, help="where reports and plots go")
-    parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names))
+    parser.add_argument(
+        "--only", nargs="+", choices=BENCHMARKS, default=BENCHMARKS, metavar="NAME", help=", ".join(BENCHMARKS)
+    )
     parser.add_argument("--quick", action="store_true", help="under 20 s each, to see that they work")
     parser.add_argument("--loadtest", type=Path, metavar="REPORT", help="keep this report.json of a load test as well")
     parser.add_argument("--budgets", action="store_true", help="run nothing; show the last run's budgets")
@@ -90,11 +72,11 @@ def _options() -> argparse.Namespace:
     return options
 
 
-def _ran(benchmark: Benchmark, options: argparse.Namespace) -> bool:
+def _ran(name: str, options: argparse.Namespace) -> bool:
     """Run one in a process of its own, show and keep its report; whether it ended well."""
-    say(f"{benchmark.name} ...")
-    command = [sys.executable, "-m", f"benchmarks.{benchmark.name}", "--json", *(["--quick"] if options.quick else [])]
-    command += ["--folder", str(options.folder.absolute())] if benchmark.told_folder else []
+    say(f"{name} ...")
+    command = [sys.executable, "-m", f"benchmarks.{name}", "--json", *(["--quick"] if options.quick else [])]
+    command += ["--folder", str(options.folder.absolute())] if name == _TOLD_FOLDER else []
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     document = _document(done.stdout)
     if document is not None:

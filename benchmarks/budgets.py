@@ -27,14 +27,14 @@ class Measured:
     beside: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Budget:
     """One line: what is measured, the least it must be and what it should be, and where the figure is found."""
 
     what: str
-    unit: str = ""
-    bar: float | None = None
-    goal: float | None = None
+    unit: str
+    bar: float | None
+    goal: float | None
     better: Literal["more", "less"]
     command: str
     find: Callable[[Reports], Measured | None]
@@ -146,126 +146,26 @@ def _capacity(figure: str) -> Callable[[Reports], Measured | None]:
 _ENDPOINTS: Final = ".venv/bin/python -m benchmarks.endpoints --connections 256 --waiting 300000"
 _LOADTEST: Final = "make loadtest SCENARIO=capacity"
 _FAIRNESS: Final = ".venv/bin/python -m benchmarks.fairness"
+_MEMORY: Final = ".venv/bin/python -m benchmarks.memory"
+_SCRIPTS: Final = ".venv/bin/python -m benchmarks.scripts"
+_SCHEDULER: Final = ".venv/bin/python -m benchmarks.scheduler"
+_CAPACITY: Final = "5,000 enter/s for 60 s onto 300,000 waiting"
 
 BUDGETS: Final = (
+    Budget("enter, beside bare uvicorn", "x", 0.4, 0.55, "more", _ENDPOINTS, _request("enter", "ratio")),
+    Budget("enter", "per second", 12_000, None, "more", _ENDPOINTS, _request("enter", "per_second")),
+    Budget("status, beside bare uvicorn", "x", 0.4, 0.55, "more", _ENDPOINTS, _request("status", "ratio")),
     Budget(
-        what="enter, beside bare uvicorn",
-        unit="x",
-        bar=0.40,
-        goal=0.55,
-        better="more",
-        command=_ENDPOINTS,
-        find=_request("enter", "ratio"),
+        "gate with a good pass, beside bare uvicorn", "x", 0.6, 0.8, "more", _ENDPOINTS, _request("gate_pass", "ratio")
     ),
-    Budget(
-        what="enter",
-        unit="per second",
-        bar=12_000,
-        better="more",
-        command=_ENDPOINTS,
-        find=_request("enter", "per_second"),
-    ),
-    Budget(
-        what="status, beside bare uvicorn",
-        unit="x",
-        bar=0.40,
-        goal=0.55,
-        better="more",
-        command=_ENDPOINTS,
-        find=_request("status", "ratio"),
-    ),
-    Budget(
-        what="gate with a good pass, beside bare uvicorn",
-        unit="x",
-        bar=0.60,
-        goal=0.80,
-        better="more",
-        command=_ENDPOINTS,
-        find=_request("gate_pass", "ratio"),
-    ),
-    Budget(
-        what="Redis CPU per enter",
-        unit="µs",
-        bar=8,
-        goal=4,
-        better="less",
-        command=_ENDPOINTS,
-        find=_request("enter", "redis_us"),
-    ),
-    Budget(
-        what="Redis CPU per status",
-        unit="µs",
-        bar=9,
-        goal=4,
-        better="less",
-        command=_ENDPOINTS,
-        find=_request("status", "redis_us"),
-    ),
-    Budget(
-        what="Redis memory per waiter, 1,000,000 waiting",
-        unit="B",
-        bar=320,
-        goal=200,
-        better="less",
-        command=".venv/bin/python -m benchmarks.memory",
-        find=_per_waiter,
-    ),
-    Budget(
-        what="longest single script call, 1,000,000 waiting",
-        unit="ms",
-        bar=5,
-        goal=2,
-        better="less",
-        command=".venv/bin/python -m benchmarks.scripts",
-        find=_longest_call,
-    ),
-    Budget(
-        what="admissions that the scheduler can sustain",
-        unit="per second",
-        bar=20_000,
-        goal=100_000,
-        better="more",
-        command=".venv/bin/python -m benchmarks.scheduler",
-        find=_admissions,
-    ),
-    Budget(
-        what="5,000 enter/s for 60 s onto 300,000 waiting: good",
-        unit="%",
-        bar=100,
-        better="more",
-        command=_LOADTEST,
-        find=_capacity("success %"),
-    ),
-    Budget(
-        what="5,000 enter/s for 60 s onto 300,000 waiting: p95",
-        unit="ms",
-        bar=50,
-        better="less",
-        command=_LOADTEST,
-        find=_capacity("p95 ms"),
-    ),
-    Budget(
-        what="5,000 enter/s for 60 s onto 300,000 waiting: p99",
-        unit="ms",
-        bar=100,
-        goal=30,
-        better="less",
-        command=_LOADTEST,
-        find=_capacity("p99 ms"),
-    ),
-    Budget(
-        what="visitors admitted within [low, high]",
-        bar=0.80,
-        goal=0.90,
-        better="more",
-        command=_FAIRNESS,
-        find=_of_crowds("arrival_within", min),
-    ),
-    Budget(
-        what="median error of the eta",
-        goal=0.10,
-        better="less",
-        command=_FAIRNESS,
-        find=_of_crowds("arrival_error_median", max),
-    ),
+    Budget("Redis CPU per enter", "µs", 8, 4, "less", _ENDPOINTS, _request("enter", "redis_us")),
+    Budget("Redis CPU per status", "µs", 9, 4, "less", _ENDPOINTS, _request("status", "redis_us")),
+    Budget("Redis memory per waiter, 1,000,000 waiting", "B", 320, 200, "less", _MEMORY, _per_waiter),
+    Budget("longest single script call, 1,000,000 waiting", "ms", 5, 2, "less", _SCRIPTS, _longest_call),
+    Budget("admissions that the scheduler can sustain", "per second", 20_000, 100_000, "more", _SCHEDULER, _admissions),
+    Budget(f"{_CAPACITY}: good", "%", 100, None, "more", _LOADTEST, _capacity("success %")),
+    Budget(f"{_CAPACITY}: p95", "ms", 50, None, "less", _LOADTEST, _capacity("p95 ms")),
+    Budget(f"{_CAPACITY}: p99", "ms", 100, 30, "less", _LOADTEST, _capacity("p99 ms")),
+    Budget("visitors admitted within [low, high]", "", 0.8, 0.9, "more", _FAIRNESS, _of_crowds("arrival_within", min)),
+    Budget("median error of the eta", "", None, 0.1, "less", _FAIRNESS, _of_crowds("arrival_error_median", max)),
 )

@@ -12,12 +12,13 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from benchmarks import report, servers, wrk
-from benchmarks.accounting import Accountable
 from benchmarks.figures import figure, ratio, significant
 from benchmarks.report import Options, Row, say
 from benchmarks.scene import ROOM, Scene, bare, scene
-from benchmarks.servers import Server
-from benchmarks.wrk import Ask, Load
+from benchmarks.wrk import Ask, Asked, Load
+from rig.accounting import Accountable
+from rig.nginx import crowded
+from rig.origin import constant
 
 NAMES: Final = ("enter", "status", "gate_pass", "gate_401", "public", "nginx_admitted", "nginx_public")
 
@@ -65,14 +66,14 @@ def _plan(options: Options) -> Plan:
 
 def measure(options: Options) -> list[Row]:
     """A row for each endpoint, number of connections and length of the queue."""
-    servers.require("wrk", "taskset")
     plan, rows = _plan(options), list[Row]()
     with ExitStack() as stack:
         stage = stack.enter_context(scene())
-        yardstick = stack.enter_context(servers.bare())
+        yardstick = stack.enter_context(servers.bare(stage.folder))
         instance = stack.enter_context(servers.instance(stage.redis.url, stage.folder))
-        origin = stack.enter_context(servers.origin(stage.folder))
-        nginx = stack.enter_context(servers.nginx(stage.folder, instances=[instance], origin=origin, room=ROOM))
+        origin = stack.enter_context(constant(stage.folder))
+        before = crowded(stage.folder, instances=[instance.port], origin=origin.port, room=ROOM)
+        nginx = stack.enter_context(before)
         for waiting in sorted(plan.waiting):
             stage.fill(waiting)
             asked = [(yardstick, bare()), *_asked(stage, instance, nginx, plan.only)]
@@ -85,7 +86,7 @@ def measure(options: Options) -> list[Row]:
     return rows
 
 
-def _asked(stage: Scene, instance: Server, nginx: Server, only: tuple[str, ...]) -> list[tuple[Server, Ask]]:
+def _asked(stage: Scene, instance: Asked, nginx: Asked, only: tuple[str, ...]) -> list[tuple[Asked, Ask]]:
     every = [
         (instance, stage.enter()),
         (instance, stage.status()),
@@ -100,12 +101,12 @@ def _asked(stage: Scene, instance: Server, nginx: Server, only: tuple[str, ...])
 
 def _rounds(
     stage: Scene,
-    asked: list[tuple[Server, Ask]],
+    asked: list[tuple[Asked, Ask]],
     connections: int,
     *,
     plan: Plan,
     options: Options,
-    beside: tuple[Server, ...],
+    beside: tuple[Asked, ...],
 ) -> dict[str, list[Load]]:
     """What came of each ask, round by round."""
     loads: dict[str, list[Load]] = {ask.name: [] for _, ask in asked}

@@ -29,7 +29,7 @@ from redis.asyncio import Redis
 
 from benchmarks import report
 from benchmarks.report import Options, Row, say
-from tests.clockwork import fast_forward
+from rig.clockwork import fast_forward
 from waitroom.leader.leadership import Leadership
 from waitroom.leader.scheduler import Scheduler
 from waitroom.model import Admission, Place, Standing, Ticket, Visitor

@@ -21,10 +21,12 @@ from typing import Any, Final
 
 import orjson
 
-from benchmarks import accounting, filling, report, servers, wrk
+from benchmarks import report, servers, wrk
 from benchmarks.figures import significant
 from benchmarks.report import Options, Row, say
-from benchmarks.servers import RedisServer, Server
+from rig import accounting, filling
+from rig.embedded import Embedded
+from rig.instance import Instance
 from waitroom.model import Ticket
 from waitroom.proofs.tickets import TicketOffice
 from waitroom.store import keys
@@ -57,7 +59,7 @@ class Insiders:
 
     def ask(self) -> None:
         """Look around until told to stop: the serial stays, and no rank grows."""
-        office = servers.ticket_office()
+        office = filling.ticket_office()
         for ticket in itertools.cycle(self.tickets):
             if self._over.wait(_PAUSE_SECONDS):
                 return
@@ -102,7 +104,7 @@ def main() -> None:
 def measure(options: Options) -> list[Row]:
     """A row when the queue is full, one for each further stretch, and one of those who waited."""
     arrivals, most = (40_000, 2_000) if options.quick else (ARRIVALS, MOST_WAITING)
-    with tempfile.TemporaryDirectory(prefix="waitroom-bench-") as name, servers.redis(Path(name)) as redis:
+    with tempfile.TemporaryDirectory(prefix="waitroom-bench-") as name, Embedded(Path(name)) as redis:
         asyncio.run(_prepare(redis, most))
         with servers.instance(redis.url, Path(name)) as instance:
             insiders = Insiders(instance.url, filling.tickets_of_waiting(redis.client, ROOM, ASKING))
@@ -122,13 +124,13 @@ def measure(options: Options) -> list[Row]:
     ]
 
 
-async def _prepare(redis: RedisServer, most: int) -> None:
+async def _prepare(redis: Embedded, most: int) -> None:
     async with filling.opened(redis.url) as store:
         await filling.configure(store, ROOM, state="paused", max_waiting=most)
         await filling.enter(store, ROOM, ASKING)
 
 
-def _flooded(redis: RedisServer, instance: Server, *, arrivals: int, most: int) -> list[Row]:
+def _flooded(redis: Embedded, instance: Instance, *, arrivals: int, most: int) -> list[Row]:
     enter = wrk.Ask("enter", f"/v1/rooms/{ROOM}/enter", "POST")
     while _counts(redis)["entered"] < most:
         wrk.run(instance, enter, connections=_CONNECTIONS, seconds=_STRETCH_SECONDS)
@@ -153,7 +155,7 @@ def _flooded(redis: RedisServer, instance: Server, *, arrivals: int, most: int) 
     return rows
 
 
-def _row(what: str, redis: RedisServer, instance: Server) -> Row:
+def _row(what: str, redis: Embedded, instance: Instance) -> Row:
     counts, memory = _counts(redis), redis.info("memory")
     taken = accounting.memory_bytes(instance.pid)
     return {
@@ -168,7 +170,7 @@ def _row(what: str, redis: RedisServer, instance: Server) -> Row:
     }
 
 
-def _counts(redis: RedisServer) -> dict[str, int]:
+def _counts(redis: Embedded) -> dict[str, int]:
     found: Any = redis.client.hgetall(keys.room_key(ROOM, "state"))
     return {name: int(found.get(name, 0)) for name in ("entered", "refused_full")}
 

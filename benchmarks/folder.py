@@ -1,4 +1,4 @@
-"""The folder of a run: a JSON document per benchmark, plots, and a page that shows it all."""
+"""The folder of a run: all reports in one JSON document, plots, and a page that shows it all."""
 
 from __future__ import annotations
 
@@ -11,18 +11,22 @@ from benchmarks import budgets, plots
 from benchmarks.report import Row, alike, columns_of, stamp_line, with_spread
 
 _PAGE: Final = "README.md"
+_REPORTS: Final = "reports.json"
 
 
 def keep(folder: Path, document: Mapping[str, Any]) -> None:
-    """Write one report."""
+    """Put one report among the others, a line each, in the place of an older one."""
     folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(document, indent=1, ensure_ascii=False)
-    (folder / f"{document['name']}.json").write_text(text + "\n", encoding="utf-8")
+    reports = kept(folder) | {document["name"]: document}
+    lines = [f"{json.dumps(name)}: {json.dumps(reports[name], ensure_ascii=False)}" for name in sorted(reports)]
+    (folder / _REPORTS).write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
 
 def kept(folder: Path) -> dict[str, dict[str, Any]]:
     """Every report in the folder, by name."""
-    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
+    path = folder / _REPORTS
+    found: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return found
 
 
 def write_page(folder: Path, reports: Mapping[str, Mapping[str, Any]]) -> Path:

@@ -12,11 +12,13 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from benchmarks import accounting, filling, report, servers, wrk
+from benchmarks import report, servers, wrk
 from benchmarks.figures import significant
 from benchmarks.report import Options, Row, say
 from benchmarks.scene import INSIDE, ROOM, Scene, scene
-from benchmarks.servers import RedisServer, Server
+from rig import accounting, filling
+from rig.embedded import Embedded
+from rig.instance import Instance
 from waitroom.store import keys
 
 LENGTHS = (100_000, 1_000_000)
@@ -70,19 +72,19 @@ async def _enter(stage: Scene, number: int) -> None:
         await filling.enter(store, ROOM, number)
 
 
-def _used(redis: RedisServer) -> int:
+def _used(redis: Embedded) -> int:
     """Without what clients' buffers and the append-only file's buffer hold at the moment."""
     memory = redis.info("memory")
     passing = ("mem_clients_normal", "mem_aof_buffer")
     return int(memory["used_memory"]) - sum(int(memory[name]) for name in passing)
 
 
-def _usage(redis: RedisServer, key: str) -> int:
+def _usage(redis: Embedded, key: str) -> int:
     found = redis.client.memory_usage(key, samples=1_000)
     return int(found or 0)
 
 
-def _loaded(stage: Scene, instance: Server, *, seconds: int) -> list[Row]:
+def _loaded(stage: Scene, instance: Instance, *, seconds: int) -> list[Row]:
     """After load on each hot path. The gate remembers the passes that it saw, INSIDE of them."""
     for ask in (stage.enter(), stage.status(), stage.gate_pass()):
         wrk.run(instance, ask, connections=_CONNECTIONS, seconds=seconds)
@@ -91,7 +93,7 @@ def _loaded(stage: Scene, instance: Server, *, seconds: int) -> list[Row]:
     return [_instance(f"after load, {INSIDE:,} passes remembered", instance)]
 
 
-def _connected(instance: Server) -> list[Row]:
+def _connected(instance: Instance) -> list[Row]:
     before = accounting.memory_bytes(instance.pid)["uss"]
     with _held(instance, _HELD):
         row = _instance(f"{_HELD:,} idle connections more", instance)
@@ -100,7 +102,7 @@ def _connected(instance: Server) -> list[Row]:
 
 
 @contextmanager
-def _held(instance: Server, number: int) -> Iterator[Sequence[socket.socket]]:
+def _held(instance: Instance, number: int) -> Iterator[Sequence[socket.socket]]:
     """Connections on which one request was answered, and nothing more is asked."""
     held = [socket.create_connection(("127.0.0.1", instance.port)) for _ in range(number)]
     try:
@@ -114,7 +116,7 @@ def _held(instance: Server, number: int) -> Iterator[Sequence[socket.socket]]:
             each.close()
 
 
-def _instance(state: str, instance: Server) -> Row:
+def _instance(state: str, instance: Instance) -> Row:
     taken = accounting.memory_bytes(instance.pid)
     return {
         "what": f"instance, {state}",

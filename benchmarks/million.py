@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import shutil
 import statistics
 import subprocess
 import tempfile
@@ -26,17 +24,21 @@ from itertools import cycle, pairwise
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks import filling, report, servers, wrk
-from benchmarks.accounting import Bill, accounted
+from benchmarks import report, servers, wrk
 from benchmarks.figures import significant
 from benchmarks.report import Options, Row, say
 from benchmarks.scene import ROOM
-from benchmarks.servers import OTHER_CORE, SERVER_CORE, BenchmarkError, RedisServer, Server, core
+from benchmarks.servers import BenchmarkError
+from rig import filling
+from rig.accounting import Bill, accounted
+from rig.cores import OTHER_CORE, SERVER_CORE, on_core, pinned
+from rig.embedded import Embedded
+from rig.instance import Instance
+from rig.machine import program
+from rig.nginx import Nginx, crowded
 from waitroom.client import Waiting
 from waitroom.client.connection import Connection
 from waitroom.client.watching import CLOSE_SECONDS, EARLY_SECONDS, LEAST_WORTH_SECONDS, Watch
-from waitroom.demo.nginx import Site, nginx_binary, nginx_command, write_configuration
-from waitroom.demo.processes import free_port
 from waitroom.settings.room import REFRESH_AFTER_SECONDS, RoomSettings
 
 #: Those who wait in the model, and seconds until the last of them has been admitted.
@@ -120,7 +122,7 @@ class Scene:
     """The servers, and a crowd that waits in the room."""
 
     def __init__(
-        self, redis: RedisServer, instance: Server, nginx: Server, *, crowd: Crowd, proofs: Sequence[str]
+        self, redis: Embedded, instance: Instance, nginx: Nginx, *, crowd: Crowd, proofs: Sequence[str]
     ) -> None:
         self.accounts = (nginx, instance, redis)
         self.crowd = crowd
@@ -150,8 +152,8 @@ class Scene:
         connections = self.crowd.waiting // _PER_CONNECTION
         pause_ms = round(connections / self.crowd.documents * 1000)
         # The clients whose ranks are looked at must not wait for the load that shares their core.
-        command = ["nice", "-n", "10", "taskset", "-c", str(core(OTHER_CORE))]
-        command += ["wrk", "-t1", f"-c{connections}", f"-d{round(seconds)}s"]
+        command = ["nice", "-n", "10", *pinned(OTHER_CORE)]
+        command += [program("wrk"), "-t1", f"-c{connections}", f"-d{round(seconds)}s"]
         command += ["--timeout", "10s", "-s", str(_SCRIPT), self._nginx.url, "--", str(pause_ms), f"/v1/rooms/{ROOM}"]
         fetching = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
         try:
@@ -241,9 +243,8 @@ def main() -> None:
 
 def measure(options: Options) -> list[Row]:
     """Rows of what was measured, then of the model."""
-    servers.require("wrk", "taskset")
     crowd, seconds = (Crowd(10_000), 2.0) if options.quick else (Crowd(MILLION // 10), 30.0)
-    with _scene(crowd) as scene, servers.on_core(OTHER_CORE):
+    with _scene(crowd) as scene, on_core(OTHER_CORE):
         rest = asyncio.run(scene.load(seconds / 3))
         fetched = asyncio.run(scene.load(seconds / 2, documents=True))
         looked = asyncio.run(scene.load(seconds / 2, looks=True))
@@ -262,17 +263,20 @@ def measure(options: Options) -> list[Row]:
 @contextmanager
 def _scene(crowd: Crowd) -> Iterator[Scene]:
     """Everything in place: nginx and the instance on the first core, Redis and the load on the second."""
-    with tempfile.TemporaryDirectory(prefix="waitroom-bench-") as name, servers.redis(Path(name)) as redis:
+    with tempfile.TemporaryDirectory(prefix="waitroom-bench-") as name, Embedded(Path(name)) as redis:
         proofs = asyncio.run(_fill(redis, crowd))
         redis.settle()
-        with servers.instance(redis.url, Path(name)) as instance, _nginx(Path(name), instance) as nginx:
+        with (
+            servers.instance(redis.url, Path(name)) as instance,
+            crowded(Path(name), instances=[instance.port], origin=9, room=ROOM, at_core=SERVER_CORE) as nginx,
+        ):
             asyncio.run(_open(redis, crowd))
             yield Scene(redis, instance, nginx, crowd=crowd, proofs=proofs)
 
 
-async def _fill(redis: RedisServer, crowd: Crowd) -> list[str]:
+async def _fill(redis: Embedded, crowd: Crowd) -> list[str]:
     """The crowd's tickets. In front of it wait those who are admitted meanwhile, a tenth as many."""
-    office = servers.ticket_office()
+    office = filling.ticket_office()
     async with filling.opened(redis.url) as store:
         await filling.configure(store, ROOM, state="paused")
         await filling.enter(store, ROOM, crowd.waiting // 10)
@@ -280,23 +284,9 @@ async def _fill(redis: RedisServer, crowd: Crowd) -> list[str]:
     return [office.issue(ROOM, filling.ticket_of(place)) for place in places]
 
 
-async def _open(redis: RedisServer, crowd: Crowd) -> None:
+async def _open(redis: Embedded, crowd: Crowd) -> None:
     async with filling.opened(redis.url) as store:
         await filling.configure(store, ROOM, capacity=0, admit_per_second=crowd.waiting / DRAIN_SECONDS)
-
-
-@contextmanager
-def _nginx(folder: Path, instance: Server) -> Iterator[Server]:
-    """The system's nginx where there is one, with room for the connections, and without limits for this address."""
-    binary = shutil.which("nginx", path=os.environ.get("PATH", os.defpath) + os.pathsep + "/usr/sbin") or nginx_binary()
-    port = free_port()
-    main = write_configuration(folder / "nginx", Site(port=port, room=ROOM, instances=(instance.port,), origin=9))
-    text = main.read_text().replace("worker_connections 4096", "worker_connections 16384")
-    main.write_text(text.replace("worker_rlimit_nofile 8192", "worker_rlimit_nofile 20000"))
-    (main.parent / "waitroom-trusted.conf").write_text("127.0.0.0/8  trusted;\n", encoding="ascii")
-    command = nginx_command(main, binary=Path(binary))
-    with servers.started("nginx", command, port=port, at_core=SERVER_CORE, path=f"/v1/rooms/{ROOM}") as server:
-        yield server
 
 
 def _costs(what: str, crowd: Crowd, taken: Taken, rest: Taken) -> Row:

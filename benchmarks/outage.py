@@ -10,23 +10,27 @@ import argparse
 import asyncio
 import statistics
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 import httpx
 
-from benchmarks import report
+from benchmarks import report, servers
 from benchmarks.report import Options, Row
-from tests.web import links, sites
-from tests.web.links import Link
-from tests.web.sites import Site
+from rig.instance import Instance
+from rig.line import Mode, in_thread
+from rig.servers import IN_MEMORY, Server
+from rig.waiting import until
 
 Call = tuple[str, str, dict[str, str]]
 
 BAR_MS: Final = 500
 MODES: Final = ("static", "closed", "open")
-OUTAGES: Final = ("refused", "silent", "frozen")
+
+#: Kinds of outages, and what the line does then; a Redis that is frozen is so without it.
+OUTAGES: Final[dict[str, Mode]] = {"refused": "refuse", "silent": "blackhole", "frozen": "open"}
 
 
 def main() -> None:
@@ -41,24 +45,28 @@ def _options(parser: argparse.ArgumentParser) -> None:
 def measure(options: Options) -> list[Row]:
     """A row per outage, mode and call."""
     requests: int = options.given.requests or (10 if options.quick else 40)
-    modes, outages = (MODES[:1], OUTAGES[:1]) if options.quick else (MODES, OUTAGES)
+    modes, outages = (MODES[:1], ["refused"]) if options.quick else (MODES, list(OUTAGES))
     rows = list[Row]()
-    with sites.own_redis() as (url, redis), links.linked(url) as link:
-        settings = sites.settings_for(link.url, redis_timeout_seconds=0.4, tick_seconds=0.1, log_level="error")
-        with sites.serving(redis, settings) as site:
-            for mode in modes:
-                room = site.make_room(when_down=mode)
-                calls = _calls(site, room)
-                for outage in outages:
-                    with _outage(outage, site, link):
-                        rows += [_row(site, outage, mode, name, call, requests) for name, call in calls.items()]
-                    sites.until(lambda: site.call("GET", "/readyz").status_code == 200, what="recovery")
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="waitroom-bench-")))
+        redis = stack.enter_context(Server(folder / "redis", *IN_MEMORY))
+        line = stack.enter_context(in_thread(redis.url))
+        instance = stack.enter_context(
+            servers.instance(line.url, folder, redis_timeout_seconds=0.4, tick_seconds=0.1, log_level="error")
+        )
+        for mode in modes:
+            instance.operate("PUT", f"/admin/rooms/{mode}", {"when_down": mode})
+            calls = _calls(instance, mode)
+            for outage in outages:
+                with redis.frozen() if outage == "frozen" else line.cut(OUTAGES[outage]):
+                    rows += [_row(instance, outage, mode, name, call, requests) for name, call in calls.items()]
+                until(instance.ready, "the instance's recovery")
     return rows
 
 
-def _row(site: Site, outage: str, mode: str, name: str, call: Call, requests: int) -> Row:
+def _row(instance: Instance, outage: str, mode: str, name: str, call: Call, requests: int) -> Row:
     method, path, headers = call
-    answers = asyncio.run(_asked(f"{site.url}{path}", method, headers, requests))
+    answers = asyncio.run(_asked(f"{instance.url}{path}", method, headers, requests))
     took = [ms for _, ms in answers]
     return {
         "outage": outage,
@@ -71,30 +79,18 @@ def _row(site: Site, outage: str, mode: str, name: str, call: Call, requests: in
     }
 
 
-def _calls(site: Site, room: str) -> dict[str, Call]:
-    granted = site.pass_of_new(room)
-    bearer = {"Authorization": f"Bearer {granted}"}
+def _calls(instance: Instance, room: str) -> dict[str, Call]:
+    path = f"/v1/rooms/{room}"
+    offered = httpx.post(f"{instance.url}{path}/enter").json()["pass"]
+    claimed = httpx.get(f"{instance.url}{path}/status", headers={"Authorization": f"Bearer {offered}"})
+    granted: str = claimed.json()["pass"]
     return {
         "gate": ("GET", f"/gate/{room}", {}),
         "gate with a pass": ("GET", f"/gate/{room}", {"X-Waitroom-Pass": granted}),
-        "enter": ("POST", f"/v1/rooms/{room}/enter", {}),
-        "status": ("GET", f"/v1/rooms/{room}/status", bearer),
+        "enter": ("POST", f"{path}/enter", {}),
+        "status": ("GET", f"{path}/status", {"Authorization": f"Bearer {granted}"}),
         "waiting page": ("GET", f"/wait/{room}", {}),
     }
-
-
-@contextmanager
-def _outage(kind: str, site: Site, link: Link) -> Iterator[None]:
-    if kind == "frozen":
-        with sites.frozen(site.redis):
-            yield
-        return
-    link.set_mode("refused" if kind == "refused" else "silent")
-    try:
-        yield
-    finally:
-        link.set_mode("refused")  # drops connections that have swallowed a request
-        link.set_mode("open")
 
 
 async def _asked(url: str, method: str, headers: dict[str, str], number: int) -> list[tuple[int, float]]:

@@ -11,7 +11,6 @@ import argparse
 import platform
 import re
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,8 +21,10 @@ from benchmarks import report, servers, wrk
 from benchmarks.figures import significant
 from benchmarks.report import Options, Row, say
 from benchmarks.scene import Scene, scene
-from benchmarks.servers import ROOT, BenchmarkError, Server
+from benchmarks.servers import ROOT, BenchmarkError
 from benchmarks.wrk import Ask
+from rig.instance import Instance
+from rig.machine import program
 
 #: Where results go unless another folder is named.
 FOLDER: Final = ROOT / "benchmarks" / "results"
@@ -69,7 +70,6 @@ def measure(options: Options) -> list[Row]:
     """A row for each part of each hot path, the largest first."""
     folder: Path = options.given.folder
     folder.mkdir(parents=True, exist_ok=True)
-    servers.require("wrk", "taskset")
     rows = list[Row]()
     with scene() as stage, servers.instance(stage.redis.url, stage.folder) as instance:
         stage.fill(10_000 if options.quick else _WAITING)
@@ -79,7 +79,7 @@ def measure(options: Options) -> list[Row]:
     return rows
 
 
-def _profiled(stage: Scene, instance: Server, ask: Ask, folder: Path, *, seconds: int) -> list[Row]:
+def _profiled(stage: Scene, instance: Instance, ask: Ask, folder: Path, *, seconds: int) -> list[Row]:
     wrk.warm(instance, ask)
     load = wrk.run(instance, ask, connections=_CONNECTIONS, seconds=seconds, accounts=[instance])
     stage.restore()
@@ -96,17 +96,14 @@ def _profiled(stage: Scene, instance: Server, ask: Ask, folder: Path, *, seconds
     ]
 
 
-def _sampled(instance: Server, ask: Ask, file: Path, *, kind: str, seconds: int) -> None:
-    program = Path(sys.executable).parent / "py-spy"
-    if not program.exists():
-        raise BenchmarkError(f"this benchmark needs py-spy, which is not at {program}: pip install py-spy")
+def _sampled(instance: Instance, ask: Ask, file: Path, *, kind: str, seconds: int) -> None:
     # The graph shows this command as its title: no paths of this machine in it.
     command = ["py-spy", "record", "--pid", str(instance.pid), "--duration", str(seconds), "--format", kind]
     command += ["--rate", str(_SAMPLES_PER_SECOND), "--function", *(["--native"] if _NATIVE else [])]
     command += ["--output", file.name]
     with ThreadPoolExecutor(1) as pool:
         loading = pool.submit(wrk.run, instance, ask, connections=_CONNECTIONS, seconds=seconds + 1)
-        done = subprocess.run(command, executable=program, cwd=file.parent, capture_output=True, text=True)
+        done = subprocess.run(command, executable=program("py-spy"), cwd=file.parent, capture_output=True, text=True)
         loading.result()
     if done.returncode:
         raise BenchmarkError(f"py-spy cannot sample the instance (it may need root): {done.stderr.strip()[-300:]}")

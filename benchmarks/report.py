@@ -15,8 +15,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from benchmarks.servers import BenchmarkError, allow_many_files
-from benchmarks.stamp import stamp
+from benchmarks.servers import BenchmarkError
+from rig.machine import Missing, allow_many_files
+from rig.process import Ended
+from rig.stamp import stamp
 from waitroom.errors import WaitroomError
 
 Row = dict[str, Any]
@@ -66,7 +68,7 @@ def run(
     try:
         rows = measure(options)
         report = Report(name, rows, stamp(quick=options.quick))
-    except (BenchmarkError, WaitroomError) as error:
+    except (BenchmarkError, Missing, Ended, WaitroomError) as error:
         sys.exit(f"{name}: {error}")
     if options.as_json:
         print(json.dumps(report.document()))

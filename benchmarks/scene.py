@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from benchmarks import filling, servers
-from benchmarks.servers import RedisServer
 from benchmarks.wrk import Ask
+from rig import filling
+from rig.embedded import Embedded
 
 ROOM: Final = "shop"
 
@@ -28,7 +28,7 @@ INSIDE, ASKING = 20_000, 20_000
 class Scene:
     """A Redis, a folder for everything, and the rooms in it."""
 
-    def __init__(self, folder: Path, redis: RedisServer) -> None:
+    def __init__(self, folder: Path, redis: Embedded) -> None:
         self.folder = folder
         self.redis = redis
         self.waiting = 0
@@ -85,7 +85,7 @@ class Scene:
 @contextmanager
 def scene() -> Iterator[Scene]:
     """A scene in a folder that is gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="waitroom-bench-") as name, servers.redis(Path(name)) as redis:
+    with tempfile.TemporaryDirectory(prefix="waitroom-bench-") as name, Embedded(Path(name)) as redis:
         yield Scene(Path(name), redis)
 
 

@@ -14,8 +14,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
-import signal
 import statistics
 import tempfile
 import time
@@ -25,12 +23,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import httpx
-
-from benchmarks import accounting, filling, report, servers
-from benchmarks.accounting import accounted
+from benchmarks import report, servers
 from benchmarks.report import Options, Row
-from benchmarks.servers import BenchmarkError, RedisServer
+from benchmarks.servers import BenchmarkError
+from rig import accounting, filling
+from rig.accounting import accounted
+from rig.embedded import Embedded
+from rig.instance import Instance
+from rig.waiting import until
 from waitroom.model import Ticket
 from waitroom.store import keys
 from waitroom.store.store import MOST_MOVED, Store
@@ -54,13 +54,13 @@ class Bench:
     """Where a part runs, and how much it is asked for."""
 
     folder: Path
-    redis: RedisServer
+    redis: Embedded
     waiting: int
     deaths: int
     idle_rooms: int
     idle_seconds: float
 
-    def instance(self, number: int = 0) -> Any:
+    def instance(self, number: int = 0) -> Instance:
         """An instance, ready; `number` tells it from others."""
         return servers.instance(self.redis.url, self.folder, name=f"waitroom {number}")
 
@@ -95,7 +95,7 @@ def _extend(parser: argparse.ArgumentParser) -> None:
 def _bench(options: Options) -> Iterator[Bench]:
     """An empty server of its own for each part."""
     quick, waiting = options.quick, options.given.waiting
-    with tempfile.TemporaryDirectory(prefix="waitroom-bench-") as name, servers.redis(Path(name)) as redis:
+    with tempfile.TemporaryDirectory(prefix="waitroom-bench-") as name, Embedded(Path(name)) as redis:
         yield Bench(
             Path(name),
             redis,
@@ -246,7 +246,7 @@ def _gap(bench: Bench) -> float:
     with bench.instance(1) as one, bench.instance(2) as other:
         leader = _leader((one, other))
         time.sleep(0.5)
-        os.kill(leader.pid, signal.SIGKILL)
+        leader.kill()
         last, longest, until = time.monotonic(), 0.0, time.monotonic() + LEASE_SECONDS + 2
         count = client.hget(state, "admitted")
         while time.monotonic() < until:
@@ -303,15 +303,9 @@ async def _empty_rooms(bench: Bench, number: int) -> None:
             await filling.configure(store, f"empty{each}")
 
 
-def _leader(instances: Iterable[servers.Server]) -> servers.Server:
+def _leader(instances: Iterable[Instance]) -> Instance:
     """The instance whose scheduler acts."""
-    deadline = time.monotonic() + servers.START_SECONDS
-    while time.monotonic() < deadline:
-        for instance in instances:
-            if "\nwaitroom_leader 1.0" in httpx.get(f"{instance.url}/metrics", timeout=5).text:
-                return instance
-        time.sleep(0.05)
-    raise BenchmarkError("no instance leads")
+    return until(lambda: next((each for each in instances if each.leads()), None), "a leader")
 
 
 if __name__ == "__main__":

@@ -20,10 +20,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks import accounting, filling, report, servers
+from benchmarks import report
 from benchmarks.figures import significant
 from benchmarks.report import Options, Row, say
-from benchmarks.servers import RedisServer
+from rig import accounting, filling
+from rig.cores import SERVER_CORE, on_core
+from rig.embedded import Embedded
 from waitroom.model import Marks, Pass, Ticket
 from waitroom.proofs.tickets import new_visitor
 from waitroom.settings.room import RoomSettings, fields_of
@@ -64,13 +66,13 @@ def measure(options: Options) -> list[Row]:
     lengths, batches = ((1_000, 10_000), (1, 64)) if options.quick else (LENGTHS, BATCHES)
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="waitroom-bench-"))
-        redis = stack.enter_context(servers.redis(Path(folder)))
-        # Whoever calls must not push the server aside.
-        stack.enter_context(servers.on_core(servers.SERVER_CORE))
+        redis = stack.enter_context(Embedded(Path(folder)))
+        # The caller must not push the server aside.
+        stack.enter_context(on_core(SERVER_CORE))
         return asyncio.run(_measure(redis, options, lengths, batches))
 
 
-async def _measure(redis: RedisServer, options: Options, lengths: Sequence[int], batches: Sequence[int]) -> list[Row]:
+async def _measure(redis: Embedded, options: Options, lengths: Sequence[int], batches: Sequence[int]) -> list[Row]:
     rows = list[Row]()
     async with filling.opened(redis.url) as store:
         bench = await Bench.made(redis, store)
@@ -114,14 +116,14 @@ class Tally:
 class Bench:
     """One room on one server, its length, and those inside who use their passes."""
 
-    redis: RedisServer
+    redis: Embedded
     store: Store
     inside: list[Pass]
     waiting: int = 0
     tallies: dict[str, Tally] = field(default_factory=dict)
 
     @classmethod
-    async def made(cls, redis: RedisServer, store: Store) -> Bench:
+    async def made(cls, redis: Embedded, store: Store) -> Bench:
         """With as many inside as fit into a call."""
         await filling.configure(store, ROOM, capacity=0)
         places = await filling.admitted(store, ROOM, BATCHES[-1])

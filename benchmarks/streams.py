@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import signal
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,10 +23,17 @@ from typing import Any, Final, cast
 
 import uvloop
 
-from benchmarks import accounting, filling, report, servers
+from benchmarks import report, servers
 from benchmarks.figures import figure, significant
 from benchmarks.report import Options, Row, say
-from benchmarks.servers import BenchmarkError, RedisServer, Server
+from benchmarks.servers import BenchmarkError
+from rig import accounting, filling
+from rig.cores import OTHER_CORE, on_core
+from rig.embedded import Embedded
+from rig.instance import Instance
+from rig.process import Process
+from rig.served import Served
+from rig.waiting import eventually
 from waitroom.model import Place, Visitor
 from waitroom.store import keys
 
@@ -113,8 +121,8 @@ def measure(options: Options) -> list[Row]:
     plan = QUICK if options.quick else Plan(streams=options.given.streams or Plan.streams)
     with TemporaryDirectory(prefix="waitroom-bench-") as name, ExitStack() as stack:
         folder = Path(name)
-        redis = stack.enter_context(servers.redis(folder))
-        with _bare() as bare:
+        redis = stack.enter_context(Embedded(folder))
+        with _bare(folder) as bare:
             rows = uvloop.run(_measure_bare(bare, plan))
         say("streams: bare: done")
         places = uvloop.run(_prepare(redis, plan))
@@ -126,28 +134,26 @@ def measure(options: Options) -> list[Row]:
     return rows
 
 
-@contextmanager
-def _bare() -> Iterator[Server]:
+def _bare(folder: Path) -> Served:
     """uvicorn with the bare application, with the options that `bare` has too."""
     options = ("--port", "{port}", "--no-access-log", "--log-level", "critical", "--backlog", "4096")
     command = (sys.executable, "-m", "uvicorn", "benchmarks.bare_streams:app", *options)
     grace = ("--timeout-graceful-shutdown", "1")
-    with servers.bare(name="bare streams", command=(*command, *grace)) as server:
-        yield server
+    return servers.bare(folder, name="bare streams", command=(*command, *grace))
 
 
-async def _prepare(redis: RedisServer, plan: Plan) -> list[Place]:
+async def _prepare(redis: Embedded, plan: Plan) -> list[Place]:
     """A paused room in which as many wait as there are streams."""
     async with filling.opened(redis.url) as store:
         await filling.configure(store, ROOM, state="paused", capacity=0, claim_seconds=_CLAIM_SECONDS)
         return await filling.enter(store, ROOM, plan.streams, keep=plan.streams)
 
 
-async def _measure_bare(server: Server, plan: Plan) -> list[Row]:
+async def _measure_bare(server: Served, plan: Plan) -> list[Row]:
     crowd = Crowd()
     request = [(Visitor(""), b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")] * plan.streams
     before = accounting.memory_bytes(server.pid)["uss"]
-    with servers.on_core(servers.OTHER_CORE):
+    with on_core(OTHER_CORE):
         listeners = await _open(server.port, crowd, request)
         taken = accounting.memory_bytes(server.pid)["uss"] - before
         costs = [await _cost(crowd, server, None, plan.seconds) for _ in range(plan.rounds)]
@@ -155,10 +161,10 @@ async def _measure_bare(server: Server, plan: Plan) -> list[Row]:
     return [{"what": "bare", **_costs(costs, plan, taken)}]
 
 
-async def _measure_ours(instance: Server, redis: RedisServer, places: Sequence[Place], plan: Plan) -> list[Row]:
+async def _measure_ours(instance: Instance, redis: Embedded, places: Sequence[Place], plan: Plan) -> list[Row]:
     crowd = Crowd()
     before = accounting.memory_bytes(instance.pid)["uss"]
-    with servers.on_core(servers.OTHER_CORE):
+    with on_core(OTHER_CORE):
         await _open(instance.port, crowd, _requests(places))
         taken = accounting.memory_bytes(instance.pid)["uss"] - before
         quiet = [await _cost(crowd, instance, redis, plan.seconds) for _ in range(plan.rounds)]
@@ -229,7 +235,7 @@ class Cost:
     redis: float
 
 
-async def _cost(crowd: Crowd, server: Server, redis: RedisServer | None, seconds: float) -> Cost:
+async def _cost(crowd: Crowd, server: Process, redis: Embedded | None, seconds: float) -> Cost:
     those: list[accounting.Accountable] = [server]
     if redis is not None:
         those.append(redis)
@@ -265,7 +271,7 @@ def _per_second(costs: Sequence[Cost], of: Callable[[Cost], float]) -> float:
     return figure(of(cost) / cost.seconds * 1_000_000 for cost in costs).median
 
 
-def _delays(crowd: Crowd, redis: RedisServer) -> list[float]:
+def _delays(crowd: Crowd, redis: Embedded) -> list[float]:
     """Milliseconds from each admission to its event. An offer's end tells when it was made."""
     found: Any = redis.client.zrange(keys.room_key(ROOM, "active"), 0, -1, withscores=True)
     ends: dict[Visitor, float] = dict(found)
@@ -283,21 +289,13 @@ def _spread(delays: Sequence[float]) -> Row:
     return {f"delay_{name}_ms": significant(value) for name, value in named.items()}
 
 
-async def _stop(instance: Server, crowd: Crowd) -> Row:
+async def _stop(instance: Instance, crowd: Crowd) -> Row:
     began = time.monotonic()
-    instance.process.terminate()
-    over = await _until(lambda: crowd.open == 0, began)
-    ended = await _until(lambda: instance.process.poll() is not None, began)
-    return {"streams_over_s": significant(over), "process_over_s": significant(ended)}
-
-
-async def _until(condition: Callable[[], bool], began: float) -> float:
-    """Seconds until it holds."""
-    while not condition():
-        if time.monotonic() - began > servers.STOP_SECONDS:
-            raise BenchmarkError("the instance does not stop")
-        await asyncio.sleep(0.01)
-    return time.monotonic() - began
+    instance.signal(signal.SIGTERM)
+    await eventually(lambda: crowd.open == 0, "the end of all streams")
+    over = time.monotonic() - began
+    await eventually(lambda: not instance.running, "the end of the instance")
+    return {"streams_over_s": significant(over), "process_over_s": significant(time.monotonic() - began)}
 
 
 if __name__ == "__main__":

@@ -2,27 +2,31 @@
 
 `python -m benchmarks.webservers`. Each server on one core runs the constant answer of `bare.py` and an instance; rounds
 go through all servers. `drains`: told to stop (SIGTERM), the instance says at /readyz that it leaves, and serves on for
-`drain_seconds`; `exit_code` what it ended with then (-15: by the signal, as uvicorn's own program does).
+`drain_seconds`; `exit_code` what it ended with then (-15: by the signal, as uvicorn's own program does; -9: it did not
+end, and was killed).
 """
 
 from __future__ import annotations
 
 import signal
-import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Final
 
-from benchmarks import accounting, report, servers, wrk
+from benchmarks import report, servers, wrk
 from benchmarks.figures import figure, ratio, significant
 from benchmarks.report import Options, Row, say
 from benchmarks.scene import Scene, bare, scene
-from benchmarks.servers import Server
 from benchmarks.wrk import Load
+from rig import accounting
+from rig.cores import SERVER_CORE
+from rig.instance import ADMIN_KEY, KEYS
+from rig.process import environment
+from rig.served import Served
+from waitroom.serve.worker import SETTINGS_VARIABLE
+from waitroom.settings.server import ServerSettings
 
 _BARE_APP, _APP = "benchmarks.bare:app", "waitroom.serve.worker:create"
 
@@ -82,7 +86,6 @@ def main() -> None:
 
 def measure(options: Options) -> list[Row]:
     """A row for each server and what was asked."""
-    servers.require("wrk", "taskset")
     plan = QUICK if options.quick else Plan()
     found = {name: Found() for name in plan.names}
     with scene() as stage:
@@ -98,7 +101,7 @@ def measure(options: Options) -> list[Row]:
 
 def _round(stage: Scene, name: str, found: Found, plan: Plan) -> None:
     with ExitStack() as stack:
-        constant = stack.enter_context(servers.bare(name="bare", command=(*COMMANDS[name], _BARE_APP)))
+        constant = stack.enter_context(servers.bare(stage.folder, name="bare", command=(*COMMANDS[name], _BARE_APP)))
         instance = stack.enter_context(_instance(stage, name))
         wrk.warm(instance, stage.gate_pass())
         asked = [(constant, bare()), *((instance, ask) for ask in (stage.enter(), stage.status(), stage.gate_pass()))]
@@ -111,31 +114,34 @@ def _round(stage: Scene, name: str, found: Found, plan: Plan) -> None:
         found.uss_bytes.append(accounting.memory_bytes(instance.pid)["uss"])
 
 
-def _instance(stage: Scene, name: str, *, drain_seconds: float = 0) -> AbstractContextManager[Server]:
-    command = (*COMMANDS[name], "--factory", _APP)
-    return servers.instance(stage.redis.url, stage.folder, command=command, drain_seconds=drain_seconds)
+def _instance(stage: Scene, name: str, *, drain_seconds: float = 0) -> Served:
+    """An instance on that server; it finds its settings where `waitroom serve` leaves them for its workers."""
+    settings = ServerSettings(
+        redis_url=stage.redis.url,
+        signing_keys=[KEYS],
+        admin_key=ADMIN_KEY,
+        data_dir=str(stage.folder / "data"),
+        redis_timeout_seconds=5,
+        log_level="warning",
+        drain_seconds=drain_seconds,
+    )
+    return Served(
+        "waitroom",
+        (*COMMANDS[name], "--factory", _APP),
+        folder=stage.folder,
+        at_core=SERVER_CORE,
+        path="/readyz",
+        variables=environment(**{SETTINGS_VARIABLE: settings.model_dump_json()}),
+    )
 
 
-def _told_to_stop(stage: Scene, name: str) -> tuple[bool, int | None]:
-    """Whether it drained, and its exit code; None if it had to be killed."""
+def _told_to_stop(stage: Scene, name: str) -> tuple[bool, int]:
+    """Whether it drained, and its exit code."""
     with _instance(stage, name, drain_seconds=_DRAIN_SECONDS) as instance:
-        instance.process.send_signal(signal.SIGTERM)
+        instance.signal(signal.SIGTERM)
         time.sleep(_DRAIN_SECONDS / 2)
-        drained = (_status(instance, "/readyz"), _status(instance, "/livez")) == (503, 200)
-        try:
-            return drained, instance.process.wait(_END_SECONDS)
-        except subprocess.TimeoutExpired:
-            return drained, None
-
-
-def _status(server: Server, path: str) -> int | None:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{server.port}{path}", timeout=2) as answer:
-            return int(answer.status)
-    except urllib.error.HTTPError as error:
-        return error.code
-    except OSError:
-        return None
+        drained = (instance.get("/readyz")[0], instance.get("/livez")[0]) == (503, 200)
+        return drained, instance.wait(_END_SECONDS)
 
 
 def _rows(name: str, found: dict[str, Found]) -> list[Row]:

@@ -9,15 +9,26 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
-from benchmarks.accounting import Accountable, accounted
-from benchmarks.servers import OTHER_CORE, BenchmarkError, Server, core, require
+from benchmarks.servers import BenchmarkError
+from rig.accounting import Accountable, accounted
+from rig.cores import OTHER_CORE, pinned
+from rig.machine import program
 
 _SCRIPT: Final = Path(__file__).parent / "requests.lua"
 
 #: Seconds of load at most before anything is measured, and on how many connections.
 _WARMING_SECONDS, _WARMING_CONNECTIONS = 5, 64
+
+
+class Asked(Accountable, Protocol):
+    """A server that wrk can ask."""
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -51,14 +62,13 @@ class Load:
     cpu_us: dict[str, float] = field(default_factory=dict)
 
 
-def run(server: Server, ask: Ask, *, connections: int, seconds: int, accounts: Sequence[Accountable] = ()) -> Load:
+def run(server: Asked, ask: Ask, *, connections: int, seconds: int, accounts: Sequence[Accountable] = ()) -> Load:
     """Ask that server on so many connections; CPU µs per request of each of `accounts`."""
-    require("wrk", "taskset")
     with ExitStack() as stack:
         file = stack.enter_context(tempfile.NamedTemporaryFile("w", suffix=".txt"))
         file.write(ask.lines())
         file.flush()
-        command = ["taskset", "-c", str(core(OTHER_CORE)), "wrk", "-t1", f"-c{connections}", f"-d{seconds}s"]
+        command = [*pinned(OTHER_CORE), program("wrk"), "-t1", f"-c{connections}", f"-d{seconds}s"]
         command += ["--timeout", "30s", "-s", str(_SCRIPT), server.url, "--", ask.method, ask.path, file.name]
         with accounted(*accounts) as bill:
             done = subprocess.run(command, capture_output=True, text=True)
@@ -67,7 +77,7 @@ def run(server: Server, ask: Ask, *, connections: int, seconds: int, accounts: S
     return parsed(done.stdout, refused=ask.refused, bill=bill.seconds)
 
 
-def warm(server: Server, ask: Ask) -> None:
+def warm(server: Asked, ask: Ask) -> None:
     """Let every visitor ask once before it counts: the gate, for one, verifies a pass once and remembers it."""
     seconds, seen = 0, 1
     while seen < len(ask.visitors) and seconds < _WARMING_SECONDS:

@@ -19,14 +19,15 @@ from typing import Final
 
 from rich.console import Console
 
-from benchmarks.servers import BenchmarkError
-from benchmarks.stamp import stamp
-from loadtest.books import Books, BooksError
+from crowd.books import Books, BooksError
 from loadtest.outcome import Outcome
 from loadtest.report import show, write
 from loadtest.run import LoadtestError, run
 from loadtest.scenarios import SCENARIOS, Scenario
 from loadtest.stage import Stage, staged
+from rig.machine import Missing
+from rig.process import Ended
+from rig.stamp import stamp
 from waitroom.errors import WaitroomError
 
 #: The environment variable with the admin key of the deployment that `--host` names.
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             told = stamp(**_told(scenario))
             write(outcomes, told, folder)
             show(outcomes, told, Console(width=None if sys.stdout.isatty() else 120))
-    except (LoadtestError, BooksError, BenchmarkError, WaitroomError) as error:
+    except (LoadtestError, BooksError, Ended, Missing, WaitroomError) as error:
         sys.stderr.write(f"loadtest: {error}\n")
         return 2
     except KeyboardInterrupt:

@@ -6,8 +6,8 @@ import asyncio
 import time
 from typing import Final
 
-from benchmarks.filling import opened
 from loadtest.stage import Stage
+from rig.filling import opened
 from waitroom.proofs.tickets import new_visitor
 from waitroom.store.store import Store
 

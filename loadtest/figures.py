@@ -6,9 +6,8 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from loadtest.history import EVENT, History, Operation
-from loadtest.invariants import Check
-from loadtest.rules import Limits
+from crowd.history import EVENT, History, Operation
+from crowd.invariants import Check
 
 #: Milliseconds after its time from which an arrival counts as late.
 LATE_MS = 10.0
@@ -42,6 +41,19 @@ class Arrivals:
     def sent_share(self) -> float:
         """How much of the schedule was sent."""
         return self.sent / self.offered if self.offered else 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How good the answers have to be. `success` is the least share of good ones; None sets a figure free.
+
+    `offered_share`: how much of the arrivals on schedule had to be sent.
+    """
+
+    success: float = 1.0
+    p95_ms: float | None = None
+    p99_ms: float | None = None
+    offered_share: float | None = None
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:

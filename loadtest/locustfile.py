@@ -15,7 +15,7 @@ from locust import events
 from locust.env import Environment
 from locust.runners import MasterRunner
 
-from loadtest.history import Recorder
+from crowd.history import Recorder, clock
 from loadtest.plan import Plan
 from loadtest.shapes import SHAPES
 from loadtest.visitors import HABITS, arrival
@@ -50,7 +50,7 @@ def open_doors(user_count: int, **_: Any) -> None:
     """Everybody is there: arrivals on schedule may begin."""
     run = getattr(Visitor, "run_of", None)
     if PLAN.rate and run is not None and arrival.Arrival.schedule is None and user_count:
-        first = run.recorder.now() + _LEAD_SECONDS
+        first = clock() + _LEAD_SECONDS
         run.ends_at = time.monotonic() + _LEAD_SECONDS + PLAN.seconds
         arrival.Arrival.open(run, first=first)
 
@@ -71,7 +71,7 @@ def _account(environment: Environment, run: Run) -> None:
         runner = environment.runner
         users = runner.user_count if runner is not None else 0
         run.recorder.note(
-            about="generator", worker=run.worker, at=run.recorder.now(), cpu=now_used - used, users=users, wall=now - at
+            about="generator", worker=run.worker, at=clock(), cpu=now_used - used, users=users, wall=now - at
         )
         run.recorder.flush()
         used, at = now_used, now

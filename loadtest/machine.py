@@ -12,7 +12,7 @@ from typing import Final
 
 import psutil
 
-from benchmarks.accounting import Accountable, Bill, accounted
+from rig.accounting import Accountable, Bill, accounted
 
 #: Share of the machine that others may take before its figures are doubtful.
 TOLERATED: Final = 0.05

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from crowd.history import EVENT, History
+from crowd.invariants import Check
 from loadtest.figures import Arrivals, Endpoint, percentile
-from loadtest.history import EVENT, History
-from loadtest.invariants import Check
 
 
 @dataclass(frozen=True)

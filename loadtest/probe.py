@@ -11,11 +11,11 @@ from typing import Final
 
 import psutil
 
-from benchmarks.accounting import memory_bytes
+from crowd.history import EVENT, History
+from crowd.invariants import Check
 from loadtest.figures import percentile
-from loadtest.history import EVENT, History
-from loadtest.invariants import Check
 from loadtest.stage import Stage
+from rig.accounting import descriptors, memory_bytes
 
 #: Seconds between two looks.
 _PAUSE_SECONDS: Final = 1.0
@@ -43,7 +43,7 @@ class Probe:
         for server in stage.processes:
             with suppress(psutil.NoSuchProcess):
                 self.note(f"{server.name}: bytes", memory_bytes(server.pid)["rss"])
-                self.note(f"{server.name}: descriptors", _descriptors(server.pid))
+                self.note(f"{server.name}: descriptors", descriptors(server.pid))
         if stage.redis is not None:
             self.note("redis: bytes", float(stage.redis.info("memory")["used_memory"]))
             self.note("redis: keys", float(stage.redis.client.dbsize()))
@@ -94,8 +94,3 @@ def growths(probe: Probe, history: History) -> list[Growth]:
 def _growth(name: str, values: Sequence[float], figure: Callable[[Sequence[float]], float]) -> Growth:
     fifth = max(len(values) // 5, 1)
     return Growth(name, figure(values[fifth : 2 * fifth] or [0]), figure(values[-fifth:] or [0]), len(values))
-
-
-def _descriptors(pid: int) -> int:
-    parent = psutil.Process(pid)
-    return sum(process.num_fds() for process in [parent, *parent.children(recursive=True)])

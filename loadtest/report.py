@@ -11,8 +11,8 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
+from crowd.invariants import Check
 from loadtest.figures import LATE_MS, Endpoint
-from loadtest.invariants import Check
 from loadtest.machine import TOLERATED
 from loadtest.model import FULLNESS, extrapolated
 from loadtest.outcome import Outcome

@@ -3,40 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from crowd.books import Books, conserved, reconciled
+from crowd.history import History
+from crowd.invariants import Check, check_all
+from crowd.rules import Rules
+from crowd.watch import Watch, looks_hold, watching
 from loadtest.batches import Batches
-from loadtest.books import Books, conserved, reconciled
 from loadtest.calls import call_costs
 from loadtest.figures import arrivals, per_endpoint, within
-from loadtest.history import History
-from loadtest.invariants import Check, check_all
 from loadtest.machine import Account, accounting
 from loadtest.outcome import Outcome, by_second, generator
 from loadtest.plan import PLAN_VARIABLE, Plan
 from loadtest.probe import Probe, growths, probing
-from loadtest.rules import Rules
 from loadtest.scenarios import Scenario
 from loadtest.stage import Stage
 from loadtest.streams import came_back, reconnection
-from loadtest.watch import Watch, looking, watching
-from waitroom.demo.processes import free_port
+from rig.ports import free_port
+from rig.process import Process, environment
+from rig.waiting import PATIENCE_SECONDS, eventually
 
 ROOT: Final = Path(__file__).parent.parent
 
 #: Seconds between two looks of the watch: often, but not so often that it is a load itself.
 _WATCH_SECONDS: Final = 0.1
-
-#: Seconds that Locust gets beyond the run to come to an end.
-_PATIENCE_SECONDS: Final = 60.0
 
 
 class LoadtestError(Exception):
@@ -83,8 +81,8 @@ async def run(scenario: Scenario, stage: Stage, folder: Path, *, instances: int)
     async with AsyncExitStack() as stack:
         watch = probe = None
         if stage.redis is not None:
-            client = await stack.enter_async_context(looking(stage.redis.url))
-            watch = await stack.enter_async_context(watching(client, stage.room, pause_seconds=_WATCH_SECONDS))
+            watch = Watch(stage.room, stage.redis.url, pause_seconds=_WATCH_SECONDS)
+            await stack.enter_async_context(watching(watch))
         if scenario.probed and stage.processes:
             probe = stack.enter_context(probing(stage))
         batches = Batches.of(stage)
@@ -106,7 +104,7 @@ def judged(
 ) -> Outcome:
     """The outcome of a history, with every check that there is something to hold against."""
     endpoints, kept = per_endpoint(history), arrivals(history, plan.offered)
-    rules = seen.after.rules() if seen.after is not None else _rules(plan)
+    rules = Rules.of(seen.after.settings if seen.after is not None else plan.settings)
     back = reconnection(history)
     checks = [*check_all(history, rules), *_of_the_room(history, seen, rules)]
     checks += within(scenario.limits, endpoints, kept)
@@ -143,17 +141,11 @@ def _of_the_room(history: History, seen: Seen, rules: Rules) -> list[Check]:
     if seen.after is not None:
         checks.append(conserved(seen.after))
     if seen.watch is not None:
-        beyond = seen.watch.beyond(capacity=rules.capacity, admit_per_second=rules.admit_per_second)
-        checks.append(Check("order, limits and books at every look", seen.watch.looks, [*seen.watch.faults, *beyond]))
+        checks += looks_hold(seen.watch.looks, rules)
         # Elsewhere others may come and go meanwhile; on a stage of our own nobody else does.
         if seen.before is not None and seen.after is not None:
-            checks.append(reconciled(seen.before, seen.after, history))
+            checks.append(reconciled(history, seen.after, seen.before))
     return checks
-
-
-def _rules(plan: Plan) -> Rules:
-    known = {name: value for name, value in plan.settings.items() if name in Rules.__dataclass_fields__}
-    return Rules(**known)
 
 
 def _books(stage: Stage) -> Books | None:
@@ -176,25 +168,15 @@ def require_streams(stage: Stage) -> None:
 
 async def locust(plan: Plan, url: str) -> None:
     """Run Locust to its end."""
-    environment = {**os.environ, PLAN_VARIABLE: str(plan.write())}
-    log = Path(plan.folder) / "locust.log"
-    with log.open("wb") as output:
-        process = await asyncio.create_subprocess_exec(
-            *_command(plan, url), env=environment, cwd=ROOT, stdout=output, stderr=output
-        )
+    told = environment(**{PLAN_VARIABLE: str(plan.write())})
+    with Process("locust", _command(plan, url), folder=Path(plan.folder), variables=told) as process:
         try:
-            async with asyncio.timeout(plan.seconds + plan.grace_seconds + _PATIENCE_SECONDS):
-                code = await process.wait()
+            seconds = plan.seconds + plan.grace_seconds + PATIENCE_SECONDS
+            await eventually(lambda: not process.running, "the end of Locust", seconds=seconds)
         except TimeoutError:
-            raise LoadtestError(f"Locust did not come to an end: see {log}") from None
-        finally:
-            if process.returncode is None:
-                with suppress(ProcessLookupError):
-                    process.terminate()
-                await process.wait()
-    if code:
-        said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        raise LoadtestError(f"Locust ended with {code}: {said[-1] if said else 'it said nothing'} (see {log})")
+            raise LoadtestError(f"Locust did not come to an end: see {process.log}") from None
+        if code := process.wait():
+            raise LoadtestError(f"Locust ended with {code}: {process.last_words()} (see {process.log})")
 
 
 def _command(plan: Plan, url: str) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from loadtest.rules import Limits
+from loadtest.figures import Limits
 
 #: A crowd as people are: most wait as told, some do not.
 PEOPLE: Final[Mapping[str, float]] = {

@@ -9,8 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import filling, servers
-from benchmarks.accounting import Accountable
+from rig import filling
+from rig.accounting import Accountable
+from rig.cores import SERVER_CORE, pinned
+from rig.embedded import Embedded
+from rig.instance import ADMIN_KEY, KEYS, Instance, variables
+from rig.machine import allow_many_files
+from rig.nginx import crowded
+from rig.origin import constant
+from rig.served import Served
 
 
 @dataclass(frozen=True)
@@ -25,8 +32,8 @@ class Stage:
     gate: str
     admin_url: str = ""
     admin_key: str = ""
-    redis: servers.RedisServer | None = None
-    processes: Sequence[servers.Server] = ()
+    redis: Embedded | None = None
+    processes: Sequence[Served] = ()
 
     @property
     def accounts(self) -> list[Accountable]:
@@ -45,22 +52,27 @@ def staged(
     prefilled: int = 0,
 ) -> Iterator[Stage]:
     """Everything on this machine, with so many waiting, until the end of the block."""
-    servers.allow_many_files()
+    allow_many_files()
     with ExitStack() as stack:
-        redis = stack.enter_context(servers.redis(folder))
+        redis = stack.enter_context(Embedded(folder))
         asyncio.run(_prepare(redis.url, room, settings, prefilled))
         redis.settle()
+        given = variables(
+            redis_url=redis.url, signing_keys=KEYS, admin_key=ADMIN_KEY, redis_timeout_seconds=5, log_level="warning"
+        )
         running = [
-            stack.enter_context(servers.instance(redis.url, folder, name=f"waitroom {number}"))
-            for number in range(1, instances + 1)
+            stack.enter_context(Instance(folder / name, name=name, prefix=pinned(SERVER_CORE), variables=given))
+            for name in (f"waitroom {number}" for number in range(1, instances + 1))
         ]
-        processes, url, gate = list(running), running[0].url, f"/gate/{room}"
+        processes: list[Served] = [*running]
+        url, gate = running[0].url, f"/gate/{room}"
         if through_nginx:
-            origin = stack.enter_context(servers.origin(folder))
-            nginx = stack.enter_context(servers.nginx(folder, instances=running, origin=origin, room=room))
+            origin = stack.enter_context(constant(folder))
+            ports = [each.port for each in running]
+            nginx = stack.enter_context(crowded(folder, instances=ports, origin=origin.port, room=room))
             processes += [nginx, origin]
             url, gate = nginx.url, "/"
-        yield Stage(url, room, gate, running[0].url, servers.ADMIN_KEY, redis, processes)
+        yield Stage(url, room, gate, running[0].url, ADMIN_KEY, redis, processes)
 
 
 async def _prepare(redis_url: str, room: str, settings: Mapping[str, Any], prefilled: int) -> None:

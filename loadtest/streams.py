@@ -6,8 +6,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Final
 
-from loadtest.history import History
-from loadtest.invariants import Check
+from crowd.history import History
+from crowd.invariants import Check
 
 #: The room spreads reconnections over at least so many seconds, and nobody comes later.
 _SPREAD_SECONDS: Final = 30

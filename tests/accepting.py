@@ -32,22 +32,15 @@ async def accepting(take: Take, **how: Any) -> AsyncIterator[int]:
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
-        await closed(server)
+        # asyncio makes the transport of a connection a round of the loop after it has accepted it. Where the server was
+        # closed meanwhile that fails, and the connection stays open until the garbage collector finds it.
+        for listening in server.sockets:
+            asyncio.get_running_loop().remove_reader(listening.fileno())
+        for _ in range(3):  # transport, protocol, what serves
+            await asyncio.sleep(0)
+        server.close()
         cut = dict(serving)
         await cancelled(*cut)
         for writer in cut.values():
             writer.transport.abort()
         await asyncio.sleep(0)  # what is cut off is closed a round later
-
-
-async def closed(server: asyncio.Server) -> None:
-    """Close a server when each connection that it has accepted is being served.
-
-    asyncio makes the transport of a connection a round of the loop after it has accepted it. Where the server was
-    closed meanwhile that fails, and the connection stays open until the garbage collector finds it.
-    """
-    for listening in server.sockets:
-        asyncio.get_running_loop().remove_reader(listening.fileno())
-    for _ in range(3):  # transport, protocol, what serves
-        await asyncio.sleep(0)
-    server.close()

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 
-from tests import servers
+from rig import servers
+from rig.machine import Missing
 from tests.instances import LateStore
 from waitroom.store import store as stores
 from waitroom.store.clock import Clock
@@ -19,6 +23,31 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@contextmanager
+def _told() -> Iterator[None]:
+    """What this machine lacks is the reason of a skip; where CI=true that is a failure."""
+    try:
+        yield
+    except Missing as error:
+        if os.environ.get("CI") == "true":
+            pytest.fail(str(error))
+        pytest.skip(str(error))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup() -> Iterator[Any]:
+    """In fixtures."""
+    with _told():
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call() -> Iterator[Any]:
+    """In tests."""
+    with _told():
+        return (yield)
+
+
 @pytest.fixture(scope="session", params=servers.engines())
 def engine(request: pytest.FixtureRequest) -> Iterator[str]:
     """The URL of a real server of each engine; one for the whole run."""
@@ -27,10 +56,7 @@ def engine(request: pytest.FixtureRequest) -> Iterator[str]:
         with servers.running_container() as url:
             yield url
         return
-    program = servers.binary(name)
-    if program is None:
-        servers.missing(f"the server program of {name}")
-    with servers.running(program) as url:
+    with servers.running(binary=servers.program(name)) as url:
         yield url
 
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import socket
-import threading
 from contextlib import suppress
 
 import pytest
 
 from tests.accepting import accepting
-from tests.web import links, sites
 
 
 @pytest.mark.parametrize("rounds", range(6))
@@ -30,19 +28,3 @@ async def test_connections_that_were_just_accepted_are_closed(rounds: int) -> No
         with client, suppress(ConnectionResetError):
             client.settimeout(30)
             assert client.recv(1) == b""
-
-
-def test_a_line_that_is_cut_while_connections_come_leaves_none_open() -> None:
-    """Its loop was held up, so that they and the cut come to it in the same round."""
-    with sites.own_redis() as (url, _), links.linked(url) as link:
-        held, over = threading.Event(), threading.Event()
-        link.call_soon(held.set)
-        link.call_soon(over.wait, 30)
-        assert held.wait(30)
-        clients = [socket.create_connection(("127.0.0.1", link.port)) for _ in range(3)]
-        threading.Timer(0.05, over.set).start()
-        link.set_mode("refused")
-        link.set_mode("open")
-        gc.collect()
-        for client in clients:
-            client.close()

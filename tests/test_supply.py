@@ -78,6 +78,7 @@ def test_what_was_tested_is_what_is_allowed() -> None:
             assert requirement.specifier.contains(tested[canonical(requirement.name)]), requirement
 
 
+@pytest.mark.long
 def test_our_code_is_clean() -> None:
     """bandit finds nothing that no comment explains."""
     assert audit.own_faults() == []

@@ -18,10 +18,10 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from packaging.requirements import Requirement
 
+from crowd.browser import browsing
+from rig.instance import serving
+from rig.machine import missing
 from supply.dist import installed_bill
-from tests.servers import missing
-from tests.system.http import browsing
-from tests.system.processes import serving
 from waitroom import __version__
 from waitroom.store import scripts
 
@@ -151,7 +151,7 @@ def home(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 async def test_the_wheel_serves_in_a_fresh_environment(home: Path, tmp_path: Path) -> None:
     """Installed elsewhere, `waitroom serve` runs with its embedded server and the Lua it carries."""
-    command = str(home / "bin/waitroom")
+    command = [str(home / "bin/waitroom")]
     with serving(tmp_path / "elsewhere", rooms={"shop": {"capacity": 1}}, command=command) as served:
         async with browsing(2, served.port) as (first, second):
             assert (await first.ask("POST", "/v1/rooms/shop/enter"))[0] == 200

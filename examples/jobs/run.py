@@ -13,6 +13,7 @@ from typing import NoReturn
 from rich.console import Console
 
 from examples.jobs.stage import WORKERS, end_by_signals, running
+from rig.process import Ended
 from waitroom.demo.processes import require_port
 from waitroom.errors import WaitroomError
 
@@ -41,7 +42,7 @@ def main() -> None:
     try:
         with suppress(KeyboardInterrupt), tempfile.TemporaryDirectory(prefix="waitroom-jobs-") as folder:
             _serve(Path(folder), port=options.port, workers=options.workers)
-    except WaitroomError as error:
+    except (WaitroomError, Ended) as error:
         sys.exit(str(error))
 
 
@@ -52,7 +53,7 @@ def _serve(folder: Path, *, port: int, workers: int) -> NoReturn:
         Console().print(greeting, markup=False, highlight=False, soft_wrap=True)
         sys.stdout.flush()
         while True:
-            service.children.check()
+            service.check()
             time.sleep(0.2)
 
 

@@ -12,6 +12,7 @@ from typing import ClassVar
 import gevent
 from locust.exception import StopUser
 
+from crowd.history import clock
 from loadtest.visitors.visitor import Run, Visitor
 
 
@@ -51,5 +52,5 @@ class Arrival(Visitor):
         due = self.schedule.next()
         if due is None:
             raise StopUser
-        gevent.sleep(max(due - self.run_of.recorder.now(), 0))
+        gevent.sleep(max(due - clock(), 0))
         self.enter(due=due)

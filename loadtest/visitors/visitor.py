@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from itertools import count
 from typing import Any, ClassVar, Final
 
@@ -21,10 +21,9 @@ from locust import task
 from locust.contrib.fasthttp import FAILURE_EXCEPTIONS, FastHttpUser
 from locust.exception import StopUser
 
-from loadtest.history import Outcome, Recorder
+from crowd.answers import Answer, Jar
+from crowd.history import Outcome, Recorder, clock
 from loadtest.plan import Plan
-from loadtest.proofs import noted
-from loadtest.visitors.jar import Jar
 
 #: Seconds of silence after which a visitor hangs up first: instances close idle connections after 75 s.
 _HANG_UP_SECONDS: Final = 30.0
@@ -52,37 +51,6 @@ class Run:
     def patience_left(self) -> float:
         """Until those who are there go home, whatever they wait for."""
         return self.seconds_left() + self.plan.patience_seconds
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a visitor was told. `status` is 0 if there was no answer."""
-
-    status: int
-    document: Mapping[str, Any] = field(default_factory=dict)
-    passed: bool = False
-    retry_after: float = 1.0
-
-    @property
-    def again(self) -> bool:
-        """Whether to ask again later: there was no answer, nobody can serve it now, or the room is closed."""
-        return self.status in (0, 503) or self.problem == "closed"
-
-    @property
-    def problem(self) -> str:
-        """The last part of a problem's type; nothing where the answer is no problem document."""
-        kind = str(self.document.get("type", ""))
-        return kind.removeprefix("urn:waitroom:") if kind.startswith("urn:waitroom:") else ""
-
-    @property
-    def state(self) -> str:
-        """`waiting`, `admitted`, or nothing of the kind."""
-        return str(self.document.get("state", ""))
-
-    @property
-    def poll_after(self) -> float:
-        """Seconds to stay away for, as told."""
-        return float(self.document.get("poll_after_seconds", 1.0))
 
 
 class Visitor(FastHttpUser):
@@ -123,7 +91,7 @@ class Visitor(FastHttpUser):
     def begin_turn(self) -> None:
         """Be somebody new."""
         self._turn += 1
-        self.jar.empty()
+        self.jar.clear()
         self.identity, self.serial = "", 0
 
     @property
@@ -157,6 +125,21 @@ class Visitor(FastHttpUser):
             answer = (look or self.status)()
         return answer.state == "admitted"
 
+    def go_through(self, answer: Answer, look: Callable[[], Answer] | None = None) -> None:
+        """Wait, look round, and leave, also where the run was over first."""
+        if self.queue(answer, look):
+            self.look_round()
+        if self.identity:
+            self.leave()
+
+    def glance(self, most: int) -> None:
+        """Enter, and ask a few times where one stands."""
+        answer = self.enter()
+        for _ in range(self.dice.randint(0, most)):
+            if answer.state != "waiting" or not self.idle(answer.poll_after):
+                break
+            answer = self.status()
+
     def look_round(self) -> None:
         """Be inside for a while, and look at a page or two."""
         for _ in range(self.dice.randint(1, 2)):
@@ -179,7 +162,7 @@ class Visitor(FastHttpUser):
     def until_served(self, ask: Callable[[], Answer]) -> Answer:
         """Ask, and in a crowd that bears outages ask again as told; the last answer."""
         answer = ask()
-        while self.run_of.plan.patience_seconds and answer.again and self.idle(answer.retry_after):
+        while self.run_of.plan.patience_seconds and answer.again and self.idle(answer.retry_after or 1.0):
             answer = ask()
         return answer
 
@@ -201,25 +184,30 @@ class Visitor(FastHttpUser):
         recorder, sent = self.run_of.recorder, self._told_before(attempt, brought)
         if due is not None:
             sent["due"] = due
-        began = recorder.now()
+        began = clock()
         number = recorder.invoke(began, visitor=self.name, habit=self.habit, call=call, **sent)
         proofs = self.jar.header() if headers is None else headers
         try:
             response = self.http.request(method, path, headers={**_CALLER, **proofs})
             body = response.read()
         except FAILURE_EXCEPTIONS as error:
-            ended = recorder.now()
+            ended = clock()
             recorder.complete(number, "unknown", ended, {"error": repr(error)[:200]})
             self._report(method, call, (ended - began) * 1000, 0, error)
-            return Answer(0)
-        ended = recorder.now()
-        answer, said = self._read(call, response.get_code(), body, response.get("set-cookie"), headers is None)
-        answer = replace(answer, retry_after=_seconds(response.get("retry-after")))
-        wrong = None if answer.status in good else AssertionError(f"{call}: {answer.status}")
-        outcome = self.outcome(answer, told_when=response.get("retry-after") is not None) if wrong else "ok"
-        if wrong is not None:
-            said["error"] = body[:200].decode(errors="replace")
-            said["problem"] = answer.problem
+            return Answer()
+        ended = clock()
+        jar = self.jar if headers is None else Jar()
+        held = jar.proof("pass", self.run_of.plan.room)
+        jar.store(response.get("set-cookie"))
+        given = jar.proof("pass", self.run_of.plan.room)
+        granted = given if given != held else ""
+        document = orjson.loads(body) if body.startswith(b"{") else {}
+        answer = Answer.of(call, response.get_code(), document, seconds(response.get("retry-after")), granted)
+        outcome = self.outcome(answer, good)
+        wrong = None if outcome == "ok" else AssertionError(f"{call}: {answer.status}")
+        said = answer.said("" if wrong is None else body.decode(errors="replace") or "no body")
+        if headers is None and "identity" in said:
+            self.identity, self.serial = said["identity"], said.get("serial", self.serial)
         recorder.complete(number, outcome, ended, said)
         self._report(method, call, (ended - began) * 1000, len(body), wrong)
         return answer
@@ -231,32 +219,13 @@ class Visitor(FastHttpUser):
             self._http = self.client.client.clientpool.get_client(URL(str(self.host)))
         return self._http
 
-    def outcome(self, answer: Answer, *, told_when: bool) -> Outcome:
-        """What an answer is that this visitor should not get."""
-        documented = answer.status == 503 and answer.problem and told_when
-        return "unknown" if documented and self.run_of.plan.patience_seconds else "fail"
+    def outcome(self, answer: Answer, good: Collection[int]) -> Outcome:
+        """What an answer is to this visitor, who should get one of the `good`."""
+        return answer.outcome(good, bearing=bool(self.run_of.plan.patience_seconds))
 
     def _told_before(self, attempt: str, brought: str | None) -> dict[str, Any]:
         known = self.identity if brought is None else brought
         return {name: value for name, value in (("attempt", attempt), ("brought", known)) if value}
-
-    def _read(
-        self, call: str, status: int, body: bytes, cookies: str | list[str] | None, own: bool
-    ) -> tuple[Answer, dict[str, Any]]:
-        """The answer, and what of it belongs into the history; cookies are kept where the proofs were one's `own`."""
-        document = orjson.loads(body) if body.startswith(b"{") else {}
-        passed = call == "gate" and status in (200, 204)
-        jar = self.jar if own else Jar()
-        jar.store(cookies)
-        said: dict[str, Any] = {"status": status}
-        if passed:
-            said["passed"] = True
-            granted = jar.proof("pass", self.run_of.plan.room) if cookies else ""
-            document = {"state": "admitted", "pass": granted} if granted else {}
-        said |= noted(document)
-        if own and "identity" in said:
-            self.identity, self.serial = said["identity"], said.get("serial", self.serial)
-        return Answer(status, document, passed), said
 
     def _report(self, method: str, call: str, took_ms: float, length: int, error: BaseException | None) -> None:
         self.environment.events.request.fire(
@@ -270,6 +239,6 @@ class Visitor(FastHttpUser):
         )
 
 
-def _seconds(text: str | list[str] | None) -> float:
-    """A Retry-After; a second where there is none."""
-    return float(text) if isinstance(text, str) and text.isdigit() else 1.0
+def seconds(text: str | list[str] | None) -> float | None:
+    """A Retry-After."""
+    return float(text) if isinstance(text, str) and text.isdigit() else None

@@ -12,9 +12,10 @@ from gevent.queue import Empty, Queue
 from geventhttpclient.response import HTTPSocketPoolResponse
 from locust.contrib.fasthttp import FAILURE_EXCEPTIONS
 
-from loadtest.history import EVENT
-from loadtest.proofs import noted
-from loadtest.visitors.visitor import Answer, Visitor
+from crowd.answers import Answer
+from crowd.history import EVENT, clock
+from crowd.proofs import noted
+from loadtest.visitors.visitor import Visitor, seconds
 
 #: Seconds until a broken stream is opened again where the room has not said when: what browsers do by themselves.
 _RETRY_SECONDS: Final = 3.0
@@ -87,7 +88,7 @@ class Watcher(Visitor):
         if self._stream is not None:
             self._close()
             self._open_at = now + self._retry
-            self.run_of.recorder.note(about="drop", visitor=self.name, at=self.run_of.recorder.now())
+            self.run_of.recorder.note(about="drop", visitor=self.name, at=clock())
 
     def _close(self) -> None:
         stream, self._stream = self._stream, None
@@ -115,23 +116,23 @@ class Watcher(Visitor):
     def _opened(self) -> HTTPSocketPoolResponse | None:
         """The stream, or None if the room says to poll instead. Raises what a connection raises."""
         recorder, path = self.run_of.recorder, f"{self.room}/events"
-        began = recorder.now()
+        began = clock()
         number = recorder.invoke(began, visitor=self.name, habit=self.habit, call="events", brought=self.identity)
         try:
             response = self.http.request("GET", path, headers={"Accept": "text/event-stream", **self.jar.header()})
         except FAILURE_EXCEPTIONS as error:
-            recorder.complete(number, "unknown", recorder.now(), {"error": repr(error)[:200]})
+            recorder.complete(number, "unknown", clock(), {"error": repr(error)[:200]})
             raise
-        status, ended = response.get_code(), recorder.now()
+        status, ended = response.get_code(), clock()
         if status == 200:
             recorder.complete(number, "ok", ended, {"status": status})
             return response
         body = response.read()
         instead = b"poll-instead" in body or status == 410  # the turn has come or gone meanwhile: ask
-        answer = Answer(status, orjson.loads(body) if body.startswith(b"{") else {})
-        wrong = {"error": body[:200].decode(errors="replace"), "problem": answer.problem}
-        outcome = "ok" if instead else self.outcome(answer, told_when=response.get("retry-after") is not None)
-        recorder.complete(number, outcome, ended, {"status": status, **({} if instead else wrong)})
+        document = orjson.loads(body) if body.startswith(b"{") else {}
+        answer = Answer.of("events", status, document, seconds(response.get("retry-after")))
+        said = {"status": status} if instead else answer.said(body.decode(errors="replace") or "no body")
+        recorder.complete(number, self.outcome(answer, [status] if instead else []), ended, said)
         return None
 
     def _events(self, response: HTTPSocketPoolResponse) -> Iterator[tuple[str, bytes]]:
@@ -152,6 +153,6 @@ class Watcher(Visitor):
 
     def _note_place(self, document: dict[str, Any]) -> None:
         recorder = self.run_of.recorder
-        at = recorder.now()
+        at = clock()
         number = recorder.invoke(at, visitor=self.name, habit=self.habit, call=EVENT)
         recorder.complete(number, "ok", at, {"identity": self.identity, "serial": self.serial, **noted(document)})

@@ -14,7 +14,8 @@ import httpx
 import uvicorn
 from starlette.types import ASGIApp, Message
 
-from tests.web.sites import PATIENCE_SECONDS, SIGNING_KEY, Site, until
+from rig.waiting import until
+from tests.web.sites import PATIENCE_SECONDS, SIGNING_KEY, Site
 from waitroom.asgi import WaitroomGate
 
 PAGE: Final = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 import waitroom.asgi
+from rig.waiting import until
 from tests.asgi.running import redis_url, running, visiting
-from tests.web.sites import SIGNING_KEY, Site, until
+from tests.web.sites import SIGNING_KEY, Site
 
 pytestmark = pytest.mark.usefixtures("unhurried")
 

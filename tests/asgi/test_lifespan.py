@@ -13,10 +13,11 @@ from redis import Redis
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Message
 
+from rig.waiting import until
 from tests.asgi.apps import bare_origin, django_origin, fastapi_origin, starlette_origin
 from tests.asgi.running import fetch, running, told
 from tests.web import sites
-from tests.web.sites import SIGNING_KEY, until
+from tests.web.sites import SIGNING_KEY
 from waitroom.asgi import WaitroomGate
 from waitroom.serve.assemble import assemble
 from waitroom.settings.server import ServerSettings

@@ -13,18 +13,19 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 import pytest
 
+from rig.line import Line, Mode, in_thread
+from rig.waiting import until
 from tests.asgi.apps import Origin, bare_origin
 from tests.asgi.running import fetch, gated, running, told, visiting
-from tests.web import links, sites
-from tests.web.links import Link
-from tests.web.sites import SIGNING_KEY, Site, until
+from tests.web import sites
+from tests.web.sites import SIGNING_KEY, Site
 from waitroom.asgi import WaitroomGate, remote
 from waitroom.asgi.instance import OwnInstance
 from waitroom.asgi.keeper import Keeper, Keepers
@@ -153,7 +154,7 @@ class Cut:
 
     url: str
     site: Site
-    link: Link
+    line: Line
     origin: Origin
     granted: str
 
@@ -164,33 +165,28 @@ def cut() -> Iterator[Cut]:
     origin = bare_origin()
     with (
         sites.own_redis() as (redis_url, redis),
-        links.linked(redis_url) as link,
+        in_thread(redis_url) as line,
         sites.serving(redis, sites.settings_for(redis_url)) as site,
     ):
         granted = site.pass_of_new(site.make_room("shop", capacity=1))
-        gate = WaitroomGate(origin.app, room="shop", redis_url=link.url, signing_keys=[SIGNING_KEY])
+        gate = WaitroomGate(origin.app, room="shop", redis_url=line.url, signing_keys=[SIGNING_KEY])
         with running(gate) as url:
-            yield Cut(url, site, link, origin, granted)
+            yield Cut(url, site, line, origin, granted)
 
 
-@contextmanager
-def severed(link: Link, mode: links.Mode) -> Iterator[None]:
-    """The line is cut for a while."""
-    link.set_mode(mode)
-    try:
-        yield
-    finally:
-        link.set_mode("refused")
-        link.set_mode("open")
+OUTAGES: dict[str, Callable[[Cut], AbstractContextManager[None]]] = {
+    "refused": lambda cut: cut.line.cut("refuse"),
+    "silent": lambda cut: cut.line.cut("blackhole"),
+    "frozen": lambda cut: sites.frozen(cut.site.redis),
+}
 
 
-@pytest.mark.parametrize("mode", ["refused", "silent", "frozen"])
-def test_a_redis_that_gives_no_answer(cut: Cut, mode: links.Mode | str) -> None:
+@pytest.mark.parametrize("kind", OUTAGES)
+def test_a_redis_that_gives_no_answer(cut: Cut, kind: str) -> None:
     """Who has a pass goes on (`when_down` is static), nobody else does, and visitors' calls say 503."""
     cut.origin.seen.clear()
     brought = {"X-Waitroom-Pass": cut.granted}
-    outage = sites.frozen(cut.site.redis) if mode == "frozen" else severed(cut.link, mode)  # type: ignore[arg-type]
-    with outage:
+    with OUTAGES[kind](cut):
         for path, headers, wanted in (
             ("/x", {}, 401),
             ("/x", {"Accept": "text/html"}, 303),
@@ -204,21 +200,21 @@ def test_a_redis_that_gives_no_answer(cut: Cut, mode: links.Mode | str) -> None:
     until(lambda: fetch("POST", f"{cut.url}/v1/rooms/shop/enter").status_code == 202, what="recovery")
 
 
-@pytest.mark.parametrize(("mode", "lifespan"), [("refused", "auto"), ("silent", "off")])
-def test_a_start_without_redis(mode: links.Mode, lifespan: str) -> None:
+@pytest.mark.parametrize(("mode", "lifespan"), [("refuse", "auto"), ("blackhole", "off")])
+def test_a_start_without_redis(mode: Mode, lifespan: str) -> None:
     """The application starts, nobody gets in, and when Redis comes the room is there."""
     origin = bare_origin()
-    with sites.own_redis() as (redis_url, _), links.linked(redis_url) as link:
-        link.set_mode(mode)
+    with sites.own_redis() as (redis_url, _), in_thread(redis_url) as line:
+        line.set_mode(mode)
         gate = WaitroomGate(
-            origin.app, room="shop", redis_url=link.url, signing_keys=[SIGNING_KEY], rooms={"shop": {"capacity": 5}}
+            origin.app, room="shop", redis_url=line.url, signing_keys=[SIGNING_KEY], rooms={"shop": {"capacity": 5}}
         )
         with running(gate, lifespan=lifespan) as url:
             for _ in range(3):
                 assert asked(url) in (401, 503)
             assert origin.seen == []
-            link.set_mode("refused")
-            link.set_mode("open")
+            line.set_mode("refuse")
+            line.set_mode("open")
             until(lambda: asked(url) == 200, what="the room")
 
 

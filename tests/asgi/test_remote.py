@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from rig.origin import Answer, Seen, Stub, answering, ask
+from rig.waiting import until
 from tests.asgi.apps import Origin, bare_origin, starlette_origin
 from tests.asgi.running import PAGE, fetch, running, told, visiting
-from tests.deploy.stubs import Answer, Seen, Stub, ask, serving
-from tests.web.sites import PATIENCE_SECONDS, until
+from tests.web.sites import PATIENCE_SECONDS
 from waitroom.asgi import WaitroomGate
 
 pytestmark = pytest.mark.usefixtures("unhurried")
@@ -59,7 +60,7 @@ class World:
 def built() -> Iterator[World]:
     """Such an application, of which the room is called shop."""
     world = World()
-    with serving(lambda seen: world.gate if seen.path.startswith("/gate/") else world.call) as stub:
+    with answering(lambda seen: world.gate if seen.path.startswith("/gate/") else world.call) as stub:
         world.server = stub
         with running(WaitroomGate(world.origin.app, room="shop", server=f"http://127.0.0.1:{stub.port}")) as world.url:
             yield world
@@ -178,7 +179,7 @@ def test_calls_that_hang_do_not_hold_up_the_gate() -> None:
         return DOCUMENT
 
     origin = bare_origin()
-    with serving(answer) as stub, ExitStack() as held:
+    with answering(answer) as stub, ExitStack() as held:
         held.callback(thaw.set)
         gate = WaitroomGate(origin.app, room="shop", server=f"http://127.0.0.1:{stub.port}")
         with running(gate) as url:

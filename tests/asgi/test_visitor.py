@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 import httpx
 import pytest
 
+from rig.waiting import until
 from tests.asgi.apps import CACHING, ORIGINS, Origin
 from tests.asgi.running import fetch, gated, running, visiting
-from tests.web.sites import Site, bearer, set_cookies, until
+from tests.web.sites import Site, bearer, set_cookies
 
 pytestmark = pytest.mark.usefixtures("unhurried")
 

@@ -38,8 +38,9 @@ REPORTS: dict[str, dict[str, Any]] = {
 
 def test_a_report_is_kept_as_it_is(tmp_path: Path) -> None:
     document = {"name": "scripts", "stamp": {"machine": "m"}, "rows": [{"script": "enter", "script_us": 2.5}]}
-    folder.keep(tmp_path / "new", document)
-    assert folder.kept(tmp_path / "new") == {"scripts": document}
+    for kept in (document | {"rows": []}, {"name": "a"}, document):
+        folder.keep(tmp_path / "new", kept)
+    assert folder.kept(tmp_path / "new") == {"a": {"name": "a"}, "scripts": document}
 
 
 def test_the_page_shows_everything_and_links_what_there_is(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from benchmarks.accounting import Bill
 from benchmarks.million import Crowd, Shown, Taken
+from rig.accounting import Bill
 from waitroom.client import Waiting
 
 PLACE = Waiting(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,15 +12,14 @@ import pytest
 from benchmarks.__main__ import BENCHMARKS
 from benchmarks.scripts import BATCHES
 from benchmarks.servers import ROOT
-from tests import servers
+from rig import machine
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(700)]
 
 
 @pytest.fixture(autouse=True)
 def _wrk() -> None:
-    if shutil.which("wrk") is None:
-        servers.missing("wrk")
+    machine.program("wrk")
 
 
 def _python(*arguments: str) -> str:
@@ -56,7 +54,7 @@ def test_a_run_leaves_a_folder_behind(tmp_path: Path) -> None:
     """The report of the scripts, its plots, and a page with the budgets; the other benchmarks are left out."""
     folder = tmp_path / "results"
     said = _python("-m", "benchmarks", "--quick", "--only", "scripts", "--folder", str(folder))
-    report = json.loads((folder / "scripts.json").read_text())
+    report = json.loads((folder / "reports.json").read_text())["scripts"]
     scripts = {row["script"] for row in report["rows"]}
     assert scripts == {
         "enter",
@@ -74,7 +72,7 @@ def test_a_run_leaves_a_folder_behind(tmp_path: Path) -> None:
     assert {row["batch"] for row in report["rows"]} <= set(BATCHES)
     assert all(row["calls"] > 0 and row["script_us"] > 0 for row in report["rows"])
     assert {path.name for path in folder.iterdir()} == {
-        *("README.md", "scripts.json", "scripts-batch.svg", "scripts-length.svg"),
+        *("README.md", "reports.json", "scripts-batch.svg", "scripts-length.svg"),
     }
     assert "not measured" in said
     assert "enter, restored" in (folder / "README.md").read_text()
@@ -83,4 +81,4 @@ def test_a_run_leaves_a_folder_behind(tmp_path: Path) -> None:
 def test_every_benchmark_is_known() -> None:
     """A module with a `main` is one of those that `make bench` runs."""
     with_main = {path.stem for path in (ROOT / "benchmarks").glob("*.py") if "\ndef main()" in path.read_text()}
-    assert with_main - {"__main__"} <= {each.name for each in BENCHMARKS}
+    assert with_main - {"__main__"} == set(BENCHMARKS)

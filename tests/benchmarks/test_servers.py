@@ -9,34 +9,24 @@ import httpx
 import pytest
 
 from benchmarks import servers
-from benchmarks.servers import BenchmarkError
-
-
-def test_a_missing_program_is_named_with_its_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(BenchmarkError, match=r"needs wrk, which is not on PATH .*apt-get install wrk"):
-        servers.require("wrk")
+from rig import cores, served
+from rig.embedded import Embedded
+from rig.nginx import crowded
+from rig.origin import constant
+from rig.process import Ended
 
 
 def test_a_core_is_given_back() -> None:
     before = os.sched_getaffinity(0)
-    with servers.on_core(servers.OTHER_CORE):
+    with cores.on_core(cores.OTHER_CORE):
         assert len(os.sched_getaffinity(0)) == 1
     assert os.sched_getaffinity(0) == before
 
 
-def test_settings_as_the_environment_has_them() -> None:
-    assert servers.environment({"signing_keys": ["a:1", "b:2"], "drain_seconds": 2, "redis_url": "unix:///s"}) == {
-        "WAITROOM_SIGNING_KEYS": "a:1,b:2",
-        "WAITROOM_DRAIN_SECONDS": "2",
-        "WAITROOM_REDIS_URL": "unix:///s",
-    }
-
-
-def test_a_program_that_ends_is_not_waited_for() -> None:
+def test_a_program_that_ends_is_not_waited_for(tmp_path: Path) -> None:
     with (
-        pytest.raises(BenchmarkError, match="broken stopped at its start"),
-        servers.started("broken", ["false"], port=1, at_core=servers.SERVER_CORE),
+        pytest.raises(Ended, match="broken ended by itself"),
+        served.Served("broken", ["false"], folder=tmp_path, at_core=cores.SERVER_CORE),
     ):
         pass
 
@@ -44,18 +34,17 @@ def test_a_program_that_ends_is_not_waited_for() -> None:
 def test_the_whole_site_answers_on_its_cores(tmp_path: Path) -> None:
     """Redis, an instance, nginx before it, and an origin; a request without a pass is let through, as nobody waits."""
     with (
-        servers.redis(tmp_path) as redis,
-        servers.instance(redis.url, tmp_path, rooms='{"shop": {"capacity": 5}}') as instance,
-        servers.origin(tmp_path) as origin,
-        servers.nginx(tmp_path, instances=[instance], origin=origin, room="shop") as nginx,
-        servers.bare() as bare,
+        Embedded(tmp_path) as redis,
+        servers.instance(redis.url, tmp_path, rooms={"shop": {"capacity": 5}}) as instance,
+        constant(tmp_path) as origin,
+        crowded(tmp_path, instances=[instance.port], origin=origin.port, room="shop") as nginx,
+        servers.bare(tmp_path) as bare,
     ):
         assert httpx.get(f"{nginx.url}/").json() == {"origin": True}
         assert httpx.get(f"{bare.url}/").json()["state"] == "waiting"
-        assert os.sched_getaffinity(instance.pid) == {servers.core(servers.SERVER_CORE)}
-        assert os.sched_getaffinity(nginx.pid) == {servers.core(servers.OTHER_CORE)}
-        assert os.sched_getaffinity(redis.pid) == {servers.core(servers.OTHER_CORE)}
-        assert redis.version.startswith(("Valkey", "Redis"))
+        assert os.sched_getaffinity(instance.pid) == {cores.core(cores.SERVER_CORE)}
+        assert os.sched_getaffinity(nginx.pid) == {cores.core(cores.OTHER_CORE)}
+        assert os.sched_getaffinity(redis.pid) == {cores.core(cores.OTHER_CORE)}
         redis.settle()
         assert redis.cpu_seconds() > 0
         assert instance.cpu_seconds() > 0

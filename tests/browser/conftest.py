@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from tests.servers import missing
+from rig.machine import missing
 
 _PROGRAMS: Final = ("chromium", "chromium-browser", "google-chrome")
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from typing import Final, Literal
 
-from tests.deploy.stubs import Server
+from rig.origin import Server
 
 #: What is held back: the request, before the instance has it; the whole answer; or the answer's body, whose headers the
 #: browser has.

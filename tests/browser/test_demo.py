@@ -8,7 +8,6 @@ import signal
 import struct
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
@@ -18,6 +17,7 @@ from typing import Final, Literal
 import pytest
 from playwright.sync_api import Browser, Page, Response, expect
 
+from rig.waiting import until
 from tests.browser.visitor import rank_of, ranks_until, visiting
 from waitroom.demo.processes import free_port
 
@@ -63,10 +63,7 @@ def demo(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 @pytest.fixture
 def busy(demo: str) -> str:
     """The demo's address at a moment when there is a queue."""
-    deadline = time.monotonic() + FILLED_SECONDS
-    while _waiting(demo) < QUEUE:
-        assert time.monotonic() < deadline, "the crowd does not fill the room"
-        time.sleep(0.1)
+    until(lambda: _waiting(demo) >= QUEUE, "a crowd that fills the room", seconds=FILLED_SECONDS)
     return demo
 
 

@@ -11,9 +11,9 @@ import jwt
 import pytest
 from playwright.sync_api import Browser, expect
 
+from rig.instance import Instance, serving
 from tests.browser.stage import SERVER
 from tests.browser.visitor import rank_of, visiting
-from tests.system.processes import Served, serving
 from waitroom.proofs.challenge import SEED_CHARACTERS, zero_bits
 
 pytestmark = [pytest.mark.browser, pytest.mark.system, pytest.mark.timeout(120)]
@@ -27,7 +27,7 @@ BEHIND_NOBODY: Final = {"WAITROOM_TRUSTED_PROXIES": "none"}
 SECRET: Final = "an-enqueue-key-made-up-for-the-tests-0123456789"
 
 
-def address(served: Served, more: str = "") -> str:
+def address(served: Instance, more: str = "") -> str:
     return f"http://127.0.0.1:{served.port}/wait/shop{more}"
 
 

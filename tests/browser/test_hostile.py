@@ -11,12 +11,11 @@ from urllib.parse import quote
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
+from rig.instance import Instance, serving
+from rig.origin import Answer, Seen, Stub, answering
 from tests.browser.stage import ORIGIN, WAITING, Stage
 from tests.browser.test_place import PATIENCE_MS, ROOM, Caller
 from tests.browser.visitor import STEADY_PART, Visitor, rank_of, visiting
-from tests.deploy import stubs
-from tests.deploy.stubs import Answer, Seen, Stub
-from tests.system.processes import Served, serving
 
 pytestmark = [pytest.mark.browser, pytest.mark.system, pytest.mark.timeout(120)]
 
@@ -44,7 +43,7 @@ _SKELETON: Final = "() => [...document.querySelectorAll('*')].map((one) => one.t
 
 
 @contextmanager
-def page_of(visitor: Visitor, served: Served, *, returning: str = "/x") -> Iterator[Page]:
+def page_of(visitor: Visitor, served: Instance, *, returning: str = "/x") -> Iterator[Page]:
     """The waiting page of the shop."""
     page = visitor.context.new_page()
     page.goto(f"http://127.0.0.1:{served.port}/wait/shop?return={quote(returning, safe='')}")
@@ -55,12 +54,12 @@ def page_of(visitor: Visitor, served: Served, *, returning: str = "/x") -> Itera
 def test_a_message_is_never_markup(browser: Browser, tmp_path: Path) -> None:
     """Written by the server and, the last ones, by the script: the text is shown, and nothing else happens."""
     with serving(tmp_path, rooms={"shop": ROOM | {"state": "paused"}}) as served, visiting(browser) as visitor:
-        served.command("PATCH", "/admin/rooms/shop", {"message": "plain"})
+        served.operate("PATCH", "/admin/rooms/shop", {"message": "plain"})
         with page_of(visitor, served) as page:
             expect(page.locator("#message")).to_have_text("plain", timeout=PATIENCE_MS)
             skeleton = page.evaluate(_SKELETON)
             for number, payload in enumerate(PAYLOADS):
-                served.command("PATCH", "/admin/rooms/shop", {"message": payload})
+                served.operate("PATCH", "/admin/rooms/shop", {"message": payload})
                 if number < len(PAYLOADS) - 3:
                     page.reload()
                 expect(page.locator("#message")).to_have_text(payload, timeout=PATIENCE_MS)
@@ -107,7 +106,7 @@ def other_site(page: str, **headers: str) -> Iterator[Stub]:
     def answer(_request: Seen) -> Answer:
         return Answer(200, {"Content-Type": "text/html", **headers}, page.encode())
 
-    with stubs.serving(answer) as stub:
+    with answering(answer) as stub:
         yield stub
 
 

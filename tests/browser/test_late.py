@@ -12,12 +12,12 @@ from typing import Any, Final
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 
+from rig.instance import Instance, serving
 from tests.browser.line import TAB, Line, Part, line_to
 from tests.browser.stage import WAITING, Stage, standing
 from tests.browser.test_live import AT_80, AT_100, FAR, hide, place_event, rank_is, until
 from tests.browser.test_place import PATIENCE_MS, ROOM, Caller
 from tests.browser.visitor import Visitor, rank_of, visiting
-from tests.system.processes import Served, serving
 
 pytestmark = [pytest.mark.browser, pytest.mark.system, pytest.mark.timeout(120)]
 
@@ -31,7 +31,7 @@ LEFT: Final = "You have left the queue"
 class Scene:
     """A visitor with some tabs, a line on which calls are held back, and one visitor inside, so that this one waits."""
 
-    served: Served
+    served: Instance
     line: Line
     visitor: Visitor
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,6 +12,7 @@ from typing import Any, Final
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from rig import waiting
 from tests.browser.stage import SERVER, WAITING, Stage, document
 from tests.browser.visitor import Visitor, visiting
 from waitroom.web.page import rendering
@@ -53,10 +53,12 @@ def staged(browser: Browser, shown: rendering.Page, **setting: Any) -> Iterator[
 
 def until(page: Page, condition: Callable[[], object], what: str) -> None:
     """Let the page go on until the condition holds."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not come true"
-        page.wait_for_timeout(20)
+
+    def held() -> object:
+        page.wait_for_timeout(1)
+        return condition()
+
+    waiting.until(held, what)
 
 
 def rank_is(page: Page, rank: int) -> None:

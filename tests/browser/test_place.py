@@ -12,9 +12,8 @@ from typing import Any, Final
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from rig.instance import Instance, serving
 from tests.browser.visitor import Visitor, rank_of, visiting
-from tests.system import processes
-from tests.system.processes import Served, serving
 
 pytestmark = [pytest.mark.browser, pytest.mark.system, pytest.mark.timeout(120)]
 
@@ -30,7 +29,7 @@ LANDING: Final = "/basket?a=1&b=2"
 class Caller:
     """A visitor without a browser, who keeps the proof got last."""
 
-    def __init__(self, served: Served) -> None:
+    def __init__(self, served: Instance) -> None:
         self._served = served
         self._proof = ""
         document = self._call("POST", "enter")
@@ -60,7 +59,7 @@ class Caller:
 
 
 @contextmanager
-def waiting_visitor(browser: Browser, served: Served) -> Iterator[tuple[Visitor, Page]]:
+def waiting_visitor(browser: Browser, served: Instance) -> Iterator[tuple[Visitor, Page]]:
     """A browser's visitor on the waiting page; the landing is played."""
     with visiting(browser) as visitor:
         visitor.context.route(
@@ -71,7 +70,7 @@ def waiting_visitor(browser: Browser, served: Served) -> Iterator[tuple[Visitor,
         yield visitor, page
 
 
-def lands(page: Page, served: Served) -> None:
+def lands(page: Page, served: Instance) -> None:
     """Wait for the page to go on by itself to the return address."""
     page.wait_for_url(f"http://127.0.0.1:{served.port}{LANDING}", timeout=PATIENCE_MS)
 
@@ -83,7 +82,7 @@ def test_a_pause_shows_its_reason_as_text_and_the_page_goes_on_after_it(browser:
         inside = Caller(served)
         with waiting_visitor(browser, served) as (visitor, page):
             assert rank_of(page) == 1
-            served.command("POST", "/admin/rooms/shop/pause", {"message": message})
+            served.operate("POST", "/admin/rooms/shop/pause", {"message": message})
             expect(page.locator("#message")).to_have_text(message, timeout=PATIENCE_MS)
             expect(page.locator("#state")).to_have_text("Paused")
             expect(page.locator("#notice")).to_have_text(
@@ -97,12 +96,12 @@ def test_a_pause_shows_its_reason_as_text_and_the_page_goes_on_after_it(browser:
             page.reload()  # the server's own rendering of it
             expect(page.locator("#message")).to_have_text(message)
             assert rank_of(page) == 1
-            served.command("POST", "/admin/rooms/shop/resume", {"message": ""})
+            served.operate("POST", "/admin/rooms/shop/resume", {"message": ""})
             lands(page, served)
             assert visitor.complaints == []
 
 
-def test_a_dead_server_costs_no_place(browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dead_server_costs_no_place(browser: Browser, tmp_path: Path) -> None:
     """SIGKILL under an open page: it says so, keeps the rank, and goes on once the server is back."""
     with serving(tmp_path, rooms={"shop": ROOM}) as served:
         inside, ahead = Caller(served), Caller(served)
@@ -114,16 +113,16 @@ def test_a_dead_server_costs_no_place(browser: Browser, tmp_path: Path, monkeypa
             )
             expect(page.locator("#state")).to_have_text("Trying again")
             assert rank_of(page) == 2
-            monkeypatch.setattr(processes, "free_port", lambda: served.port)
-            with serving(tmp_path, rooms={"shop": ROOM}):
-                expect(page.locator("#notice")).to_be_hidden(timeout=PATIENCE_MS)
-                expect(page.locator("#state")).to_have_text("Waiting")
-                assert rank_of(page) == 2
-                ahead.leave()
-                expect(page.locator("#rank")).to_have_text("1", timeout=PATIENCE_MS)
-                expect(page.locator("#started")).to_have_text("When this page opened you were number 2.")
-                inside.leave()
-                lands(page, served)
+            served.start()
+            expect(page.locator("#notice")).to_be_hidden(timeout=PATIENCE_MS)
+            expect(page.locator("#state")).to_have_text("Waiting")
+            assert rank_of(page) == 2
+            served.await_ready()
+            ahead.leave()
+            expect(page.locator("#rank")).to_have_text("1", timeout=PATIENCE_MS)
+            expect(page.locator("#started")).to_have_text("When this page opened you were number 2.")
+            inside.leave()
+            lands(page, served)
             assert visitor.complaints_but("ERR_CONNECTION_|ERR_EMPTY_RESPONSE|503") == []
 
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from loadtest.chaos.diary import Diary, Entry, Settings
-from loadtest.chaos.judge import Case, judged, said_of_logs
-from loadtest.chaos.schedule import Fault
-from loadtest.history import Operation
-from tests.loadtest.made import RULES, START, asked, comes_in, good, leaves, passes, serial, told, waits
+from chaos.diary import Diary, Entry, Settings
+from chaos.judge import Case, judged, said_of_logs
+from chaos.schedule import Fault
+from crowd.history import Operation
+from tests.crowd.made import RULES, START, asked, comes_in, good, leaves, passes, serial, told, waits
 from waitroom.settings.room import RoomSettings
 
 ANSWERED = "every answer is good, a documented 503, or explained"

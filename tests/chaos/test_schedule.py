@@ -10,11 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadtest.chaos.hands import HANDS
-from loadtest.chaos.schedule import (
-    KINDS,
+from chaos.schedule import (
     LANES,
     LAST_QUIET_SECONDS,
+    ODDS,
     SHORTEST_SECONDS,
     WARM_UP_SECONDS,
     Fault,
@@ -22,6 +21,7 @@ from loadtest.chaos.schedule import (
     told,
 )
 from loadtest.run import ROOT
+from rig.faults import KINDS
 
 SEEDS = st.integers(min_value=0, max_value=2**63)
 SECONDS = st.floats(min_value=SHORTEST_SECONDS, max_value=600)
@@ -44,12 +44,12 @@ def test_every_fault_is_within_the_run_and_over_before_its_end(seed: int, second
     faults = draw(seed, seconds)
     assert faults == sorted(faults, key=lambda fault: fault.at)
     for fault in faults:
-        kind = KINDS[fault.kind]
+        odds = ODDS[fault.kind]
         assert fault.at >= WARM_UP_SECONDS
         assert fault.until <= seconds - LAST_QUIET_SECONDS + 1e-6
-        assert kind.lasts[0] - 0.01 <= fault.lasts <= kind.lasts[1]
-        assert bool(fault.target) == kind.at_instance
-        assert kind.value is None or kind.value[0] - 0.01 <= fault.value <= kind.value[1]
+        assert odds.lasts[0] - 0.01 <= fault.lasts <= odds.lasts[1]
+        assert bool(fault.target) == odds.at_instance
+        assert odds.value is None or odds.value[0] - 0.01 <= fault.value <= odds.value[1]
 
 
 @settings(deadline=None)  # how long it takes says nothing on a busy machine
@@ -65,7 +65,7 @@ def test_every_kind_is_drawn_and_a_loss_of_data_rarely() -> None:
     """Over 300 seeds of two minutes each; faults of several lanes overlap in many of them."""
     schedules = [draw(seed, 120) for seed in range(300)]
     drawn = Counter(fault.kind for faults in schedules for fault in faults)
-    assert drawn.keys() == KINDS.keys()
+    assert drawn.keys() == ODDS.keys()
     assert min(drawn, key=lambda kind: drawn[kind]) == "emptied"
     assert sum(map(overlapping, schedules)) > 200
 
@@ -101,8 +101,8 @@ def test_a_run_that_is_too_short_is_refused() -> None:
 
 
 def test_every_kind_can_be_done_and_is_explained() -> None:
-    """There is a hand for each, each is in a lane, and the README says what each does."""
-    assert HANDS.keys() == KINDS.keys()
+    """Each is in the catalogue, every lane is struck, and the README says what each does."""
+    assert ODDS.keys() <= KINDS.keys()
     assert {kind.lane for kind in KINDS.values()} == set(LANES)
-    readme = (ROOT / "loadtest" / "chaos" / "README.md").read_text(encoding="utf-8")
-    assert set(re.findall(r"^\| ([a-z ]+) \|", readme, re.MULTILINE)) - {"fault"} == set(KINDS)
+    readme = (ROOT / "chaos" / "README.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| ([a-z ]+) \|", readme, re.MULTILINE)) - {"fault"} == set(ODDS)

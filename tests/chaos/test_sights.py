@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from loadtest.chaos.diary import Diary
-from loadtest.chaos.sights import recovered, sights
+from dataclasses import replace
+
+from chaos.diary import Diary
+from chaos.sights import recovered, sights
 from tests.chaos.test_judge import diary, put_off, struck
-from tests.chaos.test_lookout import START as LOOKS_FROM
-from tests.chaos.test_lookout import good as good_looks
-from tests.loadtest.made import START, asked, good, told
+from tests.crowd.made import START, asked, good, told
+from tests.crowd.test_looks import START as LOOKS_FROM
+from tests.crowd.test_looks import good as good_looks
 
 
 def seen(done: Diary) -> list[str]:
@@ -15,7 +17,7 @@ def seen(done: Diary) -> list[str]:
     history = told(
         *good(), put_off("b", 2.5), asked("c", "enter", 4.0), asked("c", "enter", 5.0, outcome="fail", status=500)
     )
-    looks = [each.__class__(**{**vars(each), "at": each.at - LOOKS_FROM + START}) for each in good_looks()]
+    looks = [replace(each, seen=each.seen - LOOKS_FROM + START) for each in good_looks()]
     found = sights(history, looks, done, START)
     faults = recovered(found, seconds=60).faults
     return [

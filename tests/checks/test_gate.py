@@ -10,39 +10,39 @@ from pathlib import Path
 
 import pytest
 
+from rig.edits import Edit
+from rig.instance import Instance, serving
+from rig.nginx import TRUSTED, Nginx, added, binary
+from rig.origin import Stub, answering, shop
 from tests.cli.command import Done, run
-from tests.deploy import worlds
-from tests.deploy.stubs import Stub, serving
-from tests.deploy.worlds import shop
-from tests.system import processes
-from tests.system.processes import Served
 from waitroom.checks.gate import Answer, judge, spellings
-from waitroom.demo.nginx import Site
 
 pytestmark = pytest.mark.system
 
-_TRUSTED = {"waitroom-trusted.conf": "127.0.0.1 trusted;\n"}
-
 
 @pytest.fixture(scope="module")
-def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
     """A room that lets nobody in, and one that takes who comes."""
     rooms = {"shop": {"state": "paused"}, "wide": {"capacity": 0}}
-    with processes.serving(tmp_path_factory.mktemp("instance"), rooms=rooms) as served:
+    with serving(tmp_path_factory.mktemp("instance"), rooms=rooms) as served:
         yield served
 
 
 @contextmanager
-def site(folder: Path, instance: Served, *edits: worlds.Edit, room: str = "shop") -> Iterator[tuple[str, Stub]]:
+def site(folder: Path, instance: Instance, *edits: Edit, room: str = "shop") -> Iterator[tuple[str, Stub]]:
     """nginx in front of the instance and an origin; its address and the origin."""
-    with serving(shop) as origin:
-
-        def made(port: int) -> Site:
-            return Site(port=port, room=room, instances=(instance.port,), origin=origin.port)
-
-        renamed = worlds.replaced("set $waitroom_room shop;", f"set $waitroom_room {room};")
-        with worlds.running(worlds.binary("wheel"), folder, made, renamed, *edits, files=_TRUSTED) as port:
-            yield f"http://127.0.0.1:{port}", origin
+    with answering(shop) as origin:
+        where = Nginx(
+            folder,
+            *edits,
+            instances=[instance.port],
+            origin=origin.port,
+            room=room,
+            files=TRUSTED,
+            program=binary("wheel"),
+        )
+        with where as nginx:
+            yield nginx.url, origin
 
 
 def check(folder: Path, *arguments: str) -> Done:
@@ -50,7 +50,7 @@ def check(folder: Path, *arguments: str) -> Done:
     return run("check-gate", *arguments, folder=folder)
 
 
-def test_a_gated_site_is_told_so(tmp_path: Path, instance: Served) -> None:
+def test_a_gated_site_is_told_so(tmp_path: Path, instance: Instance) -> None:
     """Every way and spelling is answered by the gate, nothing reaches the origin, and the exit code is 0."""
     with site(tmp_path, instance) as (url, origin):
         done = check(tmp_path, f"{url}/checkout?item=1", f"{url}/", f"{url}/api/v2/orders")
@@ -60,12 +60,12 @@ def test_a_gated_site_is_told_so(tmp_path: Path, instance: Served) -> None:
 
 
 _MISTAKES = {
-    "only pages": worlds.added(
+    "only pages": added(
         "location /checkout { if ($request_method = POST) { return 200 sold; } "
         "include waitroom-gate.conf; include waitroom-origin.conf; proxy_pass http://shop_origin$waitroom_lock; }"
     ),
-    "by suffix": worlds.added("location ~ \\.css$ { auth_request off; proxy_pass http://shop_origin; }"),
-    "not at all": worlds.added("location /checkout { auth_request off; proxy_pass http://shop_origin; }"),
+    "by suffix": added("location ~ \\.css$ { auth_request off; proxy_pass http://shop_origin; }"),
+    "not at all": added("location /checkout { auth_request off; proxy_pass http://shop_origin; }"),
 }
 
 
@@ -73,7 +73,7 @@ _MISTAKES = {
     ("mistake", "told"),
     [("only pages", "POST /checkout"), ("by suffix", "GET /checkout;x=.css"), ("not at all", "HEAD /checkout")],
 )
-def test_what_is_open_is_found(tmp_path: Path, instance: Served, mistake: str, told: str) -> None:
+def test_what_is_open_is_found(tmp_path: Path, instance: Instance, mistake: str, told: str) -> None:
     """A call, a spelling or a whole address that gets past the gate is named, and the exit code is 1."""
     with site(tmp_path, instance, _MISTAKES[mistake]) as (url, _):
         done = check(tmp_path, f"{url}/checkout")
@@ -81,7 +81,7 @@ def test_what_is_open_is_found(tmp_path: Path, instance: Served, mistake: str, t
     assert f"open   {told} at {url}/checkout: 200, not by the gate" in done.stdout
 
 
-def test_the_origin_itself_is_open(tmp_path: Path, instance: Served) -> None:
+def test_the_origin_itself_is_open(tmp_path: Path, instance: Instance) -> None:
     """Whoever knows the origin's own address gets past (T1): ask for that one as well."""
     with site(tmp_path, instance) as (_, origin):
         done = check(tmp_path, f"http://127.0.0.1:{origin.port}/")
@@ -89,7 +89,7 @@ def test_the_origin_itself_is_open(tmp_path: Path, instance: Served) -> None:
     assert "0 of 13 requests were answered by the gate" in done.stdout
 
 
-def test_who_is_let_in_by_rights_is_told_apart(tmp_path: Path, instance: Served) -> None:
+def test_who_is_let_in_by_rights_is_told_apart(tmp_path: Path, instance: Instance) -> None:
     """Where nobody waits the gate gives passes: that is gated, and said."""
     with site(tmp_path, instance, room="wide") as (url, origin):
         done = check(tmp_path, "--safe", f"{url}/checkout")

@@ -6,19 +6,18 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests import topology
+from rig import clusters
 from tests.checks.examining import NAMES, found, verdicts
-from tests.servers import any_binary
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[topology.Clustered]:
+def cluster() -> Iterator[clusters.Clustered]:
     """Three primaries without replicas."""
-    with topology.clustered(any_binary(), replicas=False) as made:
+    with clusters.clustered(replicas=False) as made:
         yield made
 
 
-async def test_a_cluster(cluster: topology.Clustered) -> None:
+async def test_a_cluster(cluster: clusters.Clustered) -> None:
     """Each primary is looked at; one without a replica is pointed out."""
     findings = await found(cluster.url)
     nodes = [f"127.0.0.1:{node.port}" for node in cluster.primaries]
@@ -29,7 +28,7 @@ async def test_a_cluster(cluster: topology.Clustered) -> None:
     assert all(node in findings["cluster"].remedy for node in nodes)
 
 
-async def test_a_cluster_that_stops_as_a_whole(cluster: topology.Clustered) -> None:
+async def test_a_cluster_that_stops_as_a_whole(cluster: clusters.Clustered) -> None:
     """A setting that makes one lost primary everybody's loss is pointed out; so is one that evicts."""
     one, two, _ = cluster.primaries
     one.ask("CONFIG SET", "cluster-require-full-coverage", "yes")
@@ -41,7 +40,7 @@ async def test_a_cluster_that_stops_as_a_whole(cluster: topology.Clustered) -> N
     assert verdicts(findings)[f"127.0.0.1:{two.port} eviction"] == "fail"
 
 
-async def test_a_cluster_with_a_node_missing(cluster: topology.Clustered) -> None:
+async def test_a_cluster_with_a_node_missing(cluster: clusters.Clustered) -> None:
     """The others are looked at, and the missing one is a failure."""
     _, _, gone = cluster.primaries
     gone.freeze()
@@ -52,7 +51,7 @@ async def test_a_cluster_with_a_node_missing(cluster: topology.Clustered) -> Non
     ]
 
 
-async def test_a_node_of_a_cluster_alone(cluster: topology.Clustered) -> None:
+async def test_a_node_of_a_cluster_alone(cluster: clusters.Clustered) -> None:
     """A redis:// URL of a node is told apart."""
     findings = await found(f"redis://127.0.0.1:{cluster.primaries[0].port}")
     assert verdicts(findings)["cluster"] == "fail"
@@ -67,7 +66,7 @@ async def test_no_cluster() -> None:
 
 async def test_sentinels() -> None:
     """The primary is looked at; how many Sentinels and replicas there are is told."""
-    with topology.watched(any_binary()) as group:
+    with clusters.watched() as group:
         findings = await found(group.url)
         assert list(findings) == ["sentinels", *NAMES]
         assert verdicts(findings) == {"persistence": "warn"}
@@ -76,7 +75,7 @@ async def test_sentinels() -> None:
         assert f"the primary is 127.0.0.1:{group.servers[0].port} with 1 replica(s)" in told
         fewer = await found(group.url.replace("//", "//127.0.0.1:1,"))
         assert verdicts(fewer)["sentinels"] == "warn"
-        unknown = await found(group.url.replace(f"/{topology.SERVICE}", "/other"))
+        unknown = await found(group.url.replace(f"/{clusters.SERVICE}", "/other"))
         assert verdicts(unknown) == {"sentinels": "fail"}
         assert "No such master" in unknown["sentinels"].detail
 

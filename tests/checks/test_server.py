@@ -6,8 +6,7 @@ import asyncio
 import os
 import shutil
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,9 @@ from typing import Any
 import pytest
 from redis import Redis
 
+from rig.machine import missing
+from rig.waiting import eventually
 from tests.checks.examining import NAMES, QUOTED_SECRET, SECRET, answering, found, verdicts
-from tests.servers import missing
 from waitroom.checks import server as check
 from waitroom.checks.finding import unfit
 from waitroom.checks.redis import examine
@@ -43,13 +43,6 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 def client(url: str) -> Iterator[Any]:
     with Redis.from_url(url, decode_responses=True) as connected:
         yield connected
-
-
-async def until(condition: Callable[[], bool], *, seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come about"
-        await asyncio.sleep(0.02)
 
 
 async def test_healthy(url: str) -> None:
@@ -93,9 +86,9 @@ async def test_failed_snapshot(url: str, tmp_path: Path) -> None:
     (tmp_path / "data" / "dump.rdb").mkdir()
     with client(url) as redis:
         redis.set("place", "1")
-        await until(lambda: not redis.info("persistence")["aof_rewrite_in_progress"])
+        await eventually(lambda: not redis.info("persistence")["aof_rewrite_in_progress"], "the rewritten file")
         redis.bgsave()
-        await until(lambda: redis.info("persistence")["rdb_last_bgsave_status"] == "err")
+        await eventually(lambda: redis.info("persistence")["rdb_last_bgsave_status"] == "err", "a snapshot that fails")
     findings = await found(url)
     assert verdicts(findings) == {"persistence": "fail"}
     assert "snapshot" in findings["persistence"].detail

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from redis.asyncio import Redis
 
+from rig.waiting import until
 from tests.web import sites
 from waitroom.checks.signers import Signers
 from waitroom.errors import Unavailable
@@ -93,9 +94,9 @@ def test_the_odd_one_out_is_not_ready() -> None:
     with sites.own_redis() as (url, redis):
         settings = sites.settings_for(url, rooms={"shop": {}})
         with sites.serving(redis, settings) as one:
-            sites.until(lambda: redis.exists(keys.signer_key("k1")), what="the note")
+            until(lambda: redis.exists(keys.signer_key("k1")), what="the note")
             with sites.serving(redis, settings.model_copy(update={"signing_keys": [OTHER]})) as other:
-                sites.until(lambda: other.call("GET", "/readyz").status_code == 503, what="the fault")
+                until(lambda: other.call("GET", "/readyz").status_code == 503, what="the fault")
                 assert "signing_keys" in other.call("GET", "/readyz").json()["detail"]
                 assert OTHER[3:] not in other.call("GET", "/readyz").text
                 assert one.call("GET", "/readyz").status_code == 200

@@ -5,14 +5,14 @@ from __future__ import annotations
 import shutil
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from rig.machine import missing
+from rig.waiting import until
 from tests.checks.examining import NAMES, QUOTED_SECRET, answering, found, verdicts
-from tests.servers import missing
 from waitroom.checks.finding import unfit
 from waitroom.demo.processes import free_port
 
@@ -40,11 +40,8 @@ def tls_port(tmp_path: Path) -> Iterator[int]:
         stdout=subprocess.DEVNULL,
     )
     try:
-        deadline = time.monotonic() + 10.0
-        while not is_open(port):
-            assert time.monotonic() < deadline, "redis-server does not listen"
-            assert server.poll() is None, "redis-server does not speak TLS"
-            time.sleep(0.02)
+        until(lambda: is_open(port) or server.poll() is not None, "redis-server's port")
+        assert server.poll() is None, "redis-server does not speak TLS"
         yield port
     finally:
         server.kill()

@@ -15,14 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from rig.instance import Instance
+from rig.process import environment
 from waitroom.cli.main import main
-
-#: The program, as a process.
-COMMAND = (sys.executable, "-m", "waitroom")
-
-
-#: Starts a command as a shell with `&` does: Ctrl-C is ignored, and so it is in all that the command starts.
-IN_BACKGROUND = ("/bin/sh", "-c", 'trap "" INT; exec "$@"', "background")
 
 #: Keys that are good in production.
 KEYS = {
@@ -33,12 +28,6 @@ KEYS = {
 
 #: Wide enough for tables, and without colours.
 PLAIN = {"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"}
-
-
-def environment(**more: str) -> dict[str, str]:
-    """This process's environment without our own settings."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("WAITROOM_", "PROMETHEUS_"))}
-    return kept | PLAIN | more
 
 
 @dataclass
@@ -77,7 +66,7 @@ def run(*arguments: str, folder: Path, **more: str) -> Done:
     """
     out, err = io.StringIO(), io.StringIO()
     with restored(), redirect_stdout(out), redirect_stderr(err), pytest.MonkeyPatch.context() as patch:
-        variables = environment(**more)
+        variables = environment(**PLAIN, **more)
         os.environ.clear()
         os.environ.update(variables)
         os.chdir(folder)
@@ -86,6 +75,11 @@ def run(*arguments: str, folder: Path, **more: str) -> Done:
             main()
     code = ended.value.code
     return Done(code if isinstance(code, int) else int(code is not None), out.getvalue(), err.getvalue())
+
+
+def room(served: Instance, *arguments: str) -> Done:
+    """A `waitroom room` command on the rooms of an instance's embedded server."""
+    return run("room", *arguments, "--data-dir", str(served.data), folder=served.data.parent)
 
 
 def sentences(done: Done, *, code: int) -> list[str]:

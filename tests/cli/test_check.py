@@ -6,19 +6,19 @@ from pathlib import Path
 
 from redis import Redis
 
+from rig.instance import Instance
 from tests.cli.command import run
-from tests.cli.served import Served
 from waitroom.store.embedded.folder import running_url
 
 
-def test_check_of_a_fit_server(served: Served) -> None:
+def test_check_of_a_fit_server(served: Instance) -> None:
     """The embedded server is found by its folder and is fit: exit code 0."""
     done = run("check", "--data-dir", str(served.data), folder=served.data.parent)
     assert done.returncode == 0, done.stdout
     assert "fail" not in done.stdout
 
 
-def test_check_of_an_unfit_server(served: Served) -> None:
+def test_check_of_an_unfit_server(served: Instance) -> None:
     """A server that evicts is not fit: exit code 1, with the remedy."""
     url = running_url(served.data) or ""
     with Redis.from_url(url) as client:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from tests.cli.command import COMMAND, KEYS, run, sentences
-from tests.cli.served import Served
+from rig.instance import COMMAND, Instance
+from tests.cli.command import KEYS, run, sentences
 from waitroom import __version__
 from waitroom.cli.main import app
 
@@ -86,7 +86,7 @@ def test_a_demo_of_nothing_is_refused(options: tuple[str, str], tmp_path: Path) 
     assert options[0] in done.stderr
 
 
-def test_a_misspelt_variable_is_named_before_another_server_is_asked(served: Served) -> None:
+def test_a_misspelt_variable_is_named_before_another_server_is_asked(served: Instance) -> None:
     """A command that would act on the embedded server says that something else may have been meant."""
     options = ("--data-dir", str(served.data))
     for command in (("room", "list"), ("check",)):

@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from rig.line import Line
 from tests.relay import Relay, relaying
-from tests.web import links, sites
+from tests.web import sites
 from tests.web.sites import Site
 from waitroom.client import (
     WaitroomClient,
@@ -66,9 +67,7 @@ def cautious(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def severable() -> Iterator[tuple[Site, links.Link]]:
+def severable() -> Iterator[tuple[Site, Line]]:
     """An instance whose line to Redis can be cut."""
-    with sites.own_redis() as (url, redis), links.linked(url) as link:
-        settings = sites.settings_for(link.url)
-        with sites.serving(redis, settings) as site:
-            yield site, link
+    with sites.severable() as cut:
+        yield cut

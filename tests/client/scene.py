@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from rig.line import Line
 from tests.relay import Mishap, Relay
-from tests.web import links, sites
+from tests.web import sites
 from tests.web.sites import PATIENCE_SECONDS, Site
 from waitroom.client import (
     Admitted,
@@ -37,14 +38,6 @@ def count(site: Site, room: str, name: str) -> int:
     return int(site.admin("GET", f"/{room}").json()["counts"][name])
 
 
-async def until(condition: Callable[[], object], what: str) -> None:
-    """Poll until the condition holds; fails when it does not in time."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not come true"
-        await asyncio.sleep(0.02)
-
-
 async def filled(client: WaitroomClient, room: str) -> Admitted:
     """The place of somebody who fills a room of one."""
     inside = await client.wait_until_admitted(room)
@@ -59,17 +52,10 @@ def once(mishap: Mishap, word: str, *, times: int = 1) -> Callable[[str], Mishap
 
 
 @contextmanager
-def outage(site: Site, link: links.Link, *, silent: bool) -> Iterator[None]:
+def outage(site: Site, line: Line, *, silent: bool) -> Iterator[None]:
     """Redis refuses connections, or does not answer on those there are."""
-    if silent:
-        with sites.hurried(site), sites.frozen(site.redis):
-            yield
-        return
-    link.set_mode("refused")
-    try:
+    with sites.hurried(site), sites.frozen(site.redis) if silent else line.cut("refuse"):
         yield
-    finally:
-        link.set_mode("open")
 
 
 async def hold(client: WaitroomClient, room: str, work: Callable[[Slot], Awaitable[None]]) -> None:

@@ -15,9 +15,10 @@ from typing import Any, NoReturn
 import httpx
 import pytest
 
+from rig.waiting import until
 from tests.client.scene import QUICK, SLIDING, count, sizes
 from tests.web import sites
-from tests.web.sites import PATIENCE_SECONDS, Site, until
+from tests.web.sites import PATIENCE_SECONDS, Site
 from waitroom.client import (
     AdmissionLost,
     Admitted,
@@ -30,6 +31,8 @@ from waitroom.client import (
     Waiting,
 )
 from waitroom.client.thread import NAME
+
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture
@@ -323,7 +326,7 @@ def test_a_thread_that_does_not_start_is_tried_again(
         monkeypatch.setattr(threading.Thread, "start", fail)
         with pytest.raises(type(error)):
             client.enter(room)
-        until(lambda: not threads())
+        until(lambda: not threads(), "the end of the threads")
         again = threading.Thread(target=lambda: client.leave(client.enter(room)), daemon=True)
         again.start()
         again.join(PATIENCE_SECONDS)

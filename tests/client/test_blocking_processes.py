@@ -15,9 +15,12 @@ from pathlib import Path
 
 import pytest
 
+from rig.waiting import until
 from tests.client.scene import QUICK, SLIDING, count, sizes
 from tests.web import sites
-from tests.web.sites import PATIENCE_SECONDS, Site, until
+from tests.web.sites import PATIENCE_SECONDS, Site
+
+pytestmark = pytest.mark.long
 
 #: How a process ends that Ctrl-C has ended.
 INTERRUPTED = -signal.SIGINT

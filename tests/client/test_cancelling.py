@@ -10,7 +10,8 @@ from functools import partial
 import httpx
 import pytest
 
-from tests.client.scene import QUICK, SLIDING, count, hold, is_settled, once, sizes, slowed, stopped, taken_away, until
+from rig.waiting import eventually
+from tests.client.scene import QUICK, SLIDING, count, hold, is_settled, once, sizes, slowed, stopped, taken_away
 from tests.relay import Relay
 from tests.web.sites import PATIENCE_SECONDS, Site
 from waitroom.client import (
@@ -60,7 +61,7 @@ async def test_cancelled_calls_do_not_use_up_the_connections(site: Site, client:
                 for call in calls:
                     call.cancel()
                 await asyncio.gather(*calls, return_exceptions=True)
-        await until(lambda: is_idle(http), "the end of the last calls")
+        await eventually(lambda: is_idle(http), "the end of the last calls")
 
 
 async def test_closing_waits_for_the_calls_that_were_given_up(site: Site, relay: Relay) -> None:
@@ -71,7 +72,7 @@ async def test_closing_waits_for_the_calls_that_were_given_up(site: Site, relay:
         async with WaitroomClient(relay.url, http=http) as client:
             place = await client.enter(room)
             call = asyncio.create_task(client.status(place))
-            await until(lambda: relay.lines("/status"), "the call")
+            await eventually(lambda: relay.lines("/status"), "the call")
             call.cancel()
         assert [task for task in asyncio.all_tasks() if "AsyncClient.send" in repr(task.get_coro())] == []
         assert is_idle(http)
@@ -86,13 +87,13 @@ async def test_cancelled_while_an_answer_is_on_its_way(
     behind = asyncio.Event()
     slowed(relay, word, behind.wait)
     task = asyncio.create_task(hold(far, room, stopped))
-    await until(lambda: sizes(site, room) == (0, 1) and relay.lines(word), "the place inside")
+    await eventually(lambda: sizes(site, room) == (0, 1) and relay.lines(word), "the place inside")
     task.cancel()
     await asyncio.sleep(0.05)
     behind.set()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await until(lambda: sizes(site, room) == (0, 0), "the place is given back")
+    await eventually(lambda: sizes(site, room) == (0, 0), "the place is given back")
 
 
 async def test_cancelled_while_waiting_and_while_leaving(site: Site, relay: Relay, far: WaitroomClient) -> None:
@@ -105,9 +106,9 @@ async def test_cancelled_while_waiting_and_while_leaving(site: Site, relay: Rela
         await stopped(slot)
 
     holder = asyncio.create_task(hold(far, room, reach))
-    await until(lambda: reached, "the slot")
+    await eventually(lambda: reached, "the slot")
     waits = asyncio.create_task(hold(far, room, stopped))
-    await until(lambda: sizes(site, room) == (1, 1), "somebody waits")
+    await eventually(lambda: sizes(site, room) == (1, 1), "somebody waits")
     waits.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waits
@@ -130,7 +131,7 @@ async def test_cancelled_after_the_block(site: Site, relay: Relay, far: Waitroom
         relay.mishap = once("cut", "/leave", times=2)
 
     task = asyncio.create_task(hold(far, room, end))
-    await until(lambda: relay.lines("/leave"), "the goodbye")
+    await eventually(lambda: relay.lines("/leave"), "the goodbye")
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import threading
-import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, Final
 
 import jwt
 import pytest
 
+from rig.waiting import eventually
 from tests.client.scene import count
 from tests.relay import Relay, answer
 from tests.web import sites
@@ -116,10 +115,7 @@ async def test_work_that_nobody_waits_for_ends(relay: Relay) -> None:
         with pytest.raises(NotAdmitted):
             await far.wait_until_admitted("shop", timeout_seconds=0.3)
     busy = [thread for thread in threading.enumerate() if "asyncio_" in thread.name]
-    deadline = time.monotonic() + 60
-    while any(solving(thread) for thread in busy):
-        assert time.monotonic() < deadline, "the work goes on"
-        await asyncio.sleep(0.02)
+    await eventually(lambda: not any(map(solving, busy)), "the end of the work")
 
 
 def solving(thread: threading.Thread) -> bool:

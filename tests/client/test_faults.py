@@ -10,9 +10,11 @@ from datetime import UTC, datetime
 import httpx
 import pytest
 
-from tests.client.scene import QUICK, count, filled, once, outage, sizes, slowed, until
+from rig.line import Line
+from rig.waiting import eventually
+from tests.client.scene import QUICK, count, filled, once, outage, sizes, slowed
 from tests.relay import Relay, answer, relaying
-from tests.web import links, sites
+from tests.web import sites
 from tests.web.sites import Site
 from waitroom.client import (
     Admitted,
@@ -40,14 +42,14 @@ async def test_a_restart_of_the_server_keeps_the_place() -> None:
         async with relaying(site.url) as relay, WaitroomClient(relay.url) as client:
             inside = await filled(client, "shop")
             waits = asyncio.create_task(client.wait_until_admitted("shop", on_progress=seen.append))
-            await until(lambda: seen, "the first answer")
+            await eventually(lambda: seen, "the first answer")
             await asyncio.to_thread(first.close)
             before, tries = len(seen), len(relay.asked)
-            await until(lambda: len(relay.asked) > tries + 3, "tries while nobody answers")
+            await eventually(lambda: len(relay.asked) > tries + 3, "tries while nobody answers")
             assert len(seen) == before
             with sites.serving(redis, settings) as second:
                 relay.port = httpx.URL(second.url).port or 0
-                await until(lambda: len(seen) > before, "an answer of the second instance")
+                await eventually(lambda: len(seen) > before, "an answer of the second instance")
                 await client.leave(inside)
                 assert isinstance(await waits, Admitted)
     assert {place.entered_at for place in seen} == {seen[0].entered_at}
@@ -55,23 +57,23 @@ async def test_a_restart_of_the_server_keeps_the_place() -> None:
 
 @pytest.mark.usefixtures("hasty")
 @pytest.mark.parametrize("silent", [False, True], ids=["refused", "silent"])
-async def test_an_outage_of_redis_keeps_the_place(severable: tuple[Site, links.Link], silent: bool) -> None:
+async def test_an_outage_of_redis_keeps_the_place(severable: tuple[Site, Line], silent: bool) -> None:
     """503 after 503, with the server's own Retry-After; then the same place, and the turn."""
-    site, link = severable
+    site, line = severable
     room = site.make_room(**QUICK)
     seen: list[Waiting] = []
     async with relaying(site.url) as relay, WaitroomClient(relay.url) as client:
         inside = await filled(client, room)
         waits = asyncio.create_task(client.wait_until_admitted(room, on_progress=seen.append))
-        await until(lambda: seen, "the first answer")
-        with outage(site, link, silent=silent):
+        await eventually(lambda: seen, "the first answer")
+        with outage(site, line, silent=silent):
             with pytest.raises(ServerUnavailable, match="places are kept") as down:
                 await client.status(inside)
             assert down.value.retry_after_seconds == 2
             asked = len(relay.asked)
-            await until(lambda: len(relay.asked) > asked, "a try while Redis is away")
+            await eventually(lambda: len(relay.asked) > asked, "a try while Redis is away")
             before = len(seen)
-        await until(lambda: len(seen) > before, "an answer")
+        await eventually(lambda: len(seen) > before, "an answer")
         await client.leave(inside)
         assert isinstance(await waits, Admitted)
     assert {place.entered_at for place in seen} == {seen[0].entered_at}
@@ -86,10 +88,10 @@ async def test_an_emptied_redis_keeps_the_place() -> None:
             async with WaitroomClient(site.url) as client:
                 await filled(client, "shop")
                 waits = asyncio.create_task(client.wait_until_admitted("shop", on_progress=seen.append))
-                await until(lambda: seen, "the first answer")
+                await eventually(lambda: seen, "the first answer")
                 redis.flushall()
                 before = len(seen)
-                await until(lambda: len(seen) > before + 1, "answers")
+                await eventually(lambda: len(seen) > before + 1, "answers")
                 waits.cancel()
                 with pytest.raises(asyncio.CancelledError):
                     await waits
@@ -107,13 +109,13 @@ async def test_a_proxy_that_slows_down_is_obeyed(
     relay.mishap = once(answer(429, b"slow down", retry_after="1"), "/enter")
     seen: list[Waiting] = []
     waits = asyncio.create_task(far.wait_until_admitted(room, on_progress=seen.append))
-    await until(lambda: seen, "the first answer")
+    await eventually(lambda: seen, "the first answer")
     refused, entered = relay.lines("/enter")
     assert entered.at - refused.at >= 1
     date = datetime.fromtimestamp(int(time.time() + 2), UTC)
     before = len(relay.lines("/status"))
     relay.mishap = once(answer(429, retry_after=f"{date:%a, %d %b %Y %H:%M:%S GMT}"), "/status")
-    await until(lambda: len(relay.lines("/status")) >= before + 2, "another try")
+    await eventually(lambda: len(relay.lines("/status")) >= before + 2, "another try")
     refused, again = relay.lines("/status")[before : before + 2]
     assert time.time() - time.monotonic() + again.at >= date.timestamp()
     await far.leave(inside)
@@ -202,7 +204,7 @@ async def test_doubtful_refusals_are_ridden_out(site: Site, relay: Relay, far: W
     relay.mishap = lambda line: foreign if "/status" in line and len(relay.lines("/status")) % rest else None
     seen: list[Waiting] = []
     waits = asyncio.create_task(far.wait_until_admitted(room, place=place, on_progress=seen.append))
-    await until(lambda: len(seen) == 2, "a second answer among refusals")
+    await eventually(lambda: len(seen) == 2, "a second answer among refusals")
     await far.leave(inside)
     await far.leave(await waits)
     inside, place = await filled(far, room), await far.enter(room)
@@ -246,10 +248,10 @@ async def test_lost_answers_are_asked_for_again(site: Site, relay: Relay, far: W
     second = await far.wait_until_admitted(room)
     assert count(site, room, "claimed") == 2
     waits = asyncio.create_task(far.wait_until_admitted(room))
-    await until(lambda: sizes(site, room)[0] == 1, "somebody waits")
+    await eventually(lambda: sizes(site, room)[0] == 1, "somebody waits")
     relay.mishap = once("lost", "/status", times=2)
     relay_calls = len(relay.asked)
-    await until(lambda: len(relay.asked) > relay_calls + 1, "lost answers")
+    await eventually(lambda: len(relay.asked) > relay_calls + 1, "lost answers")
     await far.leave(first)
     third = await waits
     relay.mishap = once("cut", "/leave")

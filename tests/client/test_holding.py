@@ -9,6 +9,8 @@ from functools import partial
 
 import pytest
 
+from rig.line import Line
+from rig.waiting import eventually
 from tests.client.scene import (
     SLIDING,
     hold,
@@ -17,10 +19,9 @@ from tests.client.scene import (
     sizes,
     stopped,
     taken_away,
-    until,
 )
 from tests.relay import Mishap, Relay, answer
-from tests.web import links, sites
+from tests.web import sites
 from tests.web.sites import PATIENCE_SECONDS, Site
 from waitroom.client import (
     AdmissionLost,
@@ -31,7 +32,7 @@ from waitroom.client import (
     holding,
 )
 
-pytestmark = pytest.mark.usefixtures("brief")
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("brief")]
 
 
 async def test_a_slot_lasts_as_long_as_its_block(site: Site, client: WaitroomClient) -> None:
@@ -41,7 +42,7 @@ async def test_a_slot_lasts_as_long_as_its_block(site: Site, client: WaitroomCli
         first = slot.place
         assert slot.room == room
         assert 0 < slot.seconds_left < first.session_seconds
-        await until(lambda: slot.place.expires_at > first.expires_at, "an extension")
+        await eventually(lambda: slot.place.expires_at > first.expires_at, "an extension")
         await asyncio.sleep(first.session_seconds)
         assert slot.seconds_left > 0
         assert sizes(site, room) == (0, 1)
@@ -87,28 +88,28 @@ async def stopped_in_time(site: Site, client: WaitroomClient, room: str) -> None
 
 
 async def test_a_short_outage_of_redis_does_not_end_a_slot(
-    severable: tuple[Site, links.Link], caplog: pytest.LogCaptureFixture
+    severable: tuple[Site, Line], caplog: pytest.LogCaptureFixture
 ) -> None:
     """The holder goes on, and its slot is extended afterwards."""
-    site, link = severable
+    site, line = severable
     room = site.make_room(**SLIDING | {"session_seconds": 9})
     async with WaitroomClient(site.url) as client, client.admission(room) as slot:
-        with outage(site, link, silent=False):
-            await until(lambda: "a slot cannot be extended" in caplog.text, "a try that fails")
+        with outage(site, line, silent=False):
+            await eventually(lambda: "a slot cannot be extended" in caplog.text, "a try that fails")
             before = slot.place.expires_at
-        await until(lambda: slot.place.expires_at > before, "an extension")
+        await eventually(lambda: slot.place.expires_at > before, "an extension")
     assert sizes(site, room) == (0, 0)
 
 
 @pytest.mark.usefixtures("cautious")
-async def test_a_long_outage_of_redis_ends_a_slot_in_time(severable: tuple[Site, links.Link]) -> None:
+async def test_a_long_outage_of_redis_ends_a_slot_in_time(severable: tuple[Site, Line]) -> None:
     """No extension gets through: the block is stopped before the server could let another in."""
-    site, link = severable
+    site, line = severable
     room = site.make_room(**SLIDING | {"session_seconds": 6})
     async with WaitroomClient(site.url) as client:
 
         async def go_on(slot: Slot) -> None:
-            with outage(site, link, silent=True):
+            with outage(site, line, silent=True):
                 await stopped(slot)
 
         with pytest.raises(AdmissionLost, match="no extension got through"):
@@ -128,7 +129,7 @@ async def test_a_server_that_is_gone_ends_a_slot_in_time(site: Site, relay: Rela
 
     with pytest.raises(AdmissionLost, match="no extension got through"):
         await hold(far, room, go_on)
-    await until(lambda: sizes(site, room) == (0, 0), "the session is over")
+    await eventually(lambda: sizes(site, room) == (0, 0), "the session is over")
 
 
 async def test_a_silent_instance_does_not_end_a_slot(site: Site, relay: Relay) -> None:
@@ -137,7 +138,7 @@ async def test_a_silent_instance_does_not_end_a_slot(site: Site, relay: Relay) -
     async with WaitroomClient(relay.url, timeout_seconds=60) as client, client.admission(room) as slot:
         before = slot.place
         relay.mishap = once("held", "/status")
-        await until(lambda: slot.place.expires_at > before.expires_at, "an extension")
+        await eventually(lambda: slot.place.expires_at > before.expires_at, "an extension")
         assert len(relay.lines("/status")) == 3
 
 
@@ -195,10 +196,10 @@ async def test_an_emptied_redis_keeps_a_slot(caplog: pytest.LogCaptureFixture) -
                     other = await client.enter("shop")
                     redis.flushall()
                     before = slot.place
-                    await until(lambda: slot.place is not before, "an extension")
+                    await eventually(lambda: slot.place is not before, "an extension")
                     assert sizes(site, "shop")[1] == 1
                     assert isinstance(await client.status(other), Waiting)
-                    await until(lambda: slot.place.expires_at > before.expires_at, "an extension that lengthens")
+                    await eventually(lambda: slot.place.expires_at > before.expires_at, "an extension that lengthens")
                 assert sizes(site, "shop")[1] == 0
     assert "not sliding" not in caplog.text
 

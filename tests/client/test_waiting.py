@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import NoReturn
 
 import pytest
 
+from rig.waiting import eventually
 from tests.client.scene import (
     QUICK,
     count,
     filled,
     sizes,
-    until,
 )
 from tests.web.sites import Site
 from waitroom.client import (
@@ -48,7 +49,7 @@ async def test_everybody_gets_in_by_turns(site: Site, client: WaitroomClient) ->
     async with asyncio.TaskGroup() as group:
         for number in told:
             group.create_task(visit(number))
-            await until(lambda number=number: told[number], "the first answer")  # type: ignore[misc]
+            await eventually(partial(told.get, number), "the first answer")
         await client.leave(inside)
     assert order == [0, 1, 2]
     assert [ranks[0] for ranks in told.values()] == [1, 2, 3]
@@ -85,25 +86,30 @@ async def test_a_place_of_its_own_that_is_over_is_made_again(site: Site, client:
     inside = await filled(client, room)
     seen: list[Waiting] = []
     waits = asyncio.create_task(client.wait_until_admitted(room, on_progress=seen.append))
-    await until(lambda: seen, "the first answer")
+    await eventually(lambda: seen, "the first answer")
     behind = await client.enter(room)
     await client.leave(seen[0])
-    await until(lambda: seen[-1].rank == 2, "the place at the back")
+    await eventually(lambda: seen[-1].rank == 2, "the place at the back")
     await client.leave(behind)
     await client.leave(inside)
     assert isinstance(await waits, Admitted)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("hasty")
 async def test_operators_pause_close_and_delete(site: Site, client: WaitroomClient) -> None:
     """Who waits keeps the place while the room is paused or closed, and hears of it; a deleted room is no more."""
     room = site.make_room(**QUICK)
     inside = await filled(client, room)
     seen: list[Waiting] = []
+
+    def shown(state: str) -> bool:
+        return bool(seen) and seen[-1].room_state == state
+
     waits = asyncio.create_task(client.wait_until_admitted(room, on_progress=seen.append))
     for command, state in (("pause", "paused"), ("close", "closed"), ("resume", "open")):
         site.admin("POST", f"/{room}/{command}", json={"message": command})
-        await until(lambda state=state: seen and seen[-1].room_state == state, state)  # type: ignore[misc]
+        await eventually(partial(shown, state), state)
         assert seen[-1].message == command
         assert (seen[-1].eta_seconds is None) == (state != "open")
     assert {place.entered_at for place in seen} == {seen[0].entered_at}
@@ -111,7 +117,7 @@ async def test_operators_pause_close_and_delete(site: Site, client: WaitroomClie
     await client.leave(await waits)
     inside = await filled(client, room)
     waits = asyncio.create_task(client.wait_until_admitted(room))
-    await until(lambda: sizes(site, room) == (1, 1), "somebody waits")
+    await eventually(lambda: sizes(site, room) == (1, 1), "somebody waits")
     site.admin("DELETE", f"/{room}")
     with pytest.raises(RoomUnknown):
         await waits

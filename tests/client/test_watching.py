@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.client.scene import count, filled, sizes, until
+from rig.waiting import eventually
+from tests.client.scene import count, filled, sizes
 from tests.relay import Mishap, Relay, answer
 from tests.web import sites
 from tests.web.sites import Site
@@ -19,6 +20,8 @@ from waitroom.client import Waiting, WaitroomClient, documents, watching
 from waitroom.client.connection import Connection
 from waitroom.client.watching import Watch, on_ladder
 from waitroom.web import documents as server
+
+pytestmark = pytest.mark.long
 
 #: A room of one in which everybody stays: polls would be half a minute apart.
 SLOW: dict[str, Any] = {"capacity": 1, "session_seconds": 3600}
@@ -45,15 +48,15 @@ async def test_the_room_is_watched_and_the_turn_found(site: Site, relay: Relay, 
     asked = len(relay.lines("/status"))
     seen: list[Waiting] = []
     waits = asyncio.create_task(far.wait_until_admitted(room, on_progress=seen.append))
-    await until(lambda: seen, "the first answer")
+    await eventually(lambda: seen, "the first answer")
     for place in ahead:
         await far.leave(place)
-        await until(lambda left=seen[-1].rank - 1: seen[-1].rank == left, "a better rank")  # type: ignore[misc]
+        await eventually(lambda left=seen[-1].rank - 1: seen[-1].rank == left, "a better rank")  # type: ignore[misc]
     site.admin("POST", f"/{room}/pause", json={"message": "Lunch."})
-    await until(lambda: seen[-1].room_state == "paused", "the pause")
+    await eventually(lambda: seen[-1].room_state == "paused", "the pause")
     assert (seen[-1].message, seen[-1].eta_seconds) == ("Lunch.", None)
     site.admin("POST", f"/{room}/resume")
-    await until(lambda: seen[-1].room_state == "open", "the end of the pause")
+    await eventually(lambda: seen[-1].room_state == "open", "the end of the pause")
     assert seen[0].eta_seconds is not None
     assert seen[-1].eta_seconds == pytest.approx(seen[0].eta_seconds / 4)
     assert len(relay.lines("/status")) == asked
@@ -73,7 +76,7 @@ async def test_where_the_document_fails_the_place_is_polled(site: Site, relay: R
     await far.enter(room)
     relay.mishap = lambda line: answer(404) if f"/v1/rooms/{room} " in line else None
     waits = asyncio.create_task(far.wait_until_admitted(room))
-    await until(lambda: len(relay.lines("/status")) >= 3, "polls")
+    await eventually(lambda: len(relay.lines("/status")) >= 3, "polls")
     assert watched(relay, room) >= 2
     waits.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -87,9 +90,9 @@ async def test_the_place_is_asked_for_in_person_in_time(site: Site, relay: Relay
     room = site.make_room(**SLOW | {"abandon_seconds": 9})
     await filled(far, room)
     waits = asyncio.create_task(far.wait_until_admitted(room))
-    await until(lambda: watched(relay, room), "the document")
+    await eventually(lambda: watched(relay, room), "the document")
     asked = len(relay.lines("/status"))
-    await until(lambda: len(relay.lines("/status")) > asked, "a question in person")
+    await eventually(lambda: len(relay.lines("/status")) > asked, "a question in person")
     assert count(site, room, "abandoned") == 0
     assert watched(relay, room) > 10
     waits.cancel()
@@ -106,10 +109,10 @@ async def test_an_emptied_redis_is_noticed_before_the_hold_ends() -> None:
             async with WaitroomClient(site.url) as client:
                 await filled(client, "shop")
                 waits = asyncio.create_task(client.wait_until_admitted("shop"))
-                await until(lambda: sizes(site, "shop") == (1, 1), "the wait")
+                await eventually(lambda: sizes(site, "shop") == (1, 1), "the wait")
                 document = site.call("GET", "/v1/rooms/shop").json()
                 redis.flushall()
-                await until(
+                await eventually(
                     lambda: sizes(site, "shop") == (1, 1) and count(site, "shop", "restored") == 2, "it is back"
                 )
                 after = site.call("GET", "/v1/rooms/shop").json()
@@ -138,7 +141,7 @@ async def test_who_is_told_in_vain_that_the_turn_has_come_does_not_ask_at_once_a
     relay.mishap = told(room, past)
     waits = asyncio.create_task(far.wait_until_admitted(room))
     # Polls, until something is known of the pace; a document; the question in person; the next document.
-    await until(lambda: watched(relay, room) == 2, "documents")
+    await eventually(lambda: watched(relay, room) == 2, "documents")
     asked = len(relay.lines("/status"))
     await asyncio.sleep(1)
     assert len(relay.lines("/status")) == asked
@@ -158,7 +161,7 @@ async def test_a_document_that_gets_no_younger_is_fetched_more_rarely(
     room = site.make_room(**SLOW)
     await filled(far, room)
     waits = asyncio.create_task(far.wait_until_admitted(room))
-    await until(lambda: watched(relay, room) > 2, "documents")
+    await eventually(lambda: watched(relay, room) > 2, "documents")
     relay.mishap = told(room, site.call("GET", f"/v1/rooms/{room}").json())
     fetched = watched(relay, room)
     await asyncio.sleep(3)

@@ -13,9 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
-from tests.demo.table import Process, alive, command, descendants, wait_until
+from rig.waiting import until
+from tests.demo.table import Process, alive, command, descendants
 from waitroom.demo.processes import free_port
 
 pytestmark = pytest.mark.system
@@ -38,7 +40,7 @@ class Demo:
 
     def until_it_says(self, text: str) -> None:
         """Wait for it to print that."""
-        wait_until(lambda: text in self.said() or self.process.poll() is not None, seconds=60)
+        until(lambda: text in self.said() or self.process.poll() is not None, text)
         assert text in self.said()
 
     def family(self) -> set[Process]:
@@ -46,12 +48,12 @@ class Demo:
         return descendants(self.process.pid)
 
     def child(self, name: str, program: str) -> int:
-        """The id of the process that runs this program under the guard of that name, or under none."""
-        # The guard and its watcher have one command line.
-        guards = [process for process in self.family() if f"guard:{name} " in command(process)]
-        kin = {kin for guard in guards for kin in descendants(guard[0])} or self.family()
-        (found,) = {pid for pid, began in kin if _is_program(command((pid, began)), program)}
-        return found
+        """The id of the process that runs this program beside the watcher of that name."""
+        (watcher,) = (each for each in self.family() if f"guard:{name} " in command(each))
+        found = psutil.Process(watcher[0]).parent()
+        assert found is not None
+        assert program in " ".join(found.cmdline())
+        return int(found.pid)
 
     def end(self, number: signal.Signals) -> int:
         """Send it a signal; its exit code."""
@@ -77,7 +79,7 @@ def _demo(folder: Path, *options: str, port: int | None = None) -> Iterator[Demo
     finally:
         process.kill()
         process.wait()
-    wait_until(lambda: not alive(family))
+    until(lambda: not alive(family), "the end of all")
 
 
 def test_a_visitor_gets_into_the_shop_and_sigterm_leaves_nothing(tmp_path: Path) -> None:
@@ -118,7 +120,7 @@ def _visit(url: str) -> None:
 def test_a_signal_during_the_start_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
     with _demo(tmp_path) as demo:
         demo.until_it_says("Starting")
-        wait_until(lambda: len(demo.family()) >= 4)
+        until(lambda: len(demo.family()) >= 4, "the demo's processes")
         family = demo.family()
         assert demo.end(number) == 0
         assert {command(process) for process in alive(family)} == set()
@@ -131,7 +133,7 @@ def test_sigkill_leaves_no_process(tmp_path: Path) -> None:
         family = demo.family()
         assert len(family) >= LEAST_PROCESSES
         demo.end(signal.SIGKILL)
-        wait_until(lambda: not alive(family))
+        until(lambda: not alive(family), "the end of all")
 
 
 @pytest.mark.parametrize(
@@ -153,11 +155,6 @@ def test_a_child_that_dies_is_named_and_ends_the_demo(tmp_path: Path, name: str,
         assert "stopped by itself" in demo.said()
         assert "Traceback" not in demo.said()
         assert {command(process) for process in alive(family)} == set()
-
-
-def _is_program(line: str, program: str) -> bool:
-    """Whether a command line is the program's own and not its guard's."""
-    return program in line and not line.startswith("/bin/sh")
 
 
 def test_a_port_in_use_gives_a_sentence_and_1(tmp_path: Path) -> None:

@@ -7,12 +7,12 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
-from tests.demo.table import alive, descendants, wait_until
+from rig.waiting import until
+from tests.demo.table import alive, descendants
 from waitroom.demo import processes
 from waitroom.demo.processes import Children, DemoError, free_port, require_port
 
@@ -20,14 +20,14 @@ SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 
 
 def _stopped_message(children: Children) -> str:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
+    def said() -> str:
         try:
             children.check()
         except DemoError as error:
             return str(error)
-        time.sleep(0.01)
-    pytest.fail("no child stopped")
+        return ""
+
+    return until(said, "the end of a child")
 
 
 @pytest.mark.parametrize(
@@ -54,22 +54,22 @@ def test_all_children_end_with_the_block_even_those_of_children(tmp_path: Path) 
     with Children(tmp_path) as children:
         children.start("one", SLEEP, environment=os.environ)
         children.start("two", ["/bin/sh", "-c", "sleep 60 & sleep 60; true"], environment=os.environ)
-        wait_until(lambda: len(descendants(os.getpid()) - others) >= 6)
+        until(lambda: len(descendants(os.getpid()) - others) >= 4, "all processes")
         family = descendants(os.getpid()) - others
-    wait_until(lambda: not alive(family))
+    until(lambda: not alive(family), "the end of all")
 
 
 def test_a_child_that_will_not_end_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "GRACE_SECONDS", 0.3)
+    monkeypatch.setattr(processes, "GRACE_SECONDS", 1)
     stubborn = (
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('set', flush=True); time.sleep(60)"
     )
     others = descendants(os.getpid())
     with Children(tmp_path) as children:
         children.start("stubborn", [sys.executable, "-c", stubborn], environment=os.environ)
-        wait_until(lambda: "set" in (tmp_path / "stubborn.log").read_text())
+        until(lambda: "set" in (tmp_path / "stubborn.log").read_text(), "its word")
         family = descendants(os.getpid()) - others
-    wait_until(lambda: not alive(family))
+    until(lambda: not alive(family), "the end of all")
 
 
 def test_children_end_when_the_one_who_started_them_is_killed(tmp_path: Path) -> None:
@@ -82,10 +82,10 @@ with Children(pathlib.Path({str(tmp_path)!r})) as children:
     time.sleep(60)
 """
     with subprocess.Popen([sys.executable, "-c", program]) as parent:
-        wait_until(lambda: len(descendants(parent.pid)) >= 6)
+        until(lambda: len(descendants(parent.pid)) >= 4, "all processes")
         family = descendants(parent.pid)
         parent.send_signal(signal.SIGKILL)
-    wait_until(lambda: not alive(family))
+    until(lambda: not alive(family), "the end of all")
 
 
 def test_a_port_in_use_is_said_in_a_sentence() -> None:

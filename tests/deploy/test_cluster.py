@@ -5,7 +5,6 @@ That what compose.yaml names exists is held by test_files.py.
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import signal
@@ -13,9 +12,8 @@ import socket
 import stat
 import subprocess
 import sys
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,20 +25,23 @@ from redis import Redis
 from redis.exceptions import AuthenticationError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from deploy.cluster import MOST_INSTANCES, ClusterError, Names, exchanged, write_configuration
+from rig.composed import MOST_INSTANCES, write_configuration
+from rig.edits import exchanged
+from rig.machine import missing
+from rig.names import Names
+from rig.ports import free_port
+from rig.process import Process
+from rig.servers import program
+from rig.waiting import PATIENCE_SECONDS, until
 from tests.deploy import project
-from tests.servers import any_binary, missing
-from waitroom.demo.nginx import configuration_folder, nginx_binary, nginx_command
-from waitroom.demo.processes import free_port
+from tests.deploy.worlds import accepted, gixy
+from waitroom.demo.nginx import configuration_folder
 from waitroom.settings import sources
 
 DEPLOY: Final = project.DEPLOY
 COMPOSE: Final[dict[str, Any]] = project.documents(DEPLOY / "compose.yaml")[0]
 SERVICES: Final[dict[str, dict[str, Any]]] = COMPOSE["services"]
 TEXT: Final = (DEPLOY / "compose.yaml").read_text(encoding="utf-8")
-
-#: Seconds in which something must have happened that takes far less.
-DEADLINE_SECONDS: Final = 60.0
 
 
 # deploy/compose.yaml
@@ -114,13 +115,12 @@ def test_redis_starts_with_what_it_is_given(tmp_path: Path) -> None:
     paths = {"/data": str(tmp_path), "/run/secrets/users.acl": str(tmp_path / "users.acl")}
     command = [paths.get(part, part) for part in SERVICES["redis"]["command"]]
     where = ["--port", "0", "--unixsocket", str(at), "--logfile", str(tmp_path / "log")]
-    with subprocess.Popen([str(any_binary()), *command, *where]) as server:
-        try:
-            with Redis(unix_socket_path=str(at), decode_responses=True, protocol=2) as client:
-                until(lambda: answers(client))
-                found = {name: client.config_get(name)[name] for name in wanted}
-        finally:
-            server.kill()
+    with (
+        Process("redis", [program(), *command, *where], folder=tmp_path) as server,
+        Redis(unix_socket_path=str(at), decode_responses=True, protocol=2) as client,
+    ):
+        server.until(lambda: answers(client))
+        found = {name: client.config_get(name)[name] for name in wanted}
     assert found == wanted
     # Twice as much memory as the data may take.
     assert SERVICES["redis"]["deploy"]["resources"]["limits"]["memory"] == "1G"
@@ -135,22 +135,13 @@ def test_its_nginx_accepts_the_file_without_a_warning(tmp_path: Path) -> None:
         main = write_configuration(
             tmp_path / instances[0], port=free_port(), resolver="127.0.0.1:53", origin=9000, instances=instances
         )
-        command = [*nginx_command(main, binary=nginx_binary()), "-t"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_SECONDS, check=False)
-        assert done.returncode == 0, done.stderr
-        assert "[warn]" not in done.stderr
+        assert "[warn]" not in accepted(main)
 
 
 def test_gixy_finds_nothing_in_it(tmp_path: Path) -> None:
     """With all of its checks."""
-    program = Path(sys.executable).parent / "gixy"
-    if not program.exists():
-        missing("gixy")
     main = write_configuration(tmp_path, port=8080, resolver="127.0.0.11", origin=9000, instances=["waitroom:8000"])
-    environment = os.environ | {"HOME": str(tmp_path)}
-    command = [str(program), "-f", "text", main.name]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert gixy(main) == ""
 
 
 def test_it_says_what_the_example_of_a_site_says() -> None:
@@ -177,7 +168,7 @@ def test_an_instance_drains_for_longer_than_nginx_passes_over_it() -> None:
 
 def test_a_file_that_lost_a_line_is_not_taken() -> None:
     """The cluster would else run something else than it says."""
-    with pytest.raises(ClusterError, match="'listen 8080;'"):
+    with pytest.raises(ValueError, match="'listen 8080;'"):
         exchanged("listen 80;", {"listen 8080;": "listen 1;"})
 
 
@@ -196,7 +187,7 @@ def tree(tmp_path: Path) -> Path:
 def init(tree: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run it."""
     command = ["/bin/sh", str(tree / "compose" / "init.sh"), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_SECONDS, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
 
 
 def test_init_makes_all_that_compose_wants(tree: Path) -> None:
@@ -240,16 +231,13 @@ def test_redis_knows_the_user_that_init_made(tree: Path, tmp_path: Path) -> None
     """With the password from the file, and nobody without; the health check's PING is among what the user may do."""
     assert init(tree, "http://localhost:8080").returncode == 0
     made, at = tree / "compose" / "secrets", tmp_path / "s"
-    command = [str(any_binary()), "--port", "0", "--unixsocket", str(at), "--save", "", "--dir", str(tmp_path)]
-    with subprocess.Popen([*command, "--aclfile", str(made / "users.acl")], stdout=subprocess.DEVNULL) as server:
-        try:
-            password = (made / "redis-password").read_text(encoding="ascii").strip()
-            with Redis(unix_socket_path=str(at), username="waitroom", password=password, protocol=2) as client:
-                until(lambda: answers(client))
-            with Redis(unix_socket_path=str(at), protocol=2) as nobody, pytest.raises(AuthenticationError):
-                nobody.ping()
-        finally:
-            server.kill()
+    command = [str(program()), "--port", "0", "--unixsocket", str(at), "--save", "", "--dir", str(tmp_path)]
+    with Process("redis", [*command, "--aclfile", made / "users.acl"], folder=tmp_path) as server:
+        password = (made / "redis-password").read_text(encoding="ascii").strip()
+        with Redis(unix_socket_path=str(at), username="waitroom", password=password, protocol=2) as client:
+            server.until(lambda: answers(client))
+        with Redis(unix_socket_path=str(at), protocol=2) as nobody, pytest.raises(AuthenticationError):
+            nobody.ping()
 
 
 def answers(client: Redis) -> bool:
@@ -262,20 +250,12 @@ def answers(client: Redis) -> bool:
         return False
 
 
-def until(condition: Callable[[], bool]) -> None:
-    """Wait until it holds."""
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 def wanted_variables() -> set[str]:
     """What compose.yaml must be given."""
     return set(re.findall(r"\$\{([A-Z_]+):\?", TEXT))
 
 
-# deploy/cluster.py
+# rig/composed.py and deploy/cluster.py
 
 
 def test_the_name_server_answers_from_the_table() -> None:
@@ -301,7 +281,7 @@ def reached(names: Names) -> tuple[str, int]:
 def asked(names: Names, name: str, *, kind: str = "A") -> tuple[int, list[str]]:
     """Code and addresses of an answer, which fits into the 512 bytes that every client takes."""
     with socket.socket(type=socket.SOCK_DGRAM) as client:
-        client.settimeout(DEADLINE_SECONDS)
+        client.settimeout(PATIENCE_SECONDS)
         client.sendto(DNSRecord.question(name, kind).pack(), reached(names))
         reply = DNSRecord.parse(client.recv(512))
     return reply.header.rcode, [str(record.rdata) for record in reply.rr]
@@ -363,7 +343,7 @@ def test_it_is_scaled_by_typing_and_leaves_nothing(tmp_path: Path) -> None:
     """A number and Enter; Ctrl-C ends all of it in order."""
     with cluster(tmp_path, "--instances", "1") as typed:
         typed.until("type a number")
-        with urllib.request.urlopen(f"{typed.url}/", timeout=DEADLINE_SECONDS) as answer:
+        with urllib.request.urlopen(f"{typed.url}/", timeout=PATIENCE_SECONDS) as answer:
             assert answer.headers["X-Origin"] == "demo"
         typed.type("some")
         typed.until("'some' is neither a number nor r")
@@ -375,8 +355,8 @@ def test_it_is_scaled_by_typing_and_leaves_nothing(tmp_path: Path) -> None:
         started = descendants(typed.process.pid)
         assert len(started) >= 8
         typed.process.send_signal(signal.SIGINT)
-        assert typed.process.wait(DEADLINE_SECONDS) == 0
-        until(lambda: not [pid for pid in started if Path(f"/proc/{pid}").exists()])
+        assert typed.process.wait(PATIENCE_SECONDS) == 0
+        until(lambda: not [pid for pid in started if Path(f"/proc/{pid}").exists()], "the end of all")
 
 
 def test_nothing_outlives_it_when_it_is_killed(tmp_path: Path) -> None:
@@ -386,7 +366,7 @@ def test_nothing_outlives_it_when_it_is_killed(tmp_path: Path) -> None:
         started = descendants(typed.process.pid)
         assert len(started) >= 6
         typed.process.kill()
-        until(lambda: not [pid for pid in started if Path(f"/proc/{pid}").exists()])
+        until(lambda: not [pid for pid in started if Path(f"/proc/{pid}").exists()], "the end of all")
 
 
 @pytest.mark.parametrize(
@@ -401,5 +381,5 @@ def test_what_is_wrong_is_said_in_a_sentence(tmp_path: Path, options: list[str],
     """And nothing is started."""
     with cluster(tmp_path, *options) as typed:
         typed.until(sentence)
-        assert typed.process.wait(DEADLINE_SECONDS) == 1
+        assert typed.process.wait(PATIENCE_SECONDS) == 1
         assert "Traceback" not in "".join(typed.heard)

@@ -9,29 +9,30 @@ from typing import Final
 
 import pytest
 
-from tests import servers
+from rig import servers
+from rig.instance import Instance, serving
+from rig.ports import free_port
+from rig.proxies import PROXIES, with_free_path
 from tests.deploy import corpus, proxies
 from tests.deploy.corpus import EXEMPT, MARK, one
 from tests.deploy.free_paths import BROWSER, ORDINARY, hostile, is_bare, over_http2
-from tests.deploy.proxies import PROXIES, Room, with_free_path
-from tests.system.processes import Served, serving
-from waitroom.demo.processes import free_port
+from tests.deploy.proxies import Room
 
 pytestmark = pytest.mark.system
 
 
 @pytest.fixture(scope="module")
-def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
     """One real instance."""
     with (
-        servers.running(servers.any_binary()) as url,
+        servers.running() as url,
         serving(tmp_path_factory.mktemp("instance"), rooms={}, redis_url=url) as served,
     ):
         yield served
 
 
 @pytest.fixture
-def granted(instance: Served) -> Iterator[str]:
+def granted(instance: Instance) -> Iterator[str]:
     """The pass of the one visitor for whom the room "shop" has a place."""
     with Room(instance.port, "shop", capacity=1, session_seconds=3600.0) as room:
         yield room.pass_of_new()
@@ -39,7 +40,7 @@ def granted(instance: Served) -> Iterator[str]:
 
 @pytest.mark.parametrize("proxy", PROXIES)
 async def test_nothing_but_the_free_path_reaches_the_origin(
-    proxy: str, instance: Served, granted: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    proxy: str, instance: Instance, granted: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The whole corpus and all that is tried at the free path, without a pass: the count of what got past is zero."""
     async with corpus.counting() as origin:
@@ -81,7 +82,7 @@ def _spoken_by(proxy: str) -> list[bytes]:
 
 @pytest.mark.parametrize("proxy", PROXIES)
 async def test_with_a_pass_a_free_path_is_like_any_other(
-    proxy: str, instance: Served, granted: str, tmp_path: Path
+    proxy: str, instance: Instance, granted: str, tmp_path: Path
 ) -> None:
     """What the free path does not take is gated: with a pass a POST reaches the origin whole, without one it waits."""
     post = one(EXEMPT + b"?a=1", method=b"POST", body=b"b=2")
@@ -96,7 +97,7 @@ async def test_with_a_pass_a_free_path_is_like_any_other(
 
 
 @pytest.mark.parametrize("proxy", PROXIES)
-async def test_as_shipped_no_path_is_free(proxy: str, instance: Served, granted: str, tmp_path: Path) -> None:
+async def test_as_shipped_no_path_is_free(proxy: str, instance: Instance, granted: str, tmp_path: Path) -> None:
     """The operator frees a path, nobody else."""
     async with corpus.counting() as origin:
         ports = (instance.port, instance.port)
@@ -115,7 +116,7 @@ UNFINISHED: Final = {
 
 @pytest.mark.parametrize("proxy", UNFINISHED)
 async def test_where_nothing_is_taken_off_the_gate_is_asked(
-    proxy: str, instance: Served, granted: str, tmp_path: Path
+    proxy: str, instance: Instance, granted: str, tmp_path: Path
 ) -> None:
     """A script that fails and a plugin that is not there free nothing."""
     async with corpus.counting() as origin:
@@ -150,7 +151,7 @@ FORGOTTEN: Final = {
 
 
 @pytest.mark.parametrize("mistake", FORGOTTEN)
-async def test_the_count_sees_what_gets_past(mistake: str, instance: Served, granted: str, tmp_path: Path) -> None:
+async def test_the_count_sees_what_gets_past(mistake: str, instance: Instance, granted: str, tmp_path: Path) -> None:
     """Each part of the recipe is needed: without it the same requests find a way."""
     proxy = mistake.partition(",")[0]
     async with corpus.counting() as origin:

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
-import random
 import re
 import shutil
-import socket
 import stat
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from rig.ports import free_port
+from rig.waiting import PATIENCE_SECONDS, until
 from tests.deploy import project
 from tests.deploy.dockerfile import Ignored, Instruction, Stage, parsed
 from tests.deploy.image import DOCKERFILE, identity, said
-from tests.system.processes import DEADLINE_SECONDS
 from waitroom import __version__
 from waitroom.settings.server import ServerSettings
 
@@ -122,20 +119,11 @@ def inside(image: Stage, words: list[str], *, port: int) -> subprocess.Popen[byt
     )
 
 
-def quiet_port() -> int:
-    """A free port that no outgoing connection of this machine is given in the meantime."""
-    for port in random.sample(range(20_000, 32_000), 50):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("", port))
-            return port
-    raise RuntimeError("no free port")
-
-
 def health(image: Stage, port: int) -> int:
     """The exit code of the health check."""
     command = Instruction("CMD", image.last("HEALTHCHECK").rest.partition(" CMD ")[2]).listed
     with inside(image, command, port=port) as process:
-        process.communicate(timeout=DEADLINE_SECONDS)
+        process.communicate(timeout=PATIENCE_SECONDS)
     return process.returncode
 
 
@@ -143,17 +131,15 @@ def health(image: Stage, port: int) -> int:
 @pytest.mark.timeout(900)
 def test_the_image_serves_is_healthy_and_ends_in_order(image: Stage) -> None:
     """As an ordinary user with one folder to write to: healthy, then SIGTERM, and the exit code is 0."""
-    port = quiet_port()
+    port = free_port()
     words = [*image.last("ENTRYPOINT").listed, *image.last("CMD").listed]
     assert health(image, port) != 0
     server = inside(image, words, port=port)
     try:
-        deadline = time.monotonic() + DEADLINE_SECONDS
-        while health(image, port) != 0:
-            assert server.poll() is None, server.communicate()[0].decode()
-            assert time.monotonic() < deadline
+        until(lambda: server.poll() is not None or health(image, port) == 0, "health")
+        assert server.poll() is None, server.communicate()[0].decode()
         server.terminate()
-        output = server.communicate(timeout=DEADLINE_SECONDS)[0].decode()
+        output = server.communicate(timeout=PATIENCE_SECONDS)[0].decode()
     finally:
         server.kill()
         server.wait()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
 import stat
 import subprocess
 from collections.abc import Mapping
@@ -14,9 +13,9 @@ from typing import Final
 
 import pytest
 
+from rig import machine
 from tests.deploy import project
 from tests.deploy.dockerfile import Stage
-from tests.servers import missing
 from waitroom import __version__
 from waitroom.settings import sources
 
@@ -83,7 +82,7 @@ def root(tmp_path: Path) -> Path:
 
 def test_shellcheck_has_nothing_to_say() -> None:
     """POSIX shell, and none of its usual traps."""
-    program = shutil.which("shellcheck") or missing("shellcheck")
+    program = machine.program("shellcheck")
     done = subprocess.run([program, "--shell=sh", str(SCRIPT)], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "")
     assert os.access(SCRIPT, os.X_OK)

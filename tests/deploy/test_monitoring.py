@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
-import time
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -16,11 +14,12 @@ from typing import Any, Final
 import pytest
 import yaml
 
+from rig import machine
+from rig.instance import Instance, serving
+from rig.served import Served
+from rig.waiting import PATIENCE_SECONDS, until
 from tests.deploy import project
-from tests.servers import missing
-from tests.system.processes import DEADLINE_SECONDS, Served, serving
 from waitroom.checks.judgement import SKEW_WARN_SECONDS
-from waitroom.demo.processes import free_port
 from waitroom.settings.server import ServerSettings
 
 PROMETHEUS: Final = project.DEPLOY / "prometheus"
@@ -62,7 +61,7 @@ def expressions() -> dict[str, str]:
 
 def promtool(*arguments: str) -> str:
     """What promtool says; fails where it is not content."""
-    program = shutil.which("promtool") or missing("promtool (Debian: prometheus)")
+    program = machine.program("promtool", package="prometheus")
     done = subprocess.run([program, *arguments], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
@@ -326,16 +325,16 @@ def test_grafana_is_provisioned_with_what_the_dashboard_asks_for() -> None:
 
 
 @pytest.fixture(scope="module")
-def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
     """A running instance with one room."""
     with serving(tmp_path_factory.mktemp("instance"), rooms={"shop": {"capacity": 1}}) as served:
         yield served
 
 
 @pytest.mark.system
-def test_prometheus_itself_watches_an_instance(instance: Served, tmp_path: Path) -> None:
+def test_prometheus_itself_watches_an_instance(instance: Instance, tmp_path: Path) -> None:
     """The shipped configuration, with the instance's address in the place of a name: scraped, and no alert."""
-    program = shutil.which("prometheus") or missing("prometheus")
+    program = machine.program("prometheus")
     config = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text(encoding="utf-8"))
     job = config["scrape_configs"][0]
     del job["dns_sd_configs"]
@@ -344,42 +343,28 @@ def test_prometheus_itself_watches_an_instance(instance: Served, tmp_path: Path)
     config["global"] = {"scrape_interval": "200ms", "evaluation_interval": "200ms"}
     config["rule_files"] = [str(ALERTS)]
     (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config))
-    port = free_port()
     command = [
         program,
         f"--config.file={tmp_path}/prometheus.yml",
         f"--storage.tsdb.path={tmp_path}/data",
-        f"--web.listen-address=127.0.0.1:{port}",
+        "--web.listen-address=127.0.0.1:{port}",
     ]
-    with (tmp_path / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
-        try:
-            answer = _awaited(port, 'sum(waitroom_leader{job="waitroom"})')
-            assert answer[0]["value"][1] == "1"
-            rooms = _awaited(port, 'waitroom_capacity{job="waitroom"}')
-            assert rooms[0]["metric"]["room"] == "shop"
-            loaded = _asked(port, "/api/v1/rules")["groups"][0]["rules"]
-            assert {rule["name"]: rule["health"] for rule in loaded}.keys() == rules().keys()
-            assert [rule["name"] for rule in loaded if rule.get("lastError")] == []
-            assert [rule["name"] for rule in loaded if rule["state"] == "firing"] == []
-        finally:
-            process.terminate()
-            process.wait(DEADLINE_SECONDS)
+    with Served("prometheus", command, folder=tmp_path, path="/-/ready") as prometheus:
+        answer = _awaited(prometheus, 'sum(waitroom_leader{job="waitroom"})')
+        assert answer[0]["value"][1] == "1"
+        rooms = _awaited(prometheus, 'waitroom_capacity{job="waitroom"}')
+        assert rooms[0]["metric"]["room"] == "shop"
+        loaded = _asked(prometheus, "/api/v1/rules")["groups"][0]["rules"]
+        assert {rule["name"]: rule["health"] for rule in loaded}.keys() == rules().keys()
+        assert [rule["name"] for rule in loaded if rule.get("lastError")] == []
+        assert [rule["name"] for rule in loaded if rule["state"] == "firing"] == []
 
 
-def _awaited(port: int, query: str) -> Any:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while True:
-        try:
-            found = _asked(port, f"/api/v1/query?query={urllib.parse.quote(query)}")["result"]
-            if found:
-                return found
-        except OSError:
-            pass
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"Prometheus knows nothing of {query}")
-        time.sleep(0.1)
+def _awaited(prometheus: Served, query: str) -> Any:
+    path = f"/api/v1/query?query={urllib.parse.quote(query)}"
+    return until(lambda: _asked(prometheus, path)["result"], f"an answer to {query}", despite=OSError)
 
 
-def _asked(port: int, path: str) -> Any:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=DEADLINE_SECONDS) as answer:
+def _asked(prometheus: Served, path: str) -> Any:
+    with urllib.request.urlopen(prometheus.url + path, timeout=PATIENCE_SECONDS) as answer:
         return json.load(answer)["data"]

@@ -13,7 +13,9 @@ from typing import Final
 import httpx
 import pytest
 
-from tests.deploy import worlds
+from rig.edits import Edit
+from rig.instance import Instance, serving
+from rig.nginx import TRUSTED, Nginx, added, binary, variant
 from tests.deploy.corpus import (
     EXEMPT,
     EXEMPT_SPELLINGS,
@@ -28,15 +30,10 @@ from tests.deploy.corpus import (
     readings,
     send_all,
 )
-from tests.system.processes import Served, serving
-from waitroom.demo.nginx import Site
 
 pytestmark = pytest.mark.system
 
 ROOMS: Final = ("shop", "outlet")
-
-#: Trusted, because the corpus comes from one address faster than visitors do.
-_TRUSTED: Final = {"waitroom-trusted.conf": "127.0.0.1 trusted;\n"}
 
 _EXEMPTION: Final = f"""
     location = {EXEMPT.decode()} {{
@@ -50,7 +47,7 @@ _EXEMPTION: Final = f"""
 class Gated:
     """A real instance whose rooms let nobody in any more, and a good pass of each."""
 
-    instance: Served
+    instance: Instance
     passes: dict[str, str]
 
     def cookie(self, room: str) -> bytes:
@@ -66,11 +63,11 @@ def gated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gated]:
         passes = {}
         for room in ROOMS:
             passes[room] = _pass_of(instance, room)
-            instance.command("POST", f"/admin/rooms/{room}/pause", {})
+            instance.operate("POST", f"/admin/rooms/{room}/pause", {})
         yield Gated(instance, passes)
 
 
-def _pass_of(instance: Served, room: str) -> str:
+def _pass_of(instance: Instance, room: str) -> str:
     """A claimed pass."""
     with httpx.Client(base_url=f"http://127.0.0.1:{instance.port}", trust_env=False) as visitor:
         assert visitor.post(f"/v1/rooms/{room}/enter").status_code == 200
@@ -79,15 +76,13 @@ def _pass_of(instance: Served, room: str) -> str:
 
 
 @asynccontextmanager
-async def _site(program: Path, folder: Path, gated: Gated, *edits: worlds.Edit) -> AsyncIterator[tuple[int, Counter]]:
+async def _site(program: Path, folder: Path, gated: Gated, *edits: Edit) -> AsyncIterator[tuple[int, Counter]]:
     """nginx in front of the instance and a counting origin; its port and the origin."""
     async with counting() as origin:
-
-        def site(port: int) -> Site:
-            return Site(port=port, room="shop", instances=(gated.instance.port,), origin=origin.port)
-
-        with worlds.running(program, folder, site, *edits, files=_TRUSTED) as port:
-            yield port, origin
+        # Trusted, because the corpus comes from one address faster than visitors do.
+        behind, at = [gated.instance.port], origin.port
+        with Nginx(folder, *edits, instances=behind, origin=at, files=TRUSTED, program=program) as nginx:
+            yield nginx.port, origin
         assert origin.ambiguous == []
 
 
@@ -119,7 +114,7 @@ def _is_exempt(request: Arrived) -> bool:
 
 async def test_the_gated_server(binary: Path, tmp_path: Path, gated: Gated, tell: Tell) -> None:
     """Every request needs a pass but the exempt one; with a pass all get through, as they were sent."""
-    async with _site(binary, tmp_path, gated, worlds.added(_EXEMPTION)) as (port, origin):
+    async with _site(binary, tmp_path, gated, added(_EXEMPTION)) as (port, origin):
         requests = [*everything(), *(one(address) for address in EXEMPT_SPELLINGS)]
         said = await send_all(port, requests)
         ungated = [request for request in origin.requests if not _is_exempt(request)]
@@ -134,7 +129,7 @@ async def test_the_gated_server(binary: Path, tmp_path: Path, gated: Gated, tell
 
 async def test_one_path_gated(binary: Path, tmp_path: Path, gated: Gated, tell: Tell) -> None:
     """What any origin could take for the gated part needs a pass; what is plainly written elsewhere does not."""
-    async with _site(binary, tmp_path, gated, worlds.variant("one-path")) as (port, origin):
+    async with _site(binary, tmp_path, gated, variant("one-path")) as (port, origin):
         requests = everything()
         await send_all(port, requests)
         tell("one path gated", _addressing(origin.requests, "/shop"), requests)
@@ -147,7 +142,7 @@ async def test_one_path_gated(binary: Path, tmp_path: Path, gated: Gated, tell: 
 
 async def test_several_rooms(binary: Path, tmp_path: Path, gated: Gated, tell: Tell) -> None:
     """Nothing is open; and the pass of one room opens nothing that any origin could take for the other's."""
-    async with _site(binary, tmp_path, gated, worlds.variant("several-rooms")) as (port, origin):
+    async with _site(binary, tmp_path, gated, variant("several-rooms")) as (port, origin):
         requests = everything()
         await send_all(port, requests)
         tell("several rooms", origin.requests, requests)
@@ -163,25 +158,25 @@ async def test_several_rooms(binary: Path, tmp_path: Path, gated: Gated, tell: T
 
 
 _MISTAKES: Final = {
-    "an exemption that passes the address as it was sent": worlds.added(
+    "an exemption that passes the address as it was sent": added(
         f"location = {EXEMPT.decode()} {{ auth_request off; proxy_pass http://shop_origin; }}"
     ),
-    "an exemption by suffix": worlds.added("location ~ \\.css$ { auth_request off; proxy_pass http://shop_origin; }"),
-    "an exemption by folder": worlds.added("location /a/ { auth_request off; proxy_pass http://shop_origin; }"),
+    "an exemption by suffix": added("location ~ \\.css$ { auth_request off; proxy_pass http://shop_origin; }"),
+    "an exemption by folder": added("location /a/ { auth_request off; proxy_pass http://shop_origin; }"),
 }
 
 
 @pytest.mark.parametrize("mistake", _MISTAKES)
 async def test_the_count_sees_what_gets_past(tmp_path: Path, gated: Gated, mistake: str) -> None:
     """The same corpus finds a way through common mistakes."""
-    async with _site(worlds.binary("wheel"), tmp_path, gated, _MISTAKES[mistake]) as (port, origin):
+    async with _site(binary("wheel"), tmp_path, gated, _MISTAKES[mistake]) as (port, origin):
         await send_all(port, [*everything(), *(one(address) for address in EXEMPT_SPELLINGS)])
         assert [request for request in origin.requests if not _is_exempt(request)] != []
 
 
 async def test_the_second_lock_holds_where_an_exemption_is_wrong(binary: Path, tmp_path: Path, gated: Gated) -> None:
     """ "auth_request off" opens nothing where the upstream's name carries the lock."""
-    wrong = worlds.added("location ~ \\.css$ { auth_request off; proxy_pass http://shop_origin$waitroom_lock; }")
+    wrong = added("location ~ \\.css$ { auth_request off; proxy_pass http://shop_origin$waitroom_lock; }")
     async with _site(binary, tmp_path, gated, wrong) as (port, origin):
         said = await send_all(port, everything())
         assert origin.requests == []

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from tests.deploy.worlds import Edit, binary, variant, write
-from tests.servers import missing
+from rig.edits import Edit
+from rig.machine import missing
+from rig.nginx import binary, variant, write
+from rig.ports import free_port
+from tests.deploy.worlds import accepted, gixy
 from waitroom.demo import nginx
 from waitroom.demo.nginx import Site, configuration_folder
-from waitroom.demo.processes import free_port
 
 FOLDER: Final = configuration_folder()
 README: Final = (FOLDER / "README.md").read_text()
@@ -50,13 +50,6 @@ def _written(folder: Path, edit: Edit) -> Path:
     return write(folder, site, edit, files=_FILES)
 
 
-def _said(program: Path, main: Path) -> str:
-    command = [*nginx.nginx_command(main, binary=program), "-t"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stderr
-
-
 def _version(program: Path) -> tuple[int, ...]:
     done = subprocess.run([str(program), "-v"], capture_output=True, text=True, timeout=20, check=True)
     found = re.search(r"nginx/(\d+)\.(\d+)\.(\d+)", done.stderr)
@@ -66,7 +59,7 @@ def _version(program: Path) -> tuple[int, ...]:
 
 @pytest.mark.parametrize("name", SITES)
 def test_nginx_accepts_it_without_a_warning(binary: Path, tmp_path: Path, name: str) -> None:
-    said = _said(binary, _written(tmp_path, SITES[name]))
+    said = accepted(_written(tmp_path, SITES[name]), binary)
     assert "[warn]" not in said
     assert "[alert]" not in said
 
@@ -82,37 +75,19 @@ def test_instances_may_be_found_by_name(tmp_path: Path) -> None:
     (tmp_path / "site.conf").write_text(
         _found_by_name(example).replace("listen 80", f"listen 127.0.0.1:{free_port()}").replace("/var/cache/", "")
     )
-    assert "[warn]" not in _said(program, main)
-    assert _gixy(main) == ""
-
-
-def _gixy(main: Path) -> str:
-    """What gixy finds, "" if nothing. No check is left out."""
-    program = Path(sys.executable).parent / "gixy"
-    if not program.exists():
-        missing("gixy")
-    done = subprocess.run(
-        [str(program), "-f", "text", main.name],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        cwd=main.parent,
-        env=os.environ | {"HOME": str(main.parent)},
-    )
-    assert done.returncode in (0, 1), done.stderr
-    return "" if done.returncode == 0 else done.stdout
+    assert "[warn]" not in accepted(main, program)
+    assert gixy(main) == ""
 
 
 @pytest.mark.parametrize("name", SITES)
 def test_gixy_finds_nothing(tmp_path: Path, name: str) -> None:
-    assert _gixy(_written(tmp_path, SITES[name])) == ""
+    assert gixy(_written(tmp_path, SITES[name])) == ""
 
 
 def test_gixy_would_find_something(tmp_path: Path) -> None:
     wrong = variant("api")
     main = _written(tmp_path, lambda example: wrong(example).replace("server_tokens off;", "server_tokens on;"))
-    assert "version_disclosure" in _gixy(main)
+    assert "version_disclosure" in gixy(main)
 
 
 def test_the_demo_runs_the_example_itself() -> None:

@@ -13,13 +13,14 @@ from typing import Final
 
 import pytest
 
-from tests.deploy import worlds
+from rig.edits import replaced
+from rig.machine import missing
+from rig.nginx import Nginx
+from rig.origin import ask
 from tests.deploy.corpus import Arrived, Counter, counting
-from tests.deploy.stubs import ask
 from tests.deploy.worlds import PAGE, Builder, World
-from tests.servers import missing
 from waitroom.demo.crowd import can_send_from
-from waitroom.demo.nginx import Site, configuration_folder
+from waitroom.demo.nginx import configuration_folder
 
 #: Visitors in the office, and how often each asks for the place while the test looks.
 OFFICE: Final = 300
@@ -58,14 +59,10 @@ def _instance(request: Arrived) -> bytes:
 @asynccontextmanager
 async def _nginx(program: Path, folder: Path) -> AsyncIterator[tuple[int, Counter]]:
     """nginx as it stands, before an instance that answers quickly; it waits longer for clients on a busy machine."""
-    patient = worlds.replaced("client_header_timeout 10s;", "client_header_timeout 60s;")
+    patient = replaced("client_header_timeout 10s;", "client_header_timeout 60s;")
     async with counting(_instance) as instance:
-
-        def site(port: int) -> Site:
-            return Site(port=port, room="shop", instances=(instance.port,), origin=instance.port)
-
-        with worlds.running(program, folder, site, patient) as port:
-            yield port, instance
+        with Nginx(folder, patient, instances=[instance.port], origin=instance.port, program=program) as nginx:
+            yield nginx.port, instance
 
 
 async def _browse(port: int, requests: Iterable[tuple[str, str]]) -> Tally[int]:
@@ -153,7 +150,7 @@ def test_a_trusted_address_is_not_limited_and_not_let_in(build: Builder) -> None
 
 
 def test_ipv6_is_limited_by_its_64_and_ipv4_by_its_address(build: Builder) -> None:
-    behind = worlds.replaced(
+    behind = replaced(
         "    set $waitroom_room shop;",
         "    set_real_ip_from 127.0.0.1;\n    real_ip_header X-Forwarded-For;\n    set $waitroom_room shop;",
     )

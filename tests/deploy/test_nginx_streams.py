@@ -10,15 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-import psutil
-
+from crowd.browser import Listener, all_listen, browsing
+from rig.accounting import family
+from rig.instance import serving
+from rig.nginx import Nginx
+from rig.waiting import PATIENCE_SECONDS as DEADLINE_SECONDS
+from rig.waiting import eventually
 from tests.accepting import accepting
-from tests.deploy import worlds
-from tests.servers import DEADLINE_SECONDS
-from tests.system.http import browsing
-from tests.system.listening import Listener, all_listen
-from tests.system.processes import serving
-from waitroom.demo.nginx import Site, configuration_folder
+from waitroom.demo.nginx import configuration_folder
 
 _PATH: Final = "/v1/rooms/shop/events"
 
@@ -58,18 +57,15 @@ async def _streaming() -> AsyncIterator[Streams]:
 
 
 @asynccontextmanager
-async def _nginx(program: Path, folder: Path, streams: Streams, *edits: tuple[str, str]) -> AsyncIterator[int]:
+async def _nginx(program: Path, folder: Path, streams: Streams, *edits: tuple[str, str]) -> AsyncIterator[Nginx]:
     """nginx in front of the streaming instance; `edits` are made in waitroom-locations.conf."""
     locations = (configuration_folder() / "waitroom-locations.conf").read_text()
     for old, new in edits:
         assert old in locations
         locations = locations.replace(old, new)
-
-    def site(port: int) -> Site:
-        return Site(port=port, room="shop", instances=(streams.port,), origin=streams.port)
-
-    with worlds.running(program, folder, site, files={"waitroom-locations.conf": locations}) as port:
-        yield port
+    files = {"waitroom-locations.conf": locations}
+    with Nginx(folder, instances=[streams.port], origin=streams.port, files=files, program=program) as nginx:
+        yield nginx
 
 
 @asynccontextmanager
@@ -85,10 +81,6 @@ async def _listening(port: int) -> AsyncIterator[asyncio.StreamReader]:
             await writer.wait_closed()
 
 
-def _master(folder: Path, port: int) -> psutil.Process:
-    return psutil.Process(int((folder / f"nginx-{port}" / "nginx.pid").read_text()))
-
-
 async def _until(reader: asyncio.StreamReader, text: bytes) -> bytes:
     async with asyncio.timeout(DEADLINE_SECONDS):
         return await reader.readuntil(text)
@@ -98,7 +90,7 @@ async def test_an_event_arrives_before_the_next_is_said(binary: Path, tmp_path: 
     """Nothing waits for a buffer to fill; and the stream may be silent for longer than other answers."""
     async with _streaming() as streams:
         soon = ("proxy_read_timeout 5s;", "proxy_read_timeout 500ms;")
-        async with _nginx(binary, tmp_path, streams, soon) as port, _listening(port) as visitor:
+        async with _nginx(binary, tmp_path, streams, soon) as nginx, _listening(nginx.port) as visitor:
             head = await _until(visitor, b"\r\n\r\n")
             assert b"text/event-stream" in head
             for number in range(3):
@@ -113,8 +105,8 @@ async def test_an_event_arrives_before_the_next_is_said(binary: Path, tmp_path: 
 
 
 async def test_a_stream_ends_at_the_instance_when_the_visitor_goes(binary: Path, tmp_path: Path) -> None:
-    async with _streaming() as streams, _nginx(binary, tmp_path, streams) as port:
-        async with _listening(port) as visitor:
+    async with _streaming() as streams, _nginx(binary, tmp_path, streams) as nginx:
+        async with _listening(nginx.port) as visitor:
             await _until(visitor, b"\r\n\r\n")
         async with asyncio.timeout(DEADLINE_SECONDS):
             await streams.gone.wait()
@@ -122,25 +114,25 @@ async def test_a_stream_ends_at_the_instance_when_the_visitor_goes(binary: Path,
 
 async def test_one_address_holds_so_many_streams_and_no_more(binary: Path, tmp_path: Path) -> None:
     fewer = ("limit_conn waitroom_streams 500;", "limit_conn waitroom_streams 2;")
-    async with _streaming() as streams, _nginx(binary, tmp_path, streams, fewer) as port:
-        async with _listening(port) as first, _listening(port) as second:
+    async with _streaming() as streams, _nginx(binary, tmp_path, streams, fewer) as nginx:
+        async with _listening(nginx.port) as first, _listening(nginx.port) as second:
             for visitor in (first, second):
                 assert b" 200 " in await _until(visitor, b"\r\n\r\n")
-            async with _listening(port) as third:
+            async with _listening(nginx.port) as third:
                 head = await _until(third, b"\r\n\r\n")
                 assert head.startswith(b"HTTP/1.1 429 ")
                 assert b"Retry-After: " in head
                 assert b"application/problem+json" in head
         async with asyncio.timeout(DEADLINE_SECONDS):
             while True:  # nginx notices a moment later that they are gone
-                async with _listening(port) as again:
+                async with _listening(nginx.port) as again:
                     if b" 200 " in await _until(again, b"\r\n\r\n"):
                         return
 
 
 async def test_a_visitor_who_does_not_read_holds_little(binary: Path, tmp_path: Path) -> None:
     """What is said piles up at the instance, which can tell and hang up, and not in a file of nginx's."""
-    async with _streaming() as streams, _nginx(binary, tmp_path, streams) as port, _listening(port) as visitor:
+    async with _streaming() as streams, _nginx(binary, tmp_path, streams) as nginx, _listening(nginx.port) as visitor:
         await _until(visitor, b"\r\n\r\n")
         event = b"data: " + b"x" * 65_000 + b"\n\n"
         said = 0
@@ -159,14 +151,12 @@ async def test_an_instances_own_stream(binary: Path, tmp_path: Path) -> None:
     folder = tmp_path / "instance"
     with (
         serving(folder, rooms={"shop": {"capacity": 1}}) as served,
-        worlds.running(
-            binary, tmp_path, lambda port: Site(port=port, room="shop", instances=(served.port,), origin=served.port)
-        ) as port,
+        Nginx(tmp_path, instances=[served.port], origin=served.port, program=binary) as nginx,
     ):
-        async with browsing(2, port) as browsers:
+        async with browsing(2, nginx.port) as browsers:
             for browser in browsers:
                 await browser.ask("POST", "/v1/rooms/shop/enter")
-            listener = Listener(port, "shop", browsers[1])
+            listener = Listener(nginx.port, "shop", browsers[1])
             async with all_listen([listener]):
                 assert [event.name for event in listener.told] == ["place"]
                 assert (await browsers[0].ask("POST", "/v1/rooms/shop/leave"))[0] == 204
@@ -182,16 +172,13 @@ def _files(folder: Path, pattern: str) -> list[Path]:
 
 async def test_a_reload_ends_no_stream(binary: Path, tmp_path: Path) -> None:
     """The worker of before goes on for who listens, and a new one answers who comes (F29)."""
-    async with _streaming() as streams, _nginx(binary, tmp_path, streams) as port:
-        master = _master(tmp_path, port)
-        before = set(master.children())
-        async with _listening(port) as visitor:
+    async with _streaming() as streams, _nginx(binary, tmp_path, streams) as nginx:
+        before = set(family(nginx.pid))
+        async with _listening(nginx.port) as visitor:
             await _until(visitor, b"\r\n\r\n")
-            master.send_signal(signal.SIGHUP)
-            async with asyncio.timeout(DEADLINE_SECONDS):
-                while set(master.children()) <= before:
-                    await asyncio.sleep(0.01)
+            nginx.signal(signal.SIGHUP)
+            await eventually(lambda: set(family(nginx.pid)) - before, "a new worker")
             streams.say(0, b"data: after\n\n")
             await _until(visitor, b"data: after\n\n")
-            async with _listening(port) as another:
+            async with _listening(nginx.port) as another:
                 assert b" 200 " in await _until(another, b"\r\n\r\n")

@@ -9,14 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy import worlds
-from tests.deploy.stubs import Answer, Seen, ask
-from tests.deploy.worlds import PAGE, Builder, replaced, variant
-from tests.servers import missing
-from tests.system.processes import serving
+from rig.edits import replaced
+from rig.instance import serving
+from rig.machine import missing
+from rig.nginx import Nginx, variant
+from rig.origin import Answer, Seen, ask
+from rig.ports import free_port
+from tests.deploy.worlds import PAGE, Builder
 from waitroom.demo.crowd import can_send_from
-from waitroom.demo.nginx import Site, configuration_folder
-from waitroom.demo.processes import free_port
+from waitroom.demo.nginx import configuration_folder
 
 
 def test_each_variant_is_under_test() -> None:
@@ -61,11 +62,9 @@ def test_an_api_client_without_cookies_queues_and_gets_in(binary: Path, build: B
     """Through nginx and a real instance: 401, enter, the offer's pass, and from then on the pass that came for it."""
     origin = build().origin
     with serving(tmp_path / "instance", rooms={"shop": {"capacity": 1}}) as instance:
-
-        def site(port: int) -> Site:
-            return Site(port=port, room="shop", instances=(instance.port,), origin=origin.port)
-
-        with worlds.running(binary, tmp_path, site, variant("api")) as port:
+        ports = [instance.port]
+        with Nginx(tmp_path, variant("api"), instances=ports, origin=origin.port, program=binary) as nginx:
+            port = nginx.port
             holder = json.loads(ask(port, "/v1/rooms/shop/enter", method="POST").body)
             refused = ask(port, "/orders")
             assert refused.status == 401

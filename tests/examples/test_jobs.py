@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -22,8 +22,9 @@ from examples.jobs.ledger import most_at_once, runs
 from examples.jobs.settings import CAPACITY, CONCURRENCY, EXPRESS_ROOM, MAX_ATTEMPTS, ROOM, Settings
 from examples.jobs.stage import Service, running
 from examples.jobs.work import Order
-from tests.cli.command import IN_BACKGROUND
-from tests.demo.table import alive, descendants, wait_until
+from rig.instance import IN_BACKGROUND
+from rig.waiting import eventually, until
+from tests.demo.table import alive, descendants
 from waitroom.demo.processes import free_port
 from waitroom.store.keys import room_key
 
@@ -67,11 +68,11 @@ class Client:
             document = await self.get(job)
             return document if document["state"] in states else None
 
-        return await until(reached)
+        return await eventually(reached, f"{job} {states}", seconds=DEADLINE_SECONDS)
 
-    async def unknown(self, job: str) -> bool | None:
+    async def unknown(self, job: str) -> bool:
         """Whether the service knows nothing of the job."""
-        return (await self.http.get(f"/jobs/{job}")).status_code == 404 or None
+        return (await self.http.get(f"/jobs/{job}")).status_code == 404
 
     async def ended(self, jobs: list[str]) -> list[Document]:
         """How each of the jobs ended."""
@@ -84,16 +85,6 @@ class Client:
     async def inside(self) -> int:
         """How many places are taken in both rooms, at this moment."""
         return sum([await self._rooms.zcard(room_key(room, "active")) for room in (ROOM, EXPRESS_ROOM)])
-
-
-async def until(look: Callable[[], Awaitable[T | None]]) -> T:
-    """The first thing that `look` finds."""
-    async with asyncio.timeout(DEADLINE_SECONDS):
-        while True:
-            found = await look()
-            if found is not None:
-                return found
-            await asyncio.sleep(0.05)
 
 
 def begun(log: list[dict[str, str]]) -> list[str]:
@@ -136,7 +127,7 @@ async def test_all_are_done_and_never_more_than_five_at_once(client: Client) -> 
             seen[document["state"]] = document
         return document if document["state"] == "done" else None
 
-    done = await until(watched)
+    done = await eventually(watched, "the end of the last", seconds=DEADLINE_SECONDS)
     ended = await client.ended(jobs)
     assert [document["state"] for document in ended] == ["done"] * 12
     log = await client.log(jobs)
@@ -167,7 +158,7 @@ async def test_a_result_that_has_lapsed_may_be_asked_for_again(client: Client) -
     await client.until(job, "done")
     await client.tasks.delete(f"jobs:outcome:{job}")  # what its time to live does in the end
     # Its run ends a moment after its result is there: until then the job is one that runs.
-    await until(lambda: client.unknown(job))
+    await eventually(lambda: client.unknown(job), "the end of the run", seconds=DEADLINE_SECONDS)
     assert await client.order(seed=150) == job
     await client.until(job, "done")
     assert begun(await client.log([job])) == [job, job]
@@ -220,11 +211,11 @@ async def test_a_killed_worker_loses_neither_its_place_nor_its_jobs(client: Clie
     async def struck() -> tuple[str, dict[str, str]] | None:
         """Kill the worker of a run that has just begun; the job, and that run, unless it ended before that."""
         job = await client.order(seed=next(seeds))
-        run = (await until(lambda: _log_of(client, job)))[0]
+        run = (await eventually(lambda: _log_of(client, job), f"a run of {job}", seconds=DEADLINE_SECONDS))[0]
         os.kill(int(run["worker"]), signal.SIGKILL)
         return None if len(await client.log([job])) > 1 else (job, run)
 
-    job, run = await until(struck)
+    job, run = await eventually(struck, "a worker killed at its work", seconds=DEADLINE_SECONDS)
     beside = [await client.order(seed=500 + number) for number in range(CAPACITY)]
     ended = await client.ended([job, *beside])
     assert [document["state"] for document in ended] == ["done"] * len(ended)
@@ -233,16 +224,16 @@ async def test_a_killed_worker_loses_neither_its_place_nor_its_jobs(client: Clie
     assert log[1]["worker"] != run["worker"]
     assert ended[0]["attempts"] == 2
 
-    async def free() -> bool | None:
-        return await client.inside() == 0 or None
+    async def free() -> bool:
+        return await client.inside() == 0
 
-    await until(free)
+    await eventually(free, "an empty room", seconds=DEADLINE_SECONDS)
 
 
 async def test_a_stopped_worker_hands_its_jobs_to_the_others(client: Client) -> None:
     """SIGTERM: what runs may end, what waits goes back; nothing fails."""
     jobs = [await client.order(seed=700 + number) for number in range(12)]
-    run = (await until(lambda: _log_of(client, jobs[0])))[0]
+    run = (await eventually(lambda: _log_of(client, jobs[0]), "a run", seconds=DEADLINE_SECONDS))[0]
     os.kill(int(run["worker"]), signal.SIGTERM)
     assert {document["state"] for document in await client.ended(jobs)} == {"done"}
     assert most_at_once(await client.log(jobs)) <= CONCURRENCY
@@ -351,7 +342,7 @@ def test_nothing_outlives_the_command(tmp_path: Path, number: signal.Signals) ->
         subprocess.Popen(command, stdout=file, stderr=file, env=os.environ | temporary) as run,
     ):
         try:
-            wait_until(lambda: "Ctrl-C stops it" in output.read_text() or run.poll() is not None, seconds=60)
+            until(lambda: "Ctrl-C stops it" in output.read_text() or run.poll() is not None, "the start")
             family = descendants(run.pid)
             assert len(family) >= 8  # a store, waitroom, workers, scheduler and app, each with a guard
             run.send_signal(number)
@@ -359,4 +350,4 @@ def test_nothing_outlives_the_command(tmp_path: Path, number: signal.Signals) ->
         finally:
             run.kill()
     assert code == (-signal.SIGKILL if number == signal.SIGKILL else 0), output.read_text()
-    wait_until(lambda: not alive(family))
+    until(lambda: not alive(family), "the end of all")

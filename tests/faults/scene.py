@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
-import tempfile
-import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from loadtest.rules import Rules
-from tests import topology
-from tests.faults.crowd import Forger, Guest, Journal, Prober, ended
-from tests.faults.proxy import Proxy, proxying
+from crowd.browser import Browser
+from crowd.history import History, clock
+from crowd.rules import Rules
+from crowd.visitors import Forger, Prober, Visitor, ended
+from crowd.watch import Watch, watching
+from rig.faults import Ground
+from rig.instance import in_group, serving
+from rig.line import Line
+from rig.ports import free_port
+from rig.servers import Server
+from rig.waiting import eventually
 from tests.faults.scrape import Scraper
-from tests.servers import any_binary
-from tests.system.outage import Follower, following, until
-from tests.system.processes import Served, serving
-from tests.topology import Node, free_ports
 
 #: Whether faults last as long as they do for operators: `make failures`.
 LONG: Final = os.environ.get("WAITROOM_FAULTS") == "long"
@@ -63,113 +63,62 @@ _SERVER: Final = (
     *("--auto-aof-rewrite-percentage", "0"),
 )
 
+#: Seconds after which a visitor gives an answer up and asks another instance.
+PATIENCE_SECONDS: Final = 4.0
+
 #: Seconds that a run may take, faults and recovery included.
 DEADLINE_SECONDS: Final = 120.0
 
 
 @asynccontextmanager
-async def redis_server(folder: Path, *settings: str, started_by: tuple[str, ...] = ()) -> AsyncIterator[Node]:
-    """A server with an append-only file in that folder; it can be killed, frozen, and started again.
-
-    `started_by` is the command that starts it, if it is not the program alone.
-    """
-    (port,) = free_ports(1)
-    program, *words = started_by or (str(any_binary()),)
-    node = Node(port, Path(program), (*words, "--port", str(port), *_SERVER, *settings), folder=str(folder))
-    await asyncio.to_thread(node.start)
+async def redis_server(folder: Path, *settings: str, **more: Any) -> AsyncIterator[Server]:
+    """A server with an append-only file in that folder; `more` is the Server's own."""
+    server = Server(folder, *_SERVER, *settings, port=free_port(), **more)
+    await asyncio.to_thread(server.start)
     try:
-        yield node
+        yield server
     finally:
-        await asyncio.to_thread(node.kill)
+        await asyncio.to_thread(server.kill)
 
 
-@dataclass
-class Crew:
-    """The instances: where they are, and how they are started."""
-
-    logs: Path
-    redis_url: str
-    rooms: dict[str, Any]
-    variables: list[dict[str, str]]
-    group: Path | None = None
-    served: list[Served] = field(default_factory=list)
-    _stack: ExitStack = field(default_factory=ExitStack)
-
-    async def start(self) -> None:
-        """Start them all at once, in threads: the line to their Redis runs here."""
-        starting = (asyncio.to_thread(self._start, number) for number in range(len(self.variables)))
-        self.served = list(await asyncio.gather(*starting))
-
-    async def start_again(self, number: int, **variables: str) -> None:
-        """Start one that has ended again at its port; `variables` change its environment from now on."""
-        self.variables[number] |= {"WAITROOM_PORT": str(self.served[number].port), **variables}
-        self.served[number] = await asyncio.to_thread(self._start, number)
-
-    async def stop(self) -> None:
-        """End them all."""
-        await asyncio.to_thread(self._stack.close)
-
-    def _start(self, number: int) -> Served:
-        folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="wr-")))
-        self._stack.callback(self._keep_log, folder)
-        command = self._command(folder) if self.group is not None and number == 0 else ""
-        chosen = {**_VARIABLES, **self.variables[number]}
-        starting = serving(folder, rooms=self.rooms, redis_url=self.redis_url, command=command, **chosen)
-        return self._stack.enter_context(starting)
-
-    def _keep_log(self, folder: Path) -> None:
-        for log in folder.glob("*.log"):
-            with (self.logs / log.name).open("a") as file:
-                file.write(log.read_text(errors="replace"))
-
-    def _command(self, folder: Path) -> str:
-        """A program that serves within the control group."""
-        script = folder / "serve"
-        lines = ("#!/bin/sh", f"echo $$ >{self.group}/cgroup.procs", f'exec {sys.executable} -m waitroom "$@"')
-        script.write_text("\n".join(lines) + "\n")
-        script.chmod(0o700)
-        return str(script)
-
-
-@dataclass
-class Stage:
+@dataclass(kw_only=True)
+class Stage(Ground):
     """All that a fault can be done to."""
 
     folder: Path
-    node: Node
-    line: Proxy
-    crew: Crew
-    watch: Follower
+    watch: Watch
     scraper: Scraper
     room: dict[str, Any]
-    replica: Node | None = None
-    journal: Journal = field(default_factory=Journal)
+    history: History = field(default_factory=History)
     #: The cookies of somebody who has a place.
     cookie: str = ""
-    #: When the leader was lost, on the monotonic clock.
+    #: When the leader was lost, on the history's clock.
     lost_at: float = 0.0
-
-    @property
-    def instances(self) -> list[Served]:
-        """The instances that were started last."""
-        return self.crew.served
 
     @property
     def rules(self) -> Rules:
         """What the visitors are promised."""
-        return Rules(**{name: self.room[name] for name in Rules.__dataclass_fields__ if name in self.room})
+        return Rules.of(self.room)
 
-    async def leader(self) -> Served:
-        """The instance whose scheduler acts; waits until there is one."""
-        while True:
-            for served in self.instances:
-                if served.process.poll() is None and await asyncio.to_thread(served.is_leader):
-                    return served
-            await asyncio.sleep(0.05)
+    def visitor(self, kind: type[Visitor], number: int, name: str = "") -> Visitor:
+        """A visitor of the room who bears faults; the instances take turns as the first to be asked."""
+        ports = [served.port for served in self.instances]
+        turn = number % len(ports)
+        browser = Browser([*ports[turn:], *ports[:turn]], tries=1, patience=PATIENCE_SECONDS)
+        name = name or f"{kind.habit}-{number}"
+        return kind(name, browser, "shop", self.history, seed=number, pages=(1, 3), stay_seconds=0.3)
+
+    async def led(self) -> None:
+        """Wait until the scheduler of an instance acts."""
+
+        async def leads() -> bool:
+            return any(await asyncio.gather(*(asyncio.to_thread(each.leads) for each in self.instances)))
+
+        await eventually(leads, "a leader")
 
     def logged(self, text: str) -> bool:
         """Whether an instance has logged that."""
-        return any(text in served.log.read_text(errors="replace") for served in self.instances)
+        return any(text in each.said() for each in self.instances)
 
 
 @asynccontextmanager
@@ -179,6 +128,7 @@ async def staged(
     instances: int = 2,
     settings: tuple[str, ...] = (),
     started_by: tuple[str, ...] = (),
+    binary: Path | None = None,
     room: Mapping[str, Any] | None = None,
     replica: bool = False,
     group: Path | None = None,
@@ -193,51 +143,63 @@ async def staged(
     made = {**ROOM, **(room or {})}
     async with AsyncExitStack() as stack:
         (folder / "redis").mkdir(exist_ok=True)
-        node = await stack.enter_async_context(redis_server(folder / "redis", *settings, started_by=started_by))
-        follower = await stack.enter_async_context(_replica(folder, node)) if replica else None
-        line = await stack.enter_async_context(proxying(node.port))
-        own = [{**variables, **more} for more in each or [{}] * instances]
-        crew = Crew(folder, line.url, {"shop": made}, own, group)
-        stack.push_async_callback(crew.stop)
-        await crew.start()
-        watch = Follower("shop", [each.port for each in (node, follower) if each], pause_seconds=0.02)
-        scraper = Scraper({chr(ord("a") + number): one.port for number, one in enumerate(crew.served)})
-        await stack.enter_async_context(following(watch))
+        redis = await stack.enter_async_context(
+            redis_server(folder / "redis", *settings, started_by=started_by, binary=binary)
+        )
+        follower = await stack.enter_async_context(_replica(folder, redis)) if replica else None
+        line = await stack.enter_async_context(Line(redis.url))
+        served = [
+            serving(
+                folder,
+                rooms={"shop": made},
+                redis_url=line.url,
+                prefix=in_group(group) if group and not number else (),
+                **{**_VARIABLES, **variables, **more},
+            )
+            for number, more in enumerate(each or [{}] * instances)
+        ]
+        # In threads: the line to their Redis runs here.
+        stack.push_async_callback(lambda: asyncio.gather(*(asyncio.to_thread(each.stop) for each in served)))
+        await asyncio.gather(*(asyncio.to_thread(each.__enter__) for each in served))
+        watch = Watch("shop", *(each.url for each in (redis, follower) if each), pause_seconds=0.02)
+        scraper = Scraper({chr(ord("a") + number): one.port for number, one in enumerate(served)})
+        await stack.enter_async_context(watching(watch))
         await stack.enter_async_context(scraper.running())
-        yield Stage(folder, node, line, crew, watch, scraper, made, follower)
+        stage = Stage(redis=redis, line=line, instances=served, folder=folder, watch=watch, scraper=scraper, room=made)
+        if follower:
+            stage.replica = follower
+        if group:
+            stage.group = group
+        yield stage
 
 
 @asynccontextmanager
-async def _replica(folder: Path, node: Node) -> AsyncIterator[Node]:
+async def _replica(folder: Path, redis: Server) -> AsyncIterator[Server]:
     (folder / "replica").mkdir()
-    settings = ("--replicaof", f"127.0.0.1 {node.port}", "--repl-diskless-sync-delay", "0")
+    settings = ("--replicaof", f"127.0.0.1 {redis.port}", "--repl-diskless-sync-delay", "0")
     async with redis_server(folder / "replica", *settings) as made:
-        await asyncio.to_thread(
-            topology.until, lambda: made.ask("INFO", "replication")["master_link_status"] == "up", "the replica"
-        )
+        await eventually(lambda: made.ask("INFO", "replication")["master_link_status"] == "up", "the replica")
         yield made
 
 
 @dataclass
 class Run:
-    """What a crowd has lived through. `began` and `lifted` are when the fault came and went, on both clocks."""
+    """What a crowd has lived through. `began` and `lifted` are when the fault came and went, on the history's clock."""
 
     stage: Stage
-    guests: list[Guest] = field(default_factory=list)
+    crowd: list[Visitor] = field(default_factory=list)
     began: float = 0.0
     lifted: float = 0.0
-    lifted_monotonic: float = 0.0
-    began_monotonic: float = 0.0
 
     @property
-    def journal(self) -> Journal:
+    def history(self) -> History:
         """What the visitors asked and were told."""
-        return self.stage.journal
+        return self.stage.history
 
     @property
     def told_to_wait(self) -> int:
         """Answers 503."""
-        return sum(guest.told_to_wait for guest in self.guests)
+        return sum(visitor.told_to_wait for visitor in self.crowd)
 
 
 #: A fault: it is there for the length of the block.
@@ -253,16 +215,15 @@ async def live_through(
     it is over.
     """
     run = Run(stage)
-    ports = [served.port for served in stage.instances]
 
-    def guest(kind: type[Guest], number: int) -> Guest:
-        made = kind(f"{kind.habit}-{number}", ports, "shop", run.journal, seed=number)
-        run.guests.append(made)
-        return made
+    def come(kind: type[Visitor], *numbers: int) -> list[Visitor]:
+        came = [stage.visitor(kind, number) for number in numbers]
+        run.crowd += came
+        return came
 
-    early, during, late = ([guest(Guest, number) for number in range(start, size, 3)] for start in range(3))
-    probers = [guest(Prober, size)] if probing else []
-    forgers = [guest(Forger, size + 1), guest(Forger, size + 2)]
+    early, during, late = (come(Visitor, *range(start, size, 3)) for start in range(3))
+    probers = come(Prober, size) if probing else []
+    forgers = come(Forger, size + 1, size + 2)
     others: list[asyncio.Task[None]] = []
     try:
         async with asyncio.timeout(DEADLINE_SECONDS), asyncio.TaskGroup() as visits:
@@ -270,17 +231,16 @@ async def live_through(
             visits_of = [visits.create_task(each.visit()) for each in early]
             await asyncio.gather(*(each.entered.wait() for each in (*early, *probers)))
             others += [asyncio.create_task(each.visit()) for each in forgers]
-            await until(lambda: sum(each.inside for each in early) >= 2)
-            cookies = [cookie for each in probers for cookie in each.browser.cookies.items()]
-            stage.cookie = "; ".join(f"{name}={value}" for name, value in cookies)
-            run.began, run.began_monotonic = run.journal.now(), time.monotonic()
+            await eventually(lambda: sum(each.inside for each in early) >= 2, "the admission of the first two")
+            stage.cookie = "; ".join(each.browser.cookies.header()["Cookie"] for each in probers)
+            run.began = clock()
             async with fault(stage):
                 visits_of += [visits.create_task(each.visit()) for each in during]
                 await asyncio.sleep(seconds)
-            run.lifted, run.lifted_monotonic = run.journal.now(), time.monotonic()
+            run.lifted = clock()
             visits_of += [visits.create_task(each.visit()) for each in late]
             await asyncio.wait(visits_of)
-            await until(lambda: run.journal.good("enter", since=run.lifted) < float("inf"))
+            await eventually(lambda: run.history.good("enter", since=run.lifted) < float("inf"), "an entry")
     finally:
-        await ended(others, run.guests)
+        await ended(others, run.crowd)
     return run

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import shutil
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -21,7 +20,7 @@ from typing import Any, Final
 import httpx
 import yaml
 
-from tests.servers import missing
+from rig import machine
 
 ALERTS: Final = Path(__file__).parent.parent.parent / "deploy" / "prometheus" / "alerts.yml"
 
@@ -116,7 +115,7 @@ def hastened(rules: dict[str, Any], faster: float) -> dict[str, Any]:
 
 def fired(scraper: Scraper, alerts: Iterable[str], folder: Path, *, faster: float = FASTER) -> list[str]:
     """Those of the alerts that fired at some time of the run, in the order given."""
-    program = shutil.which("promtool") or missing("promtool (Debian: prometheus)")
+    program = machine.program("promtool", package="prometheus")
     rules = hastened(yaml.safe_load(ALERTS.read_text(encoding="utf-8")), faster)
     metrics = {name for group in rules["groups"] for rule in group["rules"] for name in _NAME.findall(rule["expr"])}
     series = scraper.series(metrics)

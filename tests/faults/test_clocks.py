@@ -11,10 +11,12 @@ from typing import Final
 
 import pytest
 
+from crowd.history import clock
+from rig.machine import missing
+from rig.servers import program
+from rig.waiting import eventually
 from tests.faults.scene import UNHURRIED, Stage, lasting, live_through, staged
 from tests.faults.verdict import judged
-from tests.servers import binary, missing
-from tests.system.outage import until
 from waitroom.store import keys
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
@@ -41,16 +43,16 @@ async def jumps(stage: Stage) -> AsyncIterator[None]:
     await jump(stage, 60)
     yield
     (served, *_), active = stage.instances, keys.room_key("shop", "active")
-    await asyncio.to_thread(served.command, "POST", "/admin/rooms/shop/pause", {})
-    await until(lambda: stage.node.ask("ZCARD", active) == 0)
+    await asyncio.to_thread(served.operate, "POST", "/admin/rooms/shop/pause", {})
+    await eventually(lambda: stage.redis.ask("ZCARD", active) == 0, "an empty room")
     await jump(stage, -3600)
-    await asyncio.to_thread(served.command, "POST", "/admin/rooms/shop/resume", {})
+    await asyncio.to_thread(served.operate, "POST", "/admin/rooms/shop/resume", {})
 
 
 async def jump(stage: Stage, seconds: int) -> None:
     """Set the clock of Redis so far from the true time."""
     await asyncio.to_thread(shift, stage, seconds)
-    assert abs(stage.node.ask("TIME")[0] - stage.journal.now() - seconds) < 30
+    assert abs(stage.redis.ask("TIME")[0] - clock() - seconds) < 30
 
 
 async def test_a_jumping_redis_clock_lets_nobody_in_too_early(tmp_path: Path) -> None:
@@ -59,17 +61,16 @@ async def test_a_jumping_redis_clock_lets_nobody_in_too_early(tmp_path: Path) ->
     Set back, Redis has passes come from the future, which are refused: so nobody is inside then (docs/failures.md).
     """
     library = await asyncio.to_thread(faketime)
-    program = binary("valkey") or missing("valkey-server")  # Debian's redis-server does not start under libfaketime
     await asyncio.to_thread((tmp_path / "shift").write_text, "+0\n")
+    # Debian's redis-server does not start under libfaketime.
     started = (
         "/usr/bin/env",
         f"LD_PRELOAD={library}",
         f"FAKETIME_TIMESTAMP_FILE={tmp_path}/shift",
         "FAKETIME_NO_CACHE=1",
         "DONT_FAKE_MONOTONIC=1",
-        str(program),
     )
-    async with staged(tmp_path, started_by=started) as stage:
+    async with staged(tmp_path, started_by=started, binary=program("valkey")) as stage:
         run = await live_through(stage, jumps, seconds=lasting(6, 15), probing=False)
     judged(run, "F17", "the clock of Redis jumps +60 s, then -1 h", alerts=["WaitroomClockSkew"], excused=BACKWARDS)
 

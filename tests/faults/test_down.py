@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
 import pytest
-from redis.exceptions import RedisError
 
-from tests.faults.crowd import Guest, ended
+from crowd.verdict import OVERTAKEN
+from crowd.visitors import Visitor, ended
+from rig.faults import refuses, strike
+from rig.waiting import eventually
 from tests.faults.scene import Stage, lasting, live_through, staged
 from tests.faults.verdict import judged
-from tests.system.outage import until
 from waitroom.store import keys
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
@@ -27,26 +27,14 @@ _BACK_SECONDS: Final = 30.0
 #: Seconds that a replica hears nothing before it takes over.
 _BEHIND_SECONDS: Final = 0.7
 
-#: Who came in moments that were lost is back at the old place when they ask; others may have gone first. A claim that
-#: was lost is made again, for a session of its own.
-OVERTAKEN: Final = ("admitted in serial order", "admitted at most once per turn")
-
 #: Bytes that a crash takes off the end of the append-only file.
 _TAIL_BYTES: Final = 1000
-
-
-@asynccontextmanager
-async def frozen(stage: Stage) -> AsyncIterator[None]:
-    """It takes connections and says nothing."""
-    stage.node.freeze()
-    yield
-    stage.node.thaw()
 
 
 async def test_a_frozen_redis_thaws(tmp_path: Path) -> None:
     """F2: what it had taken is carried out late, once; passes stay good meanwhile."""
     async with staged(tmp_path) as stage:
-        run = await live_through(stage, frozen, seconds=lasting(3.5, 30))
+        run = await live_through(stage, strike("frozen"), seconds=lasting(3.5, 30))
         assert stage.logged("redis is down")
         assert stage.logged("redis is back")
     judged(run, "F2", f"frozen for {lasting(3.5, 30):g} s", alerts=["WaitroomRedisFails", "WaitroomNoLeader"])
@@ -55,23 +43,12 @@ async def test_a_frozen_redis_thaws(tmp_path: Path) -> None:
 
 @asynccontextmanager
 async def dead(stage: Stage) -> AsyncIterator[None]:
-    """SIGKILL; started again it first loads its data for a while (LOADING), which it says every 1,024 commands."""
-    stage.node.ask("EVAL", "for _ = 1, 10000 do redis.call('INCR', 'filler') end", 0)
-    await asyncio.to_thread(stage.node.kill)
-    yield
-    stage.node.arguments += ("--key-load-delay", "100")
-    starting = asyncio.create_task(asyncio.to_thread(stage.node.start))
-    await until(lambda: loads(stage))
-    await starting
-
-
-def loads(stage: Stage) -> bool:
-    """Whether it says that it loads its data."""
-    try:
-        stage.node.ask("PING")
-    except RedisError as error:
-        return "loading" in str(error).lower()
-    return False
+    """Started again it first loads its data for a while (LOADING), which it says every 1,024 commands."""
+    stage.redis.ask("EVAL", "for _ = 1, 10000 do redis.call('INCR', 'filler') end", 0)
+    stage.redis.command += ["--key-load-delay", "100"]
+    async with asyncio.TaskGroup() as beside, strike("killed")(stage):
+        yield
+        beside.create_task(eventually(lambda: refuses(stage.redis, "loading"), "a look while it loads"))
 
 
 async def test_a_killed_redis_comes_back(tmp_path: Path) -> None:
@@ -83,70 +60,42 @@ async def test_a_killed_redis_comes_back(tmp_path: Path) -> None:
     assert run.told_to_wait > 0
 
 
-@asynccontextmanager
-async def emptied(stage: Stage) -> AsyncIterator[None]:
-    """SIGKILL, and its data are gone."""
-    await asyncio.to_thread(stage.node.kill)
-    yield
-    shutil.rmtree(Path(stage.node.folder) / "appendonlydir")
-    await asyncio.to_thread(stage.node.start)
-
-
 async def test_an_empty_redis_costs_nobody_the_place(tmp_path: Path) -> None:
     """F4: the rooms are made again, everybody is back at the old serial, operators are told."""
     async with staged(tmp_path) as stage:
-        run = await live_through(stage, emptied, seconds=lasting(1, 20))
+        run = await live_through(stage, strike("emptied"), seconds=lasting(1, 20))
         assert stage.logged("its data were lost")
-        restored = int(stage.node.ask("HGET", keys.room_key("shop", "state"), "restored"))
+        restored = int(stage.redis.ask("HGET", keys.room_key("shop", "state"), "restored"))
     judged(run, "F4", "killed, restarted empty", alerts=["WaitroomDataLost"], loss=True)
     assert restored > 0
-
-
-@asynccontextmanager
-async def cut(stage: Stage) -> AsyncIterator[None]:
-    """SIGKILL, and the end of its file is missing."""
-    await asyncio.to_thread(stage.node.kill)
-    yield
-    cut_off(Path(stage.node.folder))
-    await asyncio.to_thread(stage.node.start)
-
-
-def cut_off(folder: Path) -> None:
-    """Take the end off the append-only file."""
-    (tail,) = folder.glob("appendonlydir/*.incr.aof")
-    with tail.open("r+b") as file:
-        file.truncate(tail.stat().st_size - _TAIL_BYTES)
 
 
 async def test_a_cut_file_costs_nobody_the_place(tmp_path: Path) -> None:
     """F12: it starts; what each call did is there as a whole or not at all, and tickets bring the rest back."""
     async with staged(tmp_path) as stage:
-        run = await live_through(stage, cut, seconds=lasting(1, 10))
+        run = await live_through(stage, strike("file cut", value=_TAIL_BYTES), seconds=lasting(1, 10))
     judged(run, "F12", f"killed, the last {_TAIL_BYTES} bytes of its file missing", excused=OVERTAKEN, loss=True)
 
 
 @asynccontextmanager
-async def failed_over(stage: Stage) -> AsyncIterator[None]:
-    """A replica that has not heard of the last moments takes over; the name leads to it from then on."""
-    replica, ports = stage.replica, [served.port for served in stage.instances]
-    assert replica is not None
-    replica.ask("REPLICAOF", "127.0.0.1", "1")
+async def behind(stage: Stage) -> AsyncIterator[None]:
+    """A replica that has not heard of the last moments takes over."""
+    stage.replica.ask("REPLICAOF", "127.0.0.1", "1")
     # Something happens in those moments, however far the others are.
-    unheard = Guest("unheard", ports, "shop", stage.journal, seed=0)
+    unheard = stage.visitor(Visitor, 0, "unheard")
+    unheard.habit = "vanisher"
     visit = asyncio.create_task(unheard.visit())
     await unheard.entered.wait()
     await asyncio.sleep(_BEHIND_SECONDS)
-    await asyncio.to_thread(stage.node.kill)
-    await ended([visit], [unheard])
-    yield
-    replica.ask("REPLICAOF", "NO", "ONE")
-    stage.line.target = replica.port
+    async with strike("failed over")(stage):
+        await ended([visit], [unheard])
+        yield
 
 
 async def test_a_failover_costs_nobody_the_place(tmp_path: Path) -> None:
     """F5: serials stay unique, and what the replica had not heard of comes back by the tickets."""
     async with staged(tmp_path, replica=True) as stage:
-        run = await live_through(stage, failed_over, seconds=lasting(1, 10))
+        run = await live_through(stage, behind, seconds=lasting(1, 10))
     judged(
         run,
         "F5",

@@ -5,24 +5,23 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import signal
 import socket
 import struct
-import sys
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from urllib.error import HTTPError
 
 import pytest
 
+from crowd.history import clock
+from rig.faults import strike
+from rig.instance import Instance
+from rig.machine import missing
 from tests.faults.scene import UNHURRIED, Stage, lasting, live_through, staged
 from tests.faults.verdict import judged
-from tests.servers import missing
-from tests.system.outage import until
-from tests.system.processes import KEYS, Served
 from waitroom.store import keys
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
@@ -39,51 +38,39 @@ _NOTICED_SECONDS: Final = 4.0
 
 
 @asynccontextmanager
-async def leader_killed(stage: Stage) -> AsyncIterator[None]:
-    """SIGKILL, in the middle of its work."""
-    leader = await stage.leader()
-    stage.lost_at = time.monotonic()
-    await asyncio.to_thread(leader.kill)
-    yield
+async def leaderless(stage: Stage, fault: str) -> AsyncIterator[None]:
+    """The leader is lost in the middle of its work."""
+    await stage.led()
+    async with strike(fault, target="leader")(stage):
+        stage.lost_at = clock()
+        yield
 
 
 async def test_a_killed_leader_is_succeeded(tmp_path: Path) -> None:
     """F14: another admits within the lease and two ticks."""
     async with staged(tmp_path, room=PACED) as stage:
-        run = await live_through(stage, leader_killed, size=60, seconds=_NOTICED_SECONDS)
-    made = judged(run, "F14", "the leader gets SIGKILL", alerts=["WaitroomInstanceDown"], lost_at=stage.lost_at)
-    assert made.admission_seconds < _SUCCESSION_SECONDS + _SLACK_SECONDS
-
-
-@asynccontextmanager
-async def leader_frozen(stage: Stage) -> AsyncIterator[None]:
-    """It stands still for twice its lease, and goes on as if nothing had happened."""
-    leader = await stage.leader()
-    leader.process.send_signal(signal.SIGSTOP)
-    stage.lost_at = time.monotonic()
-    try:
-        yield
-    finally:
-        leader.process.send_signal(signal.SIGCONT)
+        run = await live_through(stage, partial(leaderless, fault="instance killed"), size=60, seconds=_NOTICED_SECONDS)
+    how, alerts = "the leader gets SIGKILL", ["WaitroomInstanceDown"]
+    judged(run, "F14", how, alerts=alerts, succeeded_within=_SUCCESSION_SECONDS + _SLACK_SECONDS)
 
 
 async def test_a_leader_that_stood_still_has_no_effect(tmp_path: Path) -> None:
     """F15: another leads meanwhile; the old term admits nobody (the limits and the order hold to the instant)."""
     async with staged(tmp_path, room=PACED) as stage:
-        run = await live_through(stage, leader_frozen, size=60, seconds=_NOTICED_SECONDS)
+        run = await live_through(stage, partial(leaderless, fault="instance frozen"), size=60, seconds=_NOTICED_SECONDS)
     how = f"the leader frozen for {_NOTICED_SECONDS:g} s, four leases"
-    made = judged(run, "F15", how, alerts=["WaitroomInstanceDown"], lost_at=stage.lost_at)
-    assert made.admission_seconds < _SUCCESSION_SECONDS + _SLACK_SECONDS
+    within = _SUCCESSION_SECONDS + _SLACK_SECONDS
+    judged(run, "F15", how, alerts=["WaitroomInstanceDown"], succeeded_within=within)
 
 
 @asynccontextmanager
 async def lease_lost(stage: Stage) -> AsyncIterator[None]:
     """The lease is taken away fifty times a second, so that every instance takes itself for the leader."""
     leading = []
-    for _ in range(round(lasting(100, 500))):
-        stage.node.ask("DEL", keys.LEASE)
-        leading.append(sum(stage.scraper.last("waitroom_leader", name) for name in "abc"))
-        await asyncio.sleep(0.02)
+    async with strike("lease lost")(stage):
+        for _ in range(round(lasting(100, 500))):
+            leading.append(sum(stage.scraper.last("waitroom_leader", name) for name in "abc"))
+            await asyncio.sleep(0.02)
     assert max(leading) > 1
     yield
 
@@ -120,39 +107,17 @@ async def test_clients_that_go_away_harm_nobody(tmp_path: Path) -> None:
     assert run.told_to_wait == 0
 
 
-@asynccontextmanager
-async def all_dead(stage: Stage) -> AsyncIterator[None]:
-    """Every instance gets SIGKILL; later all are started again."""
-    for served in stage.instances:
-        await asyncio.to_thread(served.kill)
-    yield
-    await asyncio.gather(*(stage.crew.start_again(number) for number in range(len(stage.instances))))
-
-
 async def test_without_instances_nobody_gets_past(tmp_path: Path) -> None:
     """F28: no answer from anybody; started again, they go on where they were."""
     async with staged(tmp_path) as stage:
-        run = await live_through(stage, all_dead, seconds=lasting(3, 20))
+        run = await live_through(stage, strike("instance killed", target="all"), seconds=lasting(3, 20))
     judged(run, "F28", "all instances killed, started again", alerts=["WaitroomNobodyAnswers", "WaitroomInstanceDown"])
-
-
-_NEW_KEY: Final = "k2:ZYXWVUTSRQPONMLKJIHGFEDCBAzyxwvutsrqponmlk"
-
-
-@asynccontextmanager
-async def keys_rotated(stage: Stage) -> AsyncIterator[None]:
-    """The new key is added behind the old one everywhere, then put first, one instance after another."""
-    for signing in (f"{KEYS},{_NEW_KEY}", f"{_NEW_KEY},{KEYS}"):
-        for number in range(len(stage.instances)):
-            await asyncio.to_thread(stage.instances[number].stop)
-            await stage.crew.start_again(number, WAITROOM_SIGNING_KEYS=signing)
-    yield
 
 
 async def test_keys_rotate_under_visitors(tmp_path: Path) -> None:
     """F33: tickets and passes of either key are good throughout; nobody is lost and no forger gets in."""
     async with staged(tmp_path) as stage:
-        run = await live_through(stage, keys_rotated, size=48, seconds=0)
+        run = await live_through(stage, strike("key rotated"), size=48, seconds=0)
     judged(run, "F33", "signing keys rotated by a rolling restart")
 
 
@@ -161,7 +126,7 @@ async def fickle(stage: Stage) -> AsyncIterator[None]:
     """Operators change capacity and rate, pause, resume, make and delete another room, at every instance at once."""
     chance = random.Random(34)
 
-    async def change(served: Served) -> None:
+    async def change(served: Instance) -> None:
         for _ in range(round(lasting(15, 100))):
             capacity, rate = chance.randint(1, stage.room["capacity"]), chance.choice([5, 10, 20])
             for method, path, document in (
@@ -175,15 +140,15 @@ async def fickle(stage: Stage) -> AsyncIterator[None]:
 
     await asyncio.gather(*(change(served) for served in stage.instances))
     document = {"capacity": stage.room["capacity"], "admit_per_second": stage.room["admit_per_second"]}
-    await asyncio.to_thread(stage.instances[0].command, "PATCH", "/admin/rooms/shop", document)
+    await asyncio.to_thread(stage.instances[0].operate, "PATCH", "/admin/rooms/shop", document)
     await asyncio.to_thread(commanded, stage.instances[0], "DELETE", "/admin/rooms/other", {})
     yield
 
 
-def commanded(served: Served, method: str, path: str, document: dict[str, Any]) -> None:
+def commanded(served: Instance, method: str, path: str, document: dict[str, Any]) -> None:
     """An operator's call, which another may have overtaken."""
     try:
-        served.command(method, path, document)
+        served.operate(method, path, document)
     except HTTPError as error:
         if error.code not in (404, 409, 412, 503):
             raise
@@ -193,17 +158,13 @@ async def test_operators_in_a_hurry_break_no_limit(tmp_path: Path) -> None:
     """F34: capacity is kept through every change; a deleted room leaves no key and its gate is shut."""
     async with staged(tmp_path, WAITROOM_REDIS_TIMEOUT_SECONDS="5") as stage:
         run = await live_through(stage, fickle, seconds=0)
-        left = [key for key in keys.room_keys("other") if stage.node.ask("EXISTS", key)]
-        with pytest.raises(HTTPError, match="403"):
-            await asyncio.to_thread(stage.instances[0].get, "/gate/other")
+        left = [key for key in keys.room_keys("other") if stage.redis.ask("EXISTS", key)]
+        assert (await asyncio.to_thread(stage.instances[0].get, "/gate/other"))[0] == 403
     judged(run, "F34", "operators change and delete rooms at every instance at once")
     assert left == []
 
 
 _GROUPS: Final = (Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup"))
-
-#: What makes the kernel look for somebody to kill: it takes more than is left, and is smaller than an instance.
-_HUNGRY: Final = "import os, sys; open(sys.argv[1], 'w').write(str(os.getpid())); b = bytearray(64_000_000)"
 
 
 def memory_group() -> Path | None:
@@ -218,36 +179,12 @@ def memory_group() -> Path | None:
     return None
 
 
-@asynccontextmanager
-async def starved(stage: Stage) -> AsyncIterator[None]:
-    """An instance's control group has no memory left, and the kernel kills the largest in it."""
-    group = stage.crew.group
-    assert group is not None
-    victim = next(each for each in stage.instances if str(each.process.pid) in (group / "cgroup.procs").read_text())
-    limit, usage = (
-        (group / "memory.max", group / "memory.current")
-        if (group / "memory.max").exists()
-        else (group / "memory.limit_in_bytes", group / "memory.usage_in_bytes")
-    )
-    limit.write_text(str(int(usage.read_text()) + 4_000_000))
-    command = [sys.executable, "-c", _HUNGRY, str(group / "cgroup.procs")]
-    hungry = await asyncio.create_subprocess_exec(*command)
-    try:
-        await until(lambda: victim.process.poll() is not None)
-    finally:
-        with suppress(ProcessLookupError):
-            hungry.kill()
-        await hungry.wait()
-    assert victim.process.returncode == -signal.SIGKILL
-    yield
-
-
 async def test_an_instance_out_of_memory_is_a_dead_one(tmp_path: Path) -> None:
     """F36: the kernel kills it; the others carry on."""
     group = await asyncio.to_thread(memory_group) or missing("the right to make a control group for memory (root)")
     try:
         async with staged(tmp_path, group=group) as stage:
-            run = await live_through(stage, starved, seconds=_NOTICED_SECONDS)
+            run = await live_through(stage, strike("instance starved"), seconds=_NOTICED_SECONDS)
         judged(run, "F36", "the kernel kills an instance for its memory", alerts=["WaitroomInstanceDown"])
     finally:
         await asyncio.to_thread(group.rmdir)

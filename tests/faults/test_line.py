@@ -11,12 +11,12 @@ from typing import Final
 
 import pytest
 
-from tests.faults.crowd import Guest
-from tests.faults.proxy import Mode
+from crowd.browser import Browser
+from crowd.visitors import Visitor
+from rig.faults import strike
+from rig.waiting import eventually
 from tests.faults.scene import Stage, lasting, live_through, staged
 from tests.faults.verdict import judged
-from tests.system.http import Browser
-from tests.system.outage import until
 from waitroom.store import scripts
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
@@ -33,13 +33,13 @@ def digest(script: str) -> str:
 @asynccontextmanager
 async def replies_lost(stage: Stage) -> AsyncIterator[None]:
     """One reply to each script is lost, after it was carried out."""
-    ports, visits = [served.port for served in stage.instances], []
+    visits = []
     for number, script in enumerate(_SCRIPTS * round(lasting(1, 5))):
         stage.line.once("drop", of=digest(script))
         # Somebody who enters, waits and leaves, so that every script is called however far the others are.
-        visitor = Guest(f"extra-{number}", ports, "shop", stage.journal, seed=number)
+        visitor = stage.visitor(Visitor, number, f"extra-{number}")
         visits.append(asyncio.create_task(visitor.visit()))
-        await until(lambda: not stage.line.pending)
+        await eventually(lambda: not stage.line.pending, f"a reply to {script}")
     yield
     await asyncio.gather(*visits)
 
@@ -52,19 +52,13 @@ async def test_a_lost_reply_has_one_effect(tmp_path: Path) -> None:
     assert stage.line.did["drop"] == len(_SCRIPTS) * round(lasting(1, 5))
 
 
-def mode(*modes: Mode) -> list[Mode]:
-    """Modes of a line, one after the other."""
-    return list(modes)
-
-
 @asynccontextmanager
 async def replies_broken(stage: Stage) -> AsyncIterator[None]:
     """Every reply is cut off, then every connection reset at its reply, then replies come byte for byte."""
-    for each in mode("truncate", "reset", "trickle"):
-        stage.line.mode = each
-        await asyncio.sleep(lasting(0.8, 10))
-        assert stage.line.did[each] > 0
-    stage.line.mode = "open"
+    for fault, mode in (("truncated", "truncate"), ("resets", "reset"), ("trickling", "trickle")):
+        async with strike(fault, pause_seconds=0)(stage):
+            await asyncio.sleep(lasting(0.8, 10))
+        assert stage.line.did[mode] > 0
     yield
 
 
@@ -81,13 +75,12 @@ async def slow(stage: Stage) -> AsyncIterator[None]:
     before = stage.line.did["requests"]
     await asyncio.sleep(1)
     normal = stage.line.did["requests"] - before
-    stage.line.mode = "slow"
     before, seconds = stage.line.did["requests"], lasting(8, 30)
-    await asyncio.sleep(seconds)
-    # Nobody asks again and again: slow replies make for fewer questions.
-    assert (stage.line.did["requests"] - before) / seconds < 2 * normal + 10
-    yield
-    stage.line.mode = "open"
+    async with strike("slow", value=0.5)(stage):
+        await asyncio.sleep(seconds)
+        # Nobody asks again and again: slow replies make for fewer questions.
+        assert (stage.line.did["requests"] - before) / seconds < 2 * normal + 10
+        yield
 
 
 async def test_slow_replies_slow_visitors_down_only(tmp_path: Path) -> None:
@@ -101,10 +94,9 @@ async def test_slow_replies_slow_visitors_down_only(tmp_path: Path) -> None:
 @asynccontextmanager
 async def partitioned(stage: Stage) -> AsyncIterator[None]:
     """Replies do not come back, then nothing gets through; what was held arrives late."""
-    for each, short in zip(mode("deaf", "blackhole"), (3.5, 1.5), strict=True):
-        stage.line.mode = each
-        await asyncio.sleep(lasting(short, 15))
-        stage.line.mode = "open"
+    for fault, short in (("replies held", 3.5), ("black hole", 1.5)):
+        async with strike(fault)(stage):
+            await asyncio.sleep(lasting(short, 15))
         await asyncio.sleep(lasting(0.5, 3))
     yield
 
@@ -121,11 +113,12 @@ async def test_a_partition_is_an_outage_and_no_more(tmp_path: Path) -> None:
 async def crowded(stage: Stage) -> AsyncIterator[None]:
     """Five hundred ask at once, again and again, over a slow line."""
     stage.line.mode, stage.line.delay_seconds = "slow", (0.2, 0.3)
-    guest = Guest("for-a-ticket", [stage.instances[0].port], "shop", stage.journal, seed=1)
-    await guest.ask("POST", "enter", good=(200, 202))
+    holder = stage.visitor(Visitor, 0, "for-a-ticket")
+    holder.habit = "leaver"
+    await holder.ask("POST", "enter", good=(200, 202))
     browsers = [Browser([each.port], tries=1) for each in stage.instances for _ in range(250)]
     for browser in browsers:
-        browser.cookies = guest.browser.cookies
+        browser.cookies = holder.browser.cookies
     statuses: set[int] = set()
     for _ in range(round(lasting(4, 20))):
         answers = await asyncio.gather(*(each.ask("GET", "/v1/rooms/shop/status") for each in browsers))
@@ -135,8 +128,7 @@ async def crowded(stage: Stage) -> AsyncIterator[None]:
     yield
     stage.line.mode = "open"
     await asyncio.gather(*(browser.close() for browser in browsers))
-    guest.told_to_wait = 0
-    await guest.leave()
+    await holder.leave()
 
 
 async def test_too_many_at_once_are_told_so(tmp_path: Path) -> None:

@@ -3,51 +3,46 @@
 from __future__ import annotations
 
 import asyncio
-import resource
-import shutil
 import subprocess
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
-from redis.asyncio import Redis
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ResponseError
 
+from rig import machine
+from rig.faults import strike
+from rig.instance import Instance
+from rig.machine import missing
+from rig.waiting import eventually
 from tests.faults.scene import UNHURRIED, Stage, lasting, live_through, staged
 from tests.faults.verdict import judged
-from tests.servers import any_binary, missing
-from tests.system.outage import until
-from tests.system.processes import Served
 from waitroom.store import keys
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
 
 
-async def not_ready(served: Served, reason: str) -> None:
+async def not_ready(instance: Instance, reason: str) -> None:
     """Wait until /readyz gives that reason."""
-    async with asyncio.timeout(30):
-        while reason not in await asyncio.to_thread(served.reasons):
-            await asyncio.sleep(0.1)
+    await eventually(lambda: asyncio.to_thread(lambda: reason in instance.reasons()), reason)
 
 
 @asynccontextmanager
 async def takes_no_writes(stage: Stage) -> AsyncIterator[None]:
     """It is a replica, then one that has lost its master and says nothing, then it misses replicas of its own."""
-    node, seconds = stage.node, lasting(3.5, 10)
-    node.ask("REPLICAOF", "127.0.0.1", "1")
-    await not_ready(stage.instances[0], "not a master")
-    await until(lambda: stage.logged("redis is not fit: Redis is a slave, not a master"))
-    await asyncio.sleep(seconds)
-    node.ask("CONFIG SET", "replica-serve-stale-data", "no")
-    await asyncio.sleep(seconds)
-    node.ask("REPLICAOF", "NO", "ONE")
-    node.ask("CONFIG SET", "min-replicas-to-write", "1")
-    await until(lambda: stage.logged("nobody can lead: "))
-    await asyncio.sleep(seconds)
-    yield
-    node.ask("CONFIG SET", "min-replicas-to-write", "0")
+    seconds = lasting(3.5, 10)
+    async with strike("read only")(stage):
+        await not_ready(stage.instances[0], "not a master")
+        await eventually(lambda: stage.logged("redis is not fit: Redis is a slave, not a master"), "a line in a log")
+        await asyncio.sleep(seconds)
+        async with strike("silent replica")(stage):
+            await asyncio.sleep(seconds)
+    async with strike("no replicas")(stage):
+        await eventually(lambda: stage.logged("nobody can lead: "), "a line in a log")
+        await asyncio.sleep(seconds)
+        yield
 
 
 async def test_a_redis_without_writes_is_waited_out(tmp_path: Path) -> None:
@@ -58,84 +53,39 @@ async def test_a_redis_without_writes_is_waited_out(tmp_path: Path) -> None:
     async with staged(tmp_path, room={"abandon_seconds": 9}) as stage:
         run = await live_through(stage, takes_no_writes, seconds=0)
         assert run.lifted - run.began > 9
-        counts = stage.node.ask("HGETALL", keys.room_key("shop", "state"))
+        counts = stage.redis.ask("HGETALL", keys.room_key("shop", "state"))
         assert int(counts.get("restored", 0)) <= int(counts.get("no_show", 0))
     alerts = ["WaitroomRedisFails", "WaitroomNoLeader", "WaitroomRedisUnfit"]
     judged(run, "F6", "READONLY, MASTERDOWN, NOREPLICAS", alerts=alerts)
     assert run.told_to_wait > 0
 
 
-@asynccontextmanager
-async def forgetful(stage: Stage) -> AsyncIterator[None]:
-    """Ten times a second it forgets every script."""
-    for _ in range(round(lasting(20, 100))):
-        stage.node.ask("SCRIPT FLUSH")
-        await asyncio.sleep(0.1)
-    yield
-
-
 async def test_forgotten_scripts_are_noticed_by_nobody(tmp_path: Path) -> None:
     """F7: no call fails because of it."""
     async with staged(tmp_path, WAITROOM_REDIS_TIMEOUT_SECONDS=UNHURRIED) as stage:
-        run = await live_through(stage, forgetful, seconds=0)
-        flushed = stage.node.ask("INFO", "commandstats")["cmdstat_eval"]["calls"]
+        run = await live_through(stage, strike("scripts flushed"), seconds=lasting(2, 10))
+        flushed = stage.redis.ask("INFO", "commandstats")["cmdstat_eval"]["calls"]
     judged(run, "F7", "SCRIPT FLUSH ten times a second")
     assert run.told_to_wait == 0
     assert int(flushed) > 0
 
 
-@asynccontextmanager
-async def busy(stage: Stage) -> AsyncIterator[None]:
-    """A script of somebody else's does not end."""
-    stage.node.ask("CONFIG SET", "busy-reply-threshold", 200)
-    async with Redis(port=stage.node.port, protocol=2) as client:
-        spinning = asyncio.create_task(_spin(client))
-        await until(lambda: answers(stage, "BUSY"))
-        yield
-        stage.node.ask("SCRIPT KILL")
-        await spinning
-
-
-async def _spin(client: Redis) -> None:
-    with suppress(RedisError):
-        await client.eval("while true do end", 0)
-
-
-def answers(stage: Stage, word: str) -> bool:
-    """Whether it answers PING with that word."""
-    try:
-        stage.node.ask("PING")
-    except RedisError as error:
-        return word.lower() in str(error).lower()
-    return False
-
-
 async def test_a_busy_redis_is_waited_out(tmp_path: Path) -> None:
     """F8: 503 at once; when the script is gone all goes on."""
     async with staged(tmp_path) as stage:
-        run = await live_through(stage, busy, seconds=lasting(2, 10))
+        run = await live_through(stage, strike("busy"), seconds=lasting(2, 10))
     judged(run, "F8", "a script that does not end (BUSY)", alerts=["WaitroomRedisFails"])
     assert run.told_to_wait > 0
-
-
-@asynccontextmanager
-async def out_of_memory(stage: Stage) -> AsyncIterator[None]:
-    """It may use no more memory than a hundred thousand bytes less than it does."""
-    used = int(stage.node.ask("INFO", "memory")["used_memory"])
-    stage.node.ask("CONFIG SET", "maxmemory", used - 100_000)
-    yield
-    stage.node.ask("CONFIG SET", "maxmemory", 0)
 
 
 async def test_without_memory_the_queue_drains(tmp_path: Path) -> None:
     """F9: arrivals are told that it is full; those who wait still come in, and those inside leave."""
     async with staged(tmp_path) as stage:
         # Longer than the look at Redis's fitness takes to come round, and the alert to be sure.
-        run = await live_through(stage, out_of_memory, size=60, seconds=lasting(7, 20))
-        inside = [each for each in stage.journal.operations if each.call == "status" and each.state == "admitted"]
+        run = await live_through(stage, strike("out of memory"), size=60, seconds=lasting(7, 20))
+        inside = [each for each in stage.history.operations if each.call == "status" and each.state == "admitted"]
         assert stage.logged("redis is not fit: Redis uses")
     judged(run, "F9", "out of memory", alerts=["WaitroomRedisFull", "WaitroomRedisUnfit"])
-    # The watch is blind meanwhile: Redis takes no transaction.
     assert any(run.began < each.invoked and (each.completed or 0.0) < run.lifted for each in inside)
     assert run.told_to_wait > 0
 
@@ -143,12 +93,11 @@ async def test_without_memory_the_queue_drains(tmp_path: Path) -> None:
 @asynccontextmanager
 async def evicting(stage: Stage) -> AsyncIterator[None]:
     """It may throw places away."""
-    stage.node.ask("CONFIG SET", "maxmemory-policy", "allkeys-lru")
-    for served in stage.instances:
-        await not_ready(served, "Set maxmemory-policy to noeviction")
-    await until(lambda: stage.logged("redis is not fit: Redis evicts (allkeys-lru)"))
-    yield
-    stage.node.ask("CONFIG SET", "maxmemory-policy", "noeviction")
+    async with strike("evicting")(stage):
+        for each in stage.instances:
+            await not_ready(each, "Set maxmemory-policy to noeviction")
+        await eventually(lambda: stage.logged("redis is not fit: Redis evicts (allkeys-lru)"), "a line in a log")
+        yield
 
 
 async def test_an_evicting_redis_is_said_to_be_unfit(tmp_path: Path) -> None:
@@ -162,34 +111,14 @@ async def test_an_evicting_redis_is_said_to_be_unfit(tmp_path: Path) -> None:
 _ON_SMALL_DISK: Final = 'mount -t tmpfs -o size=3m tmpfs "$0" && cd "$0" && exec "$@"'
 
 
-@asynccontextmanager
-async def disk_full(stage: Stage) -> AsyncIterator[None]:
-    """Nothing more fits on its disk."""
-    assert stage.node.process is not None
-    # The disk is in a namespace of the server's own.
-    disk = f"/proc/{stage.node.process.pid}/root{stage.node.folder}"
-    await asyncio.to_thread(fill, Path(disk) / "filler")
-    await until(lambda: stage.node.ask("INFO", "persistence")["aof_last_write_status"] == "err")
-    yield
-    await asyncio.to_thread((Path(disk) / "filler").unlink)
-
-
-def fill(path: Path) -> None:
-    """Write until nothing more fits."""
-    with suppress(OSError), path.open("wb", buffering=0) as file:
-        while file.write(bytes(4096)):
-            pass
-
-
 async def test_a_full_disk_is_waited_out(tmp_path: Path) -> None:
     """F11: no writes (MISCONF): nobody new, nobody admitted, passes stay good; with space again all goes on."""
-    unshare = shutil.which("unshare") or missing("unshare")
+    unshare = machine.program("unshare")
     if not await asyncio.to_thread(may_mount, unshare):
         missing("the right to mount a small disk (root)")
-    program = str(any_binary())
-    started = (unshare, "-m", "sh", "-c", _ON_SMALL_DISK, str(tmp_path / "redis"), program)
+    started = (unshare, "-m", "sh", "-c", _ON_SMALL_DISK, str(tmp_path / "redis"))
     async with staged(tmp_path, started_by=started) as stage:
-        run = await live_through(stage, disk_full, seconds=lasting(7, 20))
+        run = await live_through(stage, strike("disk full"), seconds=lasting(7, 20))
         assert stage.logged("redis is not fit: Redis cannot write to its disk")
     judged(run, "F11", "disk full (MISCONF)", alerts=["WaitroomRedisFull", "WaitroomRedisUnfit", "WaitroomNoLeader"])
     assert run.told_to_wait > 0
@@ -205,12 +134,9 @@ def may_mount(unshare: str) -> bool:
 async def corrupted(stage: Stage) -> AsyncIterator[None]:
     """Another value stands where the room's wait queue was, then where its settings were; both are found again."""
     for name in ("wait", "config"):
-        key = keys.room_key("shop", name)
-        stage.node.ask("RENAME", key, "aside")
-        stage.node.ask("SET", key, "x")
-        await not_ready(stage.instances[0], "room 'shop'")
-        await asyncio.sleep(lasting(3, 10))
-        stage.node.ask("RENAME", "aside", key)
+        async with strike("key replaced", target=keys.room_key("shop", name))(stage):
+            await not_ready(stage.instances[0], "room 'shop'")
+            await asyncio.sleep(lasting(3, 10))
     yield
 
 
@@ -226,34 +152,18 @@ async def test_a_corrupt_room_is_left_alone(tmp_path: Path) -> None:
 @asynccontextmanager
 async def no_connections(stage: Stage) -> AsyncIterator[None]:
     """Redis takes no further client and loses those it has; then instances may open no further file."""
-    async with Redis(port=stage.node.port, protocol=2) as ours:
-        most = int(stage.node.ask("CONFIG GET", "maxclients")["maxclients"])
-        await ours.config_set("maxclients", 1)
-        await ours.client_kill_filter(_type="normal", skipme=True)
-        await asyncio.sleep(lasting(2, 15))
-        await ours.config_set("maxclients", most)
-    async with AsyncExitStack() as stack:
-        for served in stage.instances:
-            stack.callback(limit_files(served))
-        await asyncio.sleep(lasting(2, 15))
+    for fault in ("too many clients", "too many files"):
+        async with strike(fault, target="all")(stage):
+            await asyncio.sleep(lasting(2, 15))
     yield
-
-
-def limit_files(served: Served) -> Any:
-    """Let an instance open no further file; what takes that back."""
-    pid = served.process.pid
-    was = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-    open_files = len(list(Path(f"/proc/{pid}/fd").iterdir()))
-    resource.prlimit(pid, resource.RLIMIT_NOFILE, (open_files, was[1]))
-    return lambda: resource.prlimit(pid, resource.RLIMIT_NOFILE, was)
 
 
 async def test_without_connections_nothing_crashes(tmp_path: Path) -> None:
     """F24: too many clients at Redis, then too many files at the instances: 503 or no answer, and no crash."""
     async with staged(tmp_path) as stage:
         run = await live_through(stage, no_connections, seconds=0)
-        assert [served.process.poll() for served in stage.instances] == [None, None]
+        assert all(served.running for served in stage.instances)
         with pytest.raises(ResponseError):
-            stage.node.ask("NOSUCHCOMMAND")
+            stage.redis.ask("NOSUCHCOMMAND")
     judged(run, "F24", "maxclients, then EMFILE", alerts=["WaitroomRedisFails"])
     assert run.told_to_wait > 0

@@ -10,9 +10,10 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from tests.faults.catalogue import FAULTS
+from chaos.schedule import ODDS
+from rig.faults import KINDS
 from tests.faults.scrape import ALERTS
-from tests.faults.table import PAGE, ROOT, table, written
+from tests.faults.table import FAULTS, PAGE, ROOT, shown_by, table, written
 
 NUMBERS: Final = [f"F{number}" for number in range(1, 37)]
 
@@ -43,12 +44,12 @@ def test_every_fault_is_listed() -> None:
 @pytest.mark.parametrize("name", NUMBERS)
 def test_its_tests_exist(name: str) -> None:
     """Each fault has tests that are there; without a run of this suite it says why."""
-    fault = FAULTS[name]
-    assert fault.tests
-    for test in fault.tests:
+    tests = shown_by(name)
+    assert tests
+    for test in tests:
         path, _, function = test.partition("::")
         assert function in names_in(ROOT / path), test
-    assert bool(fault.why) != any(test.startswith("tests/faults/") for test in fault.tests)
+    assert bool(FAULTS[name].why) != any(test.startswith("tests/faults/") for test in tests)
 
 
 @pytest.mark.parametrize("name", NUMBERS)
@@ -56,8 +57,14 @@ def test_the_page_has_its_row(name: str) -> None:
     """With its tests, and figures where this suite has a run of it: nobody lost, nobody twice, nobody past the gate."""
     (line,) = (line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith(f"| {name} |"))
     cells = [cell.strip() for cell in line.strip("|").split("|")]
-    assert cells[-1] == "<br>".join(f"`{test}`" for test in FAULTS[name].tests)
+    assert cells[-1] == "<br>".join(f"`{test}`" for test in shown_by(name))
     assert cells[5:8] == (["", "", ""] if FAULTS[name].why else ["0", "0", "0"])
+
+
+def test_every_fault_of_the_catalogue_is_brought_about() -> None:
+    """By a test here, or by a campaign."""
+    here = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("test_*.py"))
+    assert [name for name in KINDS if name not in ODDS and f'"{name}"' not in here] == []
 
 
 def test_the_page_names_every_alert() -> None:

@@ -17,13 +17,14 @@ import psutil
 import pytest
 import uvicorn.protocols.http.httptools_impl as http_protocol
 
-from tests.deploy import worlds
-from tests.deploy.stubs import Stub, serving
+from rig import nginx
+from rig.nginx import Nginx
+from rig.origin import Stub, answering, shop
+from rig.waiting import until
 from tests.fuzz.junk import gathered, thrown
 from tests.fuzz.mutations import FACTOR
 from tests.web import sites
-from tests.web.sites import Site, until
-from waitroom.demo import nginx
+from tests.web.sites import Site
 from waitroom.serve import http
 
 pytestmark = pytest.mark.system
@@ -114,7 +115,7 @@ async def test_the_process_stays_as_it_is(tmp_path: Path) -> None:
                 files, size = _files(site, process), process.memory_info().rss
         until(lambda: _files(site, process) == files, what=f"{files} open files again")
         assert process.memory_info().rss - size < GROWTH
-        assert _faults(tmp_path / "log") == []
+        assert _faults(tmp_path / "serve.log") == []
 
 
 def _files(site: Site, process: psutil.Process) -> int:
@@ -135,14 +136,14 @@ def _faults(log: Path) -> list[str]:
     return [line for line in log.read_text().splitlines() if "Traceback" in line or " ERROR " in line]
 
 
-@pytest.mark.parametrize("binary", worlds.BINARIES)
+@pytest.mark.parametrize("binary", nginx.BINARIES)
 async def test_through_nginx(binary: str, tmp_path: Path) -> None:
     """nginx and the instance behind it serve on; what the one lets through costs the other nothing."""
     with (
         sites.own_redis() as (url, redis),
         sites.program(redis, url, folder=tmp_path) as site,
         _room(site),
-        serving(worlds.shop) as origin,
+        answering(shop) as origin,
     ):
         process = psutil.Process(site.pid)
         with _fronted(binary, tmp_path, site, origin) as port:
@@ -150,16 +151,12 @@ async def test_through_nginx(binary: str, tmp_path: Path) -> None:
             assert (await asyncio.to_thread(site.status, "shop")).status_code == 401
         assert origin.seen == []
         _await_calm(site, process)
-        assert _faults(tmp_path / "log") == []
+        assert _faults(tmp_path / "serve.log") == []
 
 
 @contextmanager
 def _fronted(binary: str, folder: Path, site: Site, origin: Stub) -> Iterator[int]:
     """nginx before the instance; its port. This machine's address is free of limits."""
-
-    def made(port: int) -> nginx.Site:
-        return nginx.Site(port=port, room="shop", instances=(_port(site),), origin=origin.port)
-
-    trusted = {"waitroom-trusted.conf": "127.0.0.1 trusted;\n"}
-    with worlds.running(worlds.binary(binary), folder, made, files=trusted) as port:
-        yield port
+    program = nginx.binary(binary)
+    with Nginx(folder, instances=[_port(site)], origin=origin.port, files=nginx.TRUSTED, program=program) as made:
+        yield made.port

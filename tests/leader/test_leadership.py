@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -13,7 +12,8 @@ import pytest
 from prometheus_client import REGISTRY, CollectorRegistry, Gauge
 from redis.asyncio import Redis
 
-from tests import servers
+from rig import servers
+from rig.waiting import eventually
 from waitroom import metrics
 from waitroom.errors import TermStale, Unavailable
 from waitroom.leader.leadership import Leadership
@@ -57,13 +57,7 @@ async def nowhere() -> AsyncIterator[Store]:
 
 async def taken_over(claim: Leadership) -> int:
     """The term under which the claim comes to lead; polls as a scheduler does."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        term = await claim.hold()
-        if term is not None:
-            return term
-        await asyncio.sleep(0.01)
-    raise AssertionError("nobody took over")
+    return await eventually(claim.hold, "a new term")
 
 
 async def lease_calls(redis: Redis) -> int:
@@ -355,9 +349,9 @@ async def test_resigning_never_raises_on_a_broken_lease(
 
 async def test_an_outage_within_the_lease_keeps_the_term() -> None:
     """A renewal that fails does not end a claim whose deadline has not come: its holder goes on leading until then."""
-    program = servers.any_binary()
+    program = servers.program()
     hands = Hands()
-    with servers.running(program) as url:
+    with servers.running(binary=program) as url:
         store = Store(connect(url, timeout_seconds=10), Clock(), timeout_seconds=10)
         leader = Leadership(store, lease_seconds=9, monotonic=hands)
         term = await leader.hold()

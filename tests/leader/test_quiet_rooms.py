@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 from redis.asyncio import Redis
 
-from tests.clockwork import fast_forward
-from tests.leader.ticking import admitted, arrive, eventually, instance, scheduler
+from rig.clockwork import fast_forward
+from rig.waiting import eventually
+from tests.leader.ticking import admitted, arrive, instance, scheduler
 from waitroom.errors import Unavailable
 from waitroom.model import Admission, Ticket
 from waitroom.settings.room import RoomSettings
@@ -80,7 +81,7 @@ async def test_empty_rooms_are_swept_all_the_same(store: Store, redis: Redis) ->
         await ticking.tick()
         return (await store.read("shop")).counts.finished == 1
 
-    await eventually(swept)
+    await eventually(swept, "the sweep")
 
 
 async def test_rooms_that_cannot_be_looked_at_together_are_served(counting: Counting, redis: Redis) -> None:

@@ -12,9 +12,10 @@ from tempfile import TemporaryDirectory
 import pytest
 from redis.asyncio import Redis
 
-from tests import servers
-from tests.clockwork import fast_forward
-from tests.leader.ticking import AlwaysLeads, admitted, arrive, eventually, instance, scheduler
+from rig import servers
+from rig.clockwork import fast_forward
+from rig.waiting import eventually
+from tests.leader.ticking import AlwaysLeads, admitted, arrive, instance, scheduler
 from waitroom.cancelling import cancelled
 from waitroom.errors import Unavailable
 from waitroom.leader.leadership import Leadership
@@ -51,7 +52,7 @@ class Server:
 @pytest.fixture
 def server() -> Iterator[Server]:
     """A server of the test's own; not started yet."""
-    program = servers.any_binary()
+    program = servers.program()
     with TemporaryDirectory(prefix="wr-") as folder:
         made = Server(program, Path(folder))
         yield made
@@ -124,26 +125,23 @@ async def test_an_outage_does_not_end_the_loop(server: Server) -> None:
         reading = await store.read("shop")
         return reading.waiting == 0 and reading.counts.admitted == 1
 
-    await eventually(reachable)
+    await eventually(reachable, "the server")
     leadership = Leadership(store, lease_seconds=0.3)
     loop = asyncio.create_task(scheduler(store, rooms, leadership=leadership, tick_seconds=0.01).run())
     await arrive(rooms)
     await rooms.create("shop", RoomSettings(capacity=0))
-    await eventually(all_admitted)
-
-    async def nobody_leads() -> bool:
-        return leadership.term is None
+    await eventually(all_admitted, "the admission of all")
 
     server.stop()
-    await eventually(nobody_leads)
+    await eventually(lambda: leadership.term is None, "the end of the term")
     assert not loop.done()
     server.start()
-    await eventually(reachable)
+    await eventually(reachable, "the server")
     await store.delete("shop")
     await rooms.create("shop", RoomSettings(capacity=0, state="paused"))
     await arrive(rooms)
     await rooms.create("shop", RoomSettings(capacity=0))
-    await eventually(all_admitted)
+    await eventually(all_admitted, "the admission of all")
     await cancelled(loop)
     await store.close()
 
@@ -168,7 +166,7 @@ async def test_no_error_ends_the_loop(store: Store, caplog: pytest.LogCaptureFix
     async def served() -> bool:
         return await admitted(store) == 1
 
-    await eventually(served)
+    await eventually(served, "the next tick")
     await cancelled(loop)
     assert "a tick failed" in caplog.text
 

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import Callable
-
 from waitroom.leader.leadership import Leadership
 from waitroom.leader.scheduler import Scheduler
 from waitroom.model import Place
@@ -55,11 +51,3 @@ async def arrive(rooms: Rooms, name: str = "shop") -> Place:
 async def admitted(store: Store, room: str = "shop") -> int:
     """How many were admitted so far."""
     return (await store.read(room)).counts.admitted
-
-
-async def eventually(condition: Callable[[], object]) -> None:
-    """Poll until the condition's coroutine says true."""
-    deadline = time.monotonic() + 60
-    while not await condition():  # type: ignore[misc]
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.01)

@@ -6,12 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from loadtest.history import History
+from crowd.history import History
 from loadtest.outcome import Outcome
 from loadtest.plan import Plan
 from loadtest.run import Seen, judged
 from loadtest.scenarios import SCENARIOS
-from tests.loadtest.made import RULES, asked, good, told
+from tests.crowd.made import RULES, asked, good, told
 
 SETTINGS: dict[str, Any] = {name: getattr(RULES, name) for name in RULES.__dataclass_fields__}
 

@@ -11,9 +11,9 @@ from typing import Any
 import orjson
 import pytest
 
-from loadtest.history import History
-from loadtest.invariants import check_all
-from loadtest.rules import Rules
+from crowd.history import History
+from crowd.invariants import check_all
+from crowd.rules import Rules
 from loadtest.run import ROOT
 from loadtest.scenarios import PEOPLE
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from loadtest.figures import arrivals, per_endpoint, percentile, within
-from loadtest.history import EVENT, Operation
-from loadtest.rules import Limits
-from tests.loadtest.made import START, asked, told
+from crowd.history import EVENT, Operation
+from loadtest.figures import Limits, arrivals, per_endpoint, percentile, within
+from tests.crowd.made import START, asked, told
 
 
 def enters(*took_ms: float, late_ms: float = 0.0) -> list[Operation]:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from loadtest.history import History
+from crowd.history import History
 from loadtest.probe import Probe, growths
-from tests.loadtest.made import START, asked, told
+from tests.crowd.made import START, asked, told
 
 MIB = 1024 * 1024
 NOTHING = History([])

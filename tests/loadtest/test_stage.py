@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from crowd.books import Books
 from loadtest.batches import Batches
-from loadtest.books import Books
 from loadtest.calls import call_costs
 from loadtest.stage import staged
 
@@ -29,7 +29,7 @@ def test_a_stage_is_filled_and_open(tmp_path: Path) -> None:
         assert Batches.of(stage).mean_since(before) == 1.0
         books = Books.balanced(stage.admin_url, "shop", stage.admin_key)
         assert (books.counts["entered"], books.missing()) == (1002, 0)
-        assert books.rules().capacity == 3
+        assert books.settings["capacity"] == 3
         costs = dict(asyncio.run(call_costs(stage)))
         assert costs[1] > costs[256] > 0
         assert {account.name for account in stage.accounts} == {"waitroom 1", "redis"}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from loadtest.history import History
+from crowd.history import History
 from loadtest.streams import came_back, reconnection
-from tests.loadtest.made import START, asked, comes_in
+from tests.crowd.made import START, asked, comes_in
 
 NUMBER = 120
 

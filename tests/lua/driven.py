@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from redis.asyncio import Redis
 
-from tests.clockwork import fast_forward
+from rig.clockwork import fast_forward
 from waitroom.model import Counts, Expiry, Marks, Pass, Place, Reading, Standing, Ticket, Visitor
 from waitroom.settings.room import RoomSettings, fields_of
 from waitroom.store import keys, scripts

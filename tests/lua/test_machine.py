@@ -187,6 +187,7 @@ class RoomMachine(HouseMachine):
 
 
 # A time-out would be taken for a fault in the history, and looked for in ever shorter ones.
+@pytest.mark.long
 @pytest.mark.timeout(1200)
 def test_random_histories(engine: str) -> None:
     """Whatever visitors, leaders, operators and losses do in turn, server and paper agree after every step."""

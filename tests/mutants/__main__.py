@@ -1,7 +1,7 @@
 """`python -m tests.mutants`, or `... lua [script or shared/block...]`, or `... python [group...]`.
 
 Puts faults into the scripts, or the modules that judge proofs, one by one, and sees that tests notice each. Prints
-every mutant that no test noticed. Exit code 1 if one of them has no reason in reasons.toml.
+every mutant that no test noticed. Exit code 1 if one of them has no reason in reasons.txt.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from redis import Redis
 from redis.exceptions import ResponseError
 
-from tests import servers
+from rig import servers
 from tests.mutants import judging, lua, python, running
 from waitroom.store import scripts
 
@@ -50,7 +50,7 @@ def run_python(names: Sequence[str]) -> int:
         print(f"{name}: {len(judged) - len(survived)} of {len(judged)} mutants noticed", flush=True)
         made += judged
         survivors += survived
-    return _end("python", made, survivors)
+    return _end(made, survivors)
 
 
 def run_lua(names: Sequence[str], *, like: str, every: int, excused: bool) -> int:
@@ -58,7 +58,7 @@ def run_lua(names: Sequence[str], *, like: str, every: int, excused: bool) -> in
     if running.is_noticed(names[0], scripts.source(names[0])):
         print("the tests fail without any fault: nothing can be said of mutants")
         return 1
-    spared = {} if excused else judging.excused("lua")
+    spared = {} if excused else judging.excused()
     made: list[str] = []
     survivors: list[str] = []
     for name in names:
@@ -70,11 +70,11 @@ def run_lua(names: Sequence[str], *, like: str, every: int, excused: bool) -> in
         print(
             f"{name}: {len(chosen) - len(survived)} of {len(chosen)} mutants noticed, {len(mutants)} made", flush=True
         )
-    return _end("lua", made, survivors)
+    return _end(made, survivors)
 
 
-def _end(kind: str, made: Sequence[str], survivors: Sequence[str]) -> int:
-    faults = judging.judge(kind, made=made, survivors=survivors)
+def _end(made: Sequence[str], survivors: Sequence[str]) -> int:
+    faults = judging.judge(made=made, survivors=survivors)
     for fault in faults:
         print(fault)
     return 1 if faults else 0
@@ -89,7 +89,7 @@ def _is_noticed(file: str, mutant: lua.Mutant) -> bool:
 
 def programs(name: str) -> Iterator[lua.Mutant]:
     """The mutants of a script or block that a server takes for scripts."""
-    with servers.running(servers.any_binary()) as url, Redis.from_url(url) as client:
+    with servers.running() as url, Redis.from_url(url) as client:
         for mutant in lua.of(name, scripts.source(name)):
             try:
                 client.script_load(lua.whole(name, mutant.text))

@@ -14,12 +14,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from tests.mutants import judging
 from waitroom.store import scripts
 
 _TOKEN: Final = re.compile(
     r"(?P<comment>--[^\n]*)|(?P<text>'[^']*')|(?P<word>[A-Za-z_][\w.]*)|(?P<number>\d+(?:\.\d+)?)"
     r"|(?P<sign>[<>=~]=|\.\.+|[-+*/<>=#(){}\[\],^])|(?P<line>\n)|(?P<blank>[ \t]+)"
 )
+
+_COMMENT: Final = re.compile(r"--[^\n]*")
 
 #: What stands for a token, one mutant each. A minus or plus only between two values.
 _INSTEAD: Final = {
@@ -60,7 +63,7 @@ _CONDITION: Final = re.compile(r"\b(?:if|elseif) (.+?) then\b|\bwhile (.+?) do\b
 
 
 class Mutant(NamedTuple):
-    """A file with a fault. `key` tells it from all others of all files, as long as the line stays the same."""
+    """A file with a fault. `key` tells it from all others of all files."""
 
     key: str
     text: str
@@ -94,17 +97,11 @@ def of(name: str, text: str) -> Iterator[Mutant]:
     seen: Counter[str] = Counter()
     for line_at, faulty_line in _faults(text):
         lines = text.split("\n")
-        before = lines[line_at].strip()
         lines[line_at] = faulty_line
-        key = f"{name}: {_difference(before, faulty_line.strip())}"
+        key = judging.key(name, _COMMENT.sub("", text), _COMMENT.sub("", "\n".join(lines)))
         seen[key] += 1
         again = f" ({seen[key]})" if seen[key] > 1 else ""
         yield Mutant(key + again, "\n".join(lines))
-
-
-def _difference(before: str, after: str) -> str:
-    """A line and what became of it: the line, and behind it the line with the fault, or nothing if it is gone."""
-    return f"{before} -> {after or 'nothing'}"
 
 
 def _faults(text: str) -> Iterator[tuple[int, str]]:

@@ -14,10 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from tests.mutants import judging
+
 _PROJECT: Final = Path(__file__).parent.parent.parent
 
 #: What the copy needs.
-_COPIED: Final = ("waitroom", "tests", "loadtest", "lua", "deploy", "pyproject.toml")
+_COPIED: Final = ("waitroom", "rig", "crowd", "tests", "lua", "deploy", "pyproject.toml")
 
 #: What pytest ends with when a test failed.
 _FAILED: Final = 1
@@ -124,13 +126,13 @@ def _judged(folder: Path, module: str) -> Iterator[Judged]:
 
 
 def _key(judged: Judged, folder: Path) -> str:
-    """The function and the lines that differ, which stay the same when other lines change. Only survivors need it."""
+    """The function and what differs in it. Only survivors need it."""
     function = judged.name.partition("__mutmut_")[0].replace("x_", "").replace("xǁ", "").replace("ǁ", ".")
     if judged.noticed:
         return judged.name
     shown = subprocess.run(
         [*_mutmut(), "show", judged.name], cwd=folder, check=True, capture_output=True, text=True
     ).stdout.splitlines()
-    before = [line[1:].strip() for line in shown if line.startswith("-") and not line.startswith("---")]
-    after = [line[1:].strip() for line in shown if line.startswith("+") and not line.startswith("+++")]
-    return f"{function}: {' '.join(before)} -> {' '.join(after) or 'nothing'}"
+    lines = [line for line in shown if not line.startswith(("---", "+++", "@@"))]
+    before, after = ("\n".join(line[1:] for line in lines if not line.startswith(sign)) for sign in "+-")
+    return judging.key(function, before, after)

@@ -20,7 +20,9 @@ redis.call('ZADD', seen_key, -1, c)
 
 def test_each_kind_of_fault() -> None:
     """Comparisons, words, numbers, texts, keys, conditions and whole statements."""
-    assert [mutant.key.partition(" -> ")[2] for mutant in lua.of("a", SCRIPT)] == [
+    lines = SCRIPT.splitlines()
+    faulty = [set(mutant.text.splitlines()) - set(lines) for mutant in lua.of("a", SCRIPT)]
+    assert [line for each in faulty for line in each] == [
         "if not (a < 12 and not b) then return 'word' end",
         "if a <= 12 and not b then return 'word' end",
         "if a > 12 and not b then return 'word' end",
@@ -28,7 +30,7 @@ def test_each_kind_of_fault() -> None:
         "if a < 12 or not b then return 'word' end",
         "if a < 12 and  b then return 'word' end",
         "if a < 12 and not b then return 'wordx' end",
-        "nothing",
+        "",
         "redis.call('ZADD', wait_key, -1, c)",
         "redis.call('ZADD', seen_key, -2, c)",
     ]
@@ -67,4 +69,11 @@ def test_the_whole_of_a_file(name: str) -> None:
 def test_every_reason_is_of_a_mutant() -> None:
     """No reason is left of a line that has changed."""
     made = [mutant.key for name in lua.files() for mutant in lua.of(name, scripts.source(name))]
-    assert judging.judge("lua", made=made, survivors=[]) == []
+    assert judging.judge(made=made, survivors=[]) == []
+
+
+def test_a_wrapped_line_changes_no_key() -> None:
+    """A fault is known by the tokens beside it, whatever lines they are on, and whatever the comments say."""
+    wrapped = SCRIPT.replace("seen_key, -1", "seen_key,  -- a place\n  -1")
+    for text in (SCRIPT, wrapped):
+        assert "a: , seen_key, - {1 -> 2} , c)" in {mutant.key for mutant in lua.of("a", text)}

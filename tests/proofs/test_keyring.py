@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests import servers
+from rig import machine
 from waitroom.errors import SettingsError
 from waitroom.proofs.keyring import SECRET_BYTES, Keyring, fresh_entry, is_weak, parse
 
@@ -69,8 +68,7 @@ def test_who_gave_a_weak_secret_is_told_how_to_make_one() -> None:
     with pytest.raises(SettingsError) as refused:
         parse(["k1:short"])
     command = str(refused.value).split("`")[1].split()
-    if shutil.which("openssl") is None:
-        servers.missing("openssl")
+    machine.program("openssl")
     made = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     assert parse([f"k1:{made}"]).signer == "k1"
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -103,5 +104,5 @@ class Rotation(RuleBasedStateMachine):
                     assert read == ((right, None) if isinstance(one.proof, Ticket) else (None, right))
 
 
-TestRotation = Rotation.TestCase
+TestRotation = pytest.mark.long(Rotation.TestCase)
 TestRotation.settings = settings(max_examples=100, stateful_step_count=20, deadline=None)

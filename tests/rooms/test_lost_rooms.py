@@ -9,7 +9,7 @@ import pytest
 from prometheus_client import REGISTRY
 from redis.asyncio import Redis
 
-from tests.clockwork import fast_forward
+from rig.clockwork import fast_forward
 from tests.instances import ONE, LateStore, arrive, instance, ticket_of
 from waitroom.model import Admission, Place, Standing, Ticket
 from waitroom.rooms.eta.estimate import poll_after

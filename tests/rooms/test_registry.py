@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from redis.asyncio import Redis
 
-from tests import servers
+from rig import servers
 from tests.instances import ONE, LateStore, arrive, instance, ticket_of
 from waitroom.errors import RoomUnknown, SettingsError, Unavailable, VersionConflict
 from waitroom.model import Reading, Standing
@@ -255,8 +255,8 @@ async def test_a_room_that_is_deleted_before_it_could_be_read_is_unknown(store: 
 
 async def test_an_outage_is_said_and_waited_out() -> None:
     """Without Redis a refresh raises Unavailable and the instance is not reachable; what it knew stays."""
-    program = servers.any_binary()
-    with servers.running(program) as url:
+    program = servers.program()
+    with servers.running(binary=program) as url:
         store = Store(connect(url, timeout_seconds=5), Clock(), timeout_seconds=5)
         rooms = await instance(store, shop=ONE)
     with pytest.raises(Unavailable):
@@ -294,8 +294,8 @@ async def test_who_wants_it_fresh_gets_a_reading_of_this_moment(late: LateStore)
 @pytest.mark.parametrize("fault", ["gone", "frozen"])
 async def test_what_is_known_is_told_where_nothing_fresh_is_to_be_had(fault: str) -> None:
     """Without Redis nobody waits longer than a moment, nothing is raised, and what was known stays."""
-    program = servers.any_binary()
-    with servers.running(program) as url:
+    program = servers.program()
+    with servers.running(binary=program) as url:
         async with Redis.from_url(url) as redis:
             store = Store(connect(url, timeout_seconds=1), Clock(), timeout_seconds=1)
             rooms = await instance(store, shop=ONE)

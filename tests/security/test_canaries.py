@@ -53,7 +53,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
         with sites.frozen(redis):
             site.call("GET", f"/v1/rooms/{room}/status?{CANARY}", headers=bearer(proofs[1]))
         metrics = site.call("GET", "/metrics").text
-        yield Told((folder / "log").read_text(), metrics, proofs)
+        yield Told((folder / "serve.log").read_text(), metrics, proofs)
 
 
 _CALLS: Final = ("v1/rooms/{}/enter", "v1/rooms/{}/status", "v1/rooms/{}/leave")

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.store.embedded.scene import process_id, until
+from rig.waiting import until
+from tests.store.embedded.scene import process_id
 from waitroom.serve.embedded import kept_alive
 
 
@@ -22,7 +23,7 @@ def test_a_server_that_cannot_be_started_again_ends_the_process(
         with kept_alive(tmp_path / "data") as url:
             (tmp_path / "data" / "appendonlydir" / "appendonly.aof.manifest").write_text("nonsense\n")
             os.kill(process_id(url), signal.SIGKILL)
-            until(lambda: bool(told))
+            until(lambda: told, "the word")
     finally:
         signal.signal(signal.SIGTERM, before)
     assert told == [signal.SIGTERM]

@@ -16,7 +16,7 @@ import pytest
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tests.servers import DEADLINE_SECONDS
+from rig.waiting import PATIENCE_SECONDS as DEADLINE_SECONDS
 from waitroom.serve import http
 from waitroom.serve.http import WholeAnswers
 from waitroom.web.wire import respond

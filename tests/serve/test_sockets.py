@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.web.sites import until
+from rig.waiting import until
 from waitroom.serve import sockets
 from waitroom.settings.server import ServerSettings
 

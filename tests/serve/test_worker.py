@@ -13,8 +13,8 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 
+from rig.waiting import until
 from tests.web import sites
-from tests.web.sites import until
 from waitroom.errors import Unavailable
 from waitroom.rooms.registry import Rooms
 from waitroom.serve import worker

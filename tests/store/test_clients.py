@@ -10,8 +10,9 @@ import pytest
 import uvloop
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from tests import servers
-from tests.faults.proxy import proxying
+from rig import servers
+from rig.line import Line
+from rig.waiting import eventually
 from tests.store.opening import opened
 
 
@@ -48,7 +49,7 @@ def test_a_connection_that_broke_since_it_was_taken_is_an_outage(
             for _ in range(3):
                 assert await made.send("x", "PING")
 
-    with servers.running(servers.any_binary()) as url:
+    with servers.running() as url:
         run(scene(url))
 
 
@@ -64,17 +65,16 @@ def test_connections_that_were_reset_in_the_pool_fail_no_call(
     """As after an outage of Redis: each is connected anew before it carries a call."""
 
     async def scene(url: str) -> None:
-        async with proxying(url) as line, opened(line.url) as made, asyncio.timeout(60):
+        async with Line(url) as line, opened(line.url) as made:
             (client,) = await made.primaries()
             pool: Any = client.connection_pool
             connections = [await pool.get_connection() for _ in range(5)]
             for connection in connections:
                 await pool.release(connection)
             line.mode = "refuse"
-            while not all(map(has_ended, connections)):
-                await asyncio.sleep(0.01)
+            await eventually(lambda: all(map(has_ended, connections)), "the resets")
             line.mode = "open"
             assert await asyncio.gather(*(made.send("x", "PING") for _ in range(5))) == [True] * 5
 
-    with servers.running(servers.any_binary()) as url:
+    with servers.running() as url:
         run(scene(url))

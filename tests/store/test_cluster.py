@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
-from tests import servers, topology
+from rig import clusters, servers
+from rig.ports import free_port
+from rig.waiting import eventually
 from tests.leaping import LeapingLoop, leaping
 from tests.store.opening import arrive, opened, served_again, stored
 from waitroom.errors import Unavailable
@@ -17,19 +19,19 @@ from waitroom.settings.room import RoomSettings, fields_of
 from waitroom.store import keys
 
 #: A room in each third of the slots.
-FIRST, SECOND, THIRD = topology.ROOMS_BY_THIRD
+FIRST, SECOND, THIRD = clusters.ROOMS_BY_THIRD
 COUNT = "return redis.call('INCR', KEYS[1])"
 
 
 @pytest.fixture(scope="module")
-def nodes() -> Iterator[topology.Clustered]:
+def nodes() -> Iterator[clusters.Clustered]:
     """Three primaries without replicas."""
-    with topology.clustered(servers.any_binary(), replicas=False) as made:
+    with clusters.clustered(replicas=False) as made:
         yield made
 
 
 @pytest.fixture
-def cluster(nodes: topology.Clustered) -> topology.Clustered:
+def cluster(nodes: clusters.Clustered) -> clusters.Clustered:
     """The same, emptied."""
     for node in nodes.primaries:
         node.ask("FLUSHALL")
@@ -37,24 +39,24 @@ def cluster(nodes: topology.Clustered) -> topology.Clustered:
     return nodes
 
 
-async def test_rooms_live_on_different_nodes(cluster: topology.Clustered) -> None:
+async def test_rooms_live_on_different_nodes(cluster: clusters.Clustered) -> None:
     """Each room's keys are in its third, and everything that a store does finds them, lists and leases included."""
-    async with stored(cluster.url, rooms=topology.ROOMS_BY_THIRD) as store:
-        for number, room in enumerate(topology.ROOMS_BY_THIRD):
+    async with stored(cluster.url, rooms=clusters.ROOMS_BY_THIRD) as store:
+        for number, room in enumerate(clusters.ROOMS_BY_THIRD):
             await store.register(room, live=True)
             place = await arrive(store, room)
             assert (await store.read(room)).occupancy == 1
             assert await store.leave(room, [place.visitor])
             assert cluster.primaries[number].ask("EXISTS", keys.room_key(room, "config")) == 1
         await store.lease("hold", "me", ttl_seconds=1)
-        assert await store.registered() == dict.fromkeys(topology.ROOMS_BY_THIRD, True)
+        assert await store.registered() == dict.fromkeys(clusters.ROOMS_BY_THIRD, True)
         assert [info["role"] for info in await store.ping()] == ["master"] * 3
         assert await store.delete(SECOND) is True
         assert await store.delete(SECOND) is False
         assert await store.registered() == {FIRST: True, SECOND: False, THIRD: True}
 
 
-async def test_a_moved_slot_is_followed(cluster: topology.Clustered) -> None:
+async def test_a_moved_slot_is_followed(cluster: clusters.Clustered) -> None:
     """MOVED is followed at once and learned; the call is carried out once."""
     source, target = cluster.primaries[0], cluster.primaries[1]
     async with opened(cluster.url) as made:
@@ -76,7 +78,7 @@ async def test_a_moved_slot_is_followed(cluster: topology.Clustered) -> None:
                 node.ask("CLUSTER SETSLOT", slot, "NODE", owner.ask("CLUSTER MYID"))
 
 
-async def test_a_slot_on_the_move_is_asked_for(cluster: topology.Clustered) -> None:
+async def test_a_slot_on_the_move_is_asked_for(cluster: clusters.Clustered) -> None:
     """ASK is followed with ASKING on the same connection, for all of many calls at once."""
     source, target = cluster.primaries[0], cluster.primaries[2]
     key = keys.room_key(FIRST, "x")
@@ -95,38 +97,32 @@ async def test_a_slot_on_the_move_is_asked_for(cluster: topology.Clustered) -> N
             source.ask("CLUSTER SETSLOT", slot, "STABLE")
 
 
-async def test_a_dead_node_harms_no_other(cluster: topology.Clustered) -> None:
+async def test_a_dead_node_harms_no_other(cluster: clusters.Clustered) -> None:
     """While one node is gone its rooms fail at once, the others go on without one failure; then it is served again."""
     dead = cluster.primaries[2]
-    async with stored(cluster.url, rooms=topology.ROOMS_BY_THIRD) as store:
+    async with stored(cluster.url, rooms=clusters.ROOMS_BY_THIRD) as store:
         dead.kill()
         try:
             for _ in range(20):
                 results = await asyncio.gather(
-                    *(arrive(store, room) for room in topology.ROOMS_BY_THIRD), return_exceptions=True
+                    *(arrive(store, room) for room in clusters.ROOMS_BY_THIRD), return_exceptions=True
                 )
                 assert [type(result) for result in results] == [Place, Place, Unavailable]
                 await asyncio.sleep(0.02)
             assert len(await store.ping()) == 2
         finally:
             await asyncio.to_thread(dead.start)
-        deadline = time.monotonic() + 30
-        while True:
-            try:
-                await store.configure(THIRD, fields_of(RoomSettings()), expected=None)
-                break
-            except Unavailable:
-                assert time.monotonic() < deadline
-                await asyncio.sleep(0.05)
+        made = partial(store.configure, THIRD, fields_of(RoomSettings()), expected=None)
+        await eventually(made, "the node", despite=Unavailable)
         await arrive(store, THIRD)
 
 
-def test_a_frozen_node_costs_one_call_the_time(cluster: topology.Clustered) -> None:
+def test_a_frozen_node_costs_one_call_the_time(cluster: clusters.Clustered) -> None:
     """Of many calls to a node that does not answer only the first wait; a call in flight is carried out once."""
     frozen = cluster.primaries[0]
 
     async def run() -> None:
-        async with stored(cluster.url, rooms=topology.ROOMS_BY_THIRD) as store:
+        async with stored(cluster.url, rooms=clusters.ROOMS_BY_THIRD) as store:
             await arrive(store, FIRST)
             before = (await store.read(FIRST)).counts.entered
             at_once = f"the node 127.0.0.1:{frozen.port} of the cluster does not answer"
@@ -161,7 +157,7 @@ async def left_alone(
     return ended, calls
 
 
-async def test_one_living_node_of_the_url_is_enough(cluster: topology.Clustered) -> None:
+async def test_one_living_node_of_the_url_is_enough(cluster: clusters.Clustered) -> None:
     """Nodes of the URL that are gone do not matter as long as one is there."""
     url = f"redis+cluster://127.0.0.1:1,127.0.0.1:{cluster.primaries[1].port},127.0.0.1:2"
     async with stored(url) as store:
@@ -169,7 +165,7 @@ async def test_one_living_node_of_the_url_is_enough(cluster: topology.Clustered)
         await store.configure(THIRD, fields_of(RoomSettings()), expected=0)
 
 
-async def test_a_full_pool_is_waited_for(cluster: topology.Clustered) -> None:
+async def test_a_full_pool_is_waited_for(cluster: clusters.Clustered) -> None:
     """More calls than connections take turns."""
     async with opened(cluster.url, timeout_seconds=10, connections=2) as made:
         key = keys.room_key(FIRST, "x")
@@ -189,13 +185,13 @@ async def test_without_a_node_everything_is_unavailable() -> None:
 
 async def test_a_server_that_is_no_cluster() -> None:
     """Its own words say what is wrong."""
-    with servers.running(servers.any_binary(), "--port", str(port := topology.free_ports(1)[0])):
+    with servers.running("--port", str(port := free_port())):
         async with stored(f"redis+cluster://127.0.0.1:{port}") as store:
             with pytest.raises(Unavailable, match="cluster support disabled"):
                 await store.registered()
 
 
-async def test_a_node_taken_for_a_server(cluster: topology.Clustered) -> None:
+async def test_a_node_taken_for_a_server(cluster: clusters.Clustered) -> None:
     """A redis:// URL of a node is told from an outage: the sentence names the remedy."""
     async with stored(f"redis://127.0.0.1:{cluster.primaries[0].port}") as store:
         with pytest.raises(Unavailable, match=r"use redis\+cluster://"):

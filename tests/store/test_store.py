@@ -6,17 +6,16 @@ import asyncio
 import os
 import random
 import signal
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
-from pathlib import Path
+from contextlib import asynccontextmanager
 
 import pytest
 from redis import exceptions
 from redis.asyncio import Redis
 
-from tests import servers
-from tests.accepting import accepting
+from rig import servers
+from rig.line import Line
+from rig.waiting import eventually
 from tests.leaping import LeapingLoop, leaping
 from waitroom.errors import Full, RoomBroken, RoomUnknown, Unavailable, VersionConflict, WaitroomError
 from waitroom.model import Arrival, Pass, Place, Standing, Ticket, Visitor
@@ -34,8 +33,8 @@ ONE_INSIDE = fields_of(RoomSettings(capacity=1))
 @pytest.fixture
 def lone() -> Iterator[str]:
     """The URL of a server of the test's own, to be mistreated."""
-    program = servers.any_binary()
-    with servers.running(program) as url:
+    program = servers.program()
+    with servers.running(binary=program) as url:
         yield url
 
 
@@ -294,94 +293,47 @@ def test_a_frozen_server_is_unavailable_in_time(lone: str) -> None:
 
 async def answering(store: Store) -> None:
     """Wait until the server answers again."""
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            await store.ping()
-        except Unavailable:
-            assert time.monotonic() < deadline
-            await asyncio.sleep(0.02)
-        else:
-            return
+    await eventually(store.ping, "an answer", despite=Unavailable)
 
 
 # One effect.
 
 
-class Proxy:
-    """A TCP proxy in front of a server's unix socket that can lose replies."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._links: set[asyncio.Task[None]] = set()
-        self.url = ""
-        #: Replies to lose from now on: each is taken from the server, then the connection is cut.
-        self.drop_next = 0
-        #: Replies that were lost.
-        self.dropped = 0
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Carry one connection."""
-        there_reader, there_writer = await asyncio.open_unix_connection(str(self._path))
-        back = asyncio.create_task(self._replies(there_reader, writer))
-        self._links.add(back)
-        back.add_done_callback(self._links.discard)
-        try:
-            with suppress(OSError):
-                while (data := await reader.read(65_536)) and not back.done():
-                    there_writer.write(data)
-        finally:
-            back.cancel()
-            there_writer.close()
-
-    async def _replies(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(65_536):
-            if self.drop_next:
-                self.drop_next -= 1
-                self.dropped += 1
-                break
-            writer.write(data)
-        writer.close()
-
-
 @pytest.fixture
-async def proxy(lone: str, direct: Redis) -> AsyncIterator[Proxy]:
-    """A proxy in front of the lone server, which knows the scripts already: no reply is a NOSCRIPT."""
+async def line(lone: str, direct: Redis) -> AsyncIterator[Line]:
+    """A line to the lone server, which knows the scripts already: no reply is a NOSCRIPT."""
     for name in scripts.NAMES:
         await direct.script_load(scripts.load(name).text)
-    made = Proxy(Path(lone.removeprefix("unix://")))
-    async with accepting(made.serve) as port:
-        made.url = f"redis://127.0.0.1:{port}"
+    async with Line(lone) as made:
         yield made
 
 
-async def lost(proxy: Proxy, call: Callable[[], object]) -> None:
+async def lost(line: Line, call: Callable[[], object]) -> None:
     """Make the call and lose its reply: Unavailable is raised, after exactly one try."""
-    proxy.drop_next = 1
-    before = proxy.dropped
+    line.once("reset")
     with pytest.raises(Unavailable):
         await call()  # type: ignore[misc]
-    assert (proxy.dropped - before, proxy.drop_next) == (1, 0)
+    assert (line.did["reset"], line.pending) == (1, False)
 
 
-async def test_a_lost_reply_to_an_arrival_is_one_arrival(proxy: Proxy) -> None:
+async def test_a_lost_reply_to_an_arrival_is_one_arrival(line: Line) -> None:
     """A call whose reply is lost has been carried out once: nothing repeats it behind the caller's back."""
-    async with opened(proxy.url) as store:
+    async with opened(line.url) as store:
         await store.configure("shop", ONE_INSIDE, expected=0)
-        await lost(proxy, lambda: arrive(store))
+        await lost(line, lambda: arrive(store))
         reading = await store.read("shop")
         assert (reading.counts.entered, reading.occupancy, reading.waiting) == (1, 1, 0)
 
 
 @pytest.mark.parametrize("ahead", [0, 1, 3])
-async def test_repeating_an_arrival_gives_the_same_place(proxy: Proxy, ahead: int) -> None:
+async def test_repeating_an_arrival_gives_the_same_place(line: Line, ahead: int) -> None:
     """The very same call, made again after its reply was lost, finds the visitor where the first one put them."""
-    async with opened(proxy.url) as store:
+    async with opened(line.url) as store:
         await store.configure("shop", ONE_INSIDE, expected=0)
         for _ in range(ahead):
             await arrive(store)
         visitor = new_visitor()
-        await lost(proxy, lambda: store.enter("shop", [(visitor, None)]))
+        await lost(line, lambda: store.enter("shop", [(visitor, None)]))
         await arrive(store)
         first, second = [(await store.enter("shop", [(visitor, None)]))[0] for _ in range(2)]
         reading = await store.read("shop")
@@ -390,60 +342,60 @@ async def test_repeating_an_arrival_gives_the_same_place(proxy: Proxy, ahead: in
         assert first.expires_us == second.expires_us
 
 
-async def test_repeating_a_return_gives_the_same_place(proxy: Proxy, direct: Redis) -> None:
+async def test_repeating_a_return_gives_the_same_place(line: Line, direct: Redis) -> None:
     """A visitor who comes back with a ticket, and whose answer is lost, has their old place at the next try."""
-    async with opened(proxy.url) as store:
+    async with opened(line.url) as store:
         await store.configure("shop", ONE_INSIDE, expected=0)
         await arrive(store)
         silent, other = await arrive(store), await arrive(store)
         await direct.zrem(keys.room_key("shop", "wait"), silent.visitor)
         await direct.zrem(keys.room_key("shop", "seen"), silent.visitor)
-        await lost(proxy, lambda: arrive(store, ticket=ticket_of(silent)))
+        await lost(line, lambda: arrive(store, ticket=ticket_of(silent)))
         again = await arrive(store, ticket=ticket_of(silent))
         assert (again.visitor, again.serial, again.rank) == (silent.visitor, silent.serial, 1)
         assert (await store.status("shop", [ticket_of(other)]))[0].rank == 2
         assert (await store.read("shop")).counts.restored == 1
 
 
-async def test_repeating_a_claim_gives_the_same_session(proxy: Proxy) -> None:
+async def test_repeating_a_claim_gives_the_same_session(line: Line) -> None:
     """A claim whose reply was lost started the session once; the next look finds the same end."""
-    async with opened(proxy.url) as store:
+    async with opened(line.url) as store:
         await store.configure("shop", ONE_INSIDE, expected=0)
         ticket = ticket_of(await arrive(store))
-        await lost(proxy, lambda: store.status("shop", [ticket]))
+        await lost(line, lambda: store.status("shop", [ticket]))
         ends = [(await store.status("shop", [ticket]))[0].expires_us for _ in range(2)]
         assert ends[0] == ends[1] > 0
         assert (await store.read("shop")).counts.claimed == 1
 
 
-async def test_repeating_a_goodbye_changes_nothing(proxy: Proxy) -> None:
+async def test_repeating_a_goodbye_changes_nothing(line: Line) -> None:
     """A goodbye whose reply was lost counts once."""
-    async with opened(proxy.url) as store:
+    async with opened(line.url) as store:
         await store.configure("shop", ONE_INSIDE, expected=0)
         visitor = (await arrive(store)).visitor
-        await lost(proxy, lambda: store.leave("shop", [visitor]))
+        await lost(line, lambda: store.leave("shop", [visitor]))
         assert await store.leave("shop", [visitor]) == [Standing.UNKNOWN]
         assert (await store.read("shop")).counts.left == 1
 
 
-async def test_repeating_a_tick_admits_nobody_twice(proxy: Proxy) -> None:
+async def test_repeating_a_tick_admits_nobody_twice(line: Line) -> None:
     """An admission whose reply was lost fills the room once."""
-    async with opened(proxy.url) as store:
+    async with opened(line.url) as store:
         await store.configure("shop", fields_of(RoomSettings(capacity=2, state="paused")), expected=0)
         for _ in range(5):
             await arrive(store)
         await store.configure("shop", {"state": "open"}, expected=1)
-        await lost(proxy, lambda: store.admit("shop", term=1))
+        await lost(line, lambda: store.admit("shop", term=1))
         assert (await store.admit("shop", term=1)).serials == ()
         reading = await store.read("shop")
         assert (reading.occupancy, reading.counts.admitted, reading.waiting) == (2, 2, 3)
 
 
-async def test_repeating_a_change_is_a_conflict(proxy: Proxy) -> None:
+async def test_repeating_a_change_is_a_conflict(line: Line) -> None:
     """A change by version whose reply was lost has happened, so the second one is told of the new version."""
-    async with opened(proxy.url) as store:
+    async with opened(line.url) as store:
         await store.configure("shop", ONE_INSIDE, expected=0)
-        await lost(proxy, lambda: store.configure("shop", {"capacity": "7"}, expected=1))
+        await lost(line, lambda: store.configure("shop", {"capacity": "7"}, expected=1))
         with pytest.raises(VersionConflict) as conflict:
             await store.configure("shop", {"capacity": "7"}, expected=1)
         assert conflict.value.version == 2

@@ -15,7 +15,8 @@ from typing import Final
 
 import pytest
 
-from tests.system.processes import DEADLINE_SECONDS, serving
+from rig.instance import serving
+from rig.waiting import until
 from waitroom.client import AdmissionLost, WaitroomClient
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(150)]
@@ -117,15 +118,7 @@ def working(url: str, journal: Path, seconds: float, names: list[str]) -> Iterat
         yield process
     finally:
         process.kill()
-        process.wait(DEADLINE_SECONDS)
-
-
-def until(journal: Path, word: str, names: list[str]) -> None:
-    """Wait until all of them have written that word."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while missing := set(names) - names_of(lines_of(journal), word):
-        assert time.monotonic() < deadline, f"not {word}: {sorted(missing)}"
-        time.sleep(0.05)
+        process.wait(PATIENCE_SECONDS)
 
 
 async def all_at_once(url: str, path: Path) -> None:
@@ -155,7 +148,7 @@ def test_a_hundred_workers_and_three_kills(tmp_path: Path) -> None:
         url = f"http://127.0.0.1:{served.port}"
         # The victims are in from the beginning, each in a process of its own, and never end by themselves.
         doomed = [stack.enter_context(working(url, path, 10_000, [name])) for name in victims]
-        until(path, "in", victims)
+        until(lambda: set(victims) <= names_of(lines_of(path), "in"), "victims inside", seconds=PATIENCE_SECONDS)
         shares = [workers[number::PROCESSES] for number in range(PROCESSES)]
         processes = [stack.enter_context(working(url, path, JOB_SECONDS, share)) for share in shares]
         # Longer than a session: the victims' slots are theirs because they extend them.
@@ -164,12 +157,12 @@ def test_a_hundred_workers_and_three_kills(tmp_path: Path) -> None:
         assert not names_of(lines_of(path), "done") >= set(workers)
         for name, process in zip(victims, doomed, strict=True):
             process.kill()
-            process.wait(DEADLINE_SECONDS)
+            process.wait(PATIENCE_SECONDS)
             with path.open("a") as journal:
                 # Inside until now at the latest.
                 journal.write(f"{time.monotonic_ns()} killed {name}\n")
-        until(path, "done", workers)
-        assert [process.wait(DEADLINE_SECONDS) for process in processes] == [0] * PROCESSES
+        until(lambda: set(workers) <= names_of(lines_of(path), "done"), "the end of all work", seconds=PATIENCE_SECONDS)
+        assert [process.wait(PATIENCE_SECONDS) for process in processes] == [0] * PROCESSES
         asyncio.run(all_at_once(url, path))
     lines = lines_of(path)
     assert most_inside(lines) == CAPACITY

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
 import pytest
+from redis.exceptions import RedisError
 
-from tests import secured, servers, topology
-from tests.system.http import browsing
-from tests.system.outage import Follower, all_enter, check, following, patients, told, until
-from tests.system.processes import serving
+from crowd.browser import browsing
+from crowd.history import History, clock
+from crowd.rules import Rules
+from crowd.verdict import OVERTAKEN, faults
+from crowd.visitors import all_enter, visitors
+from crowd.watch import Watch, resumed_after, watching
+from rig import clusters, secured, servers
+from rig.instance import serving
+from rig.waiting import eventually, until
 from tests.web import sites
 from waitroom.errors import Unavailable
 from waitroom.serve.assemble import assemble
@@ -34,64 +39,74 @@ async def test_a_lost_node_costs_nobody_the_place(tmp_path: Path) -> None:
 
     All under the shipped ACL.
     """
-    names = topology.ROOMS_BY_THIRD
-    program = servers.binary("valkey") or servers.any_binary()
+    names = clusters.ROOMS_BY_THIRD
     (secret := tmp_path / "password").write_text(secured.PASSWORDS["waitroom"])
     variables = {"WAITROOM_REDIS_TIMEOUT_SECONDS": "0.4", "WAITROOM_REDIS_PASSWORD_FILE": str(secret)}
     with ExitStack() as stack:
         users = secured.users_file(tmp_path)
-        cluster = stack.enter_context(topology.clustered(program, *secured.settings(users), login=secured.ADMIN))
+        cluster = stack.enter_context(clusters.clustered(*secured.settings(users), login=secured.ADMIN))
         url = cluster.url.replace("//", "//waitroom@")
         served = stack.enter_context(serving(tmp_path, rooms=dict.fromkeys(names, ROOM), redis_url=url, **variables))
         thirds = {name: cluster.holder(keys.room_key(name, "wait")) for name in names}
         assert list(thirds.values()) == [0, 1, 2]
         assert [cluster.holder(key) for key in (keys.LEASE, keys.ROOMS)] == [0, 1]
         pairs = list(zip(cluster.primaries, cluster.replicas, strict=True))
-        followers = [
-            Follower(name, [node.port for node in pairs[third]], secured.ADMIN) for name, third in thirds.items()
+        watches = [
+            Watch(name, *(node.url for node in pairs[third]), login=secured.ADMIN) for name, third in thirds.items()
         ]
-        async with browsing(1000, served.port) as browsers, following(*followers):
-            crowd = patients(browsers, *names)
+        histories: list[History] = [History() for _ in names]
+        losses: dict[int, tuple[float, float]] = {}
+        async with browsing(1000, served.port) as browsers, watching(*watches):
+            crowd = [
+                visitor
+                for third, name in enumerate(names)
+                for visitor in visitors(browsers[third::3], name, histories[third], longest_poll_seconds=5.0)
+            ]
             await all_enter(crowd)
             for name in names:
-                await asyncio.to_thread(served.command, "POST", f"/admin/rooms/{name}/resume", {})
-            staying = [asyncio.create_task(visitor.come_in_and_leave(0.2)) for visitor in crowd]
-            await until(lambda: all(it.admissions and it.admissions[-1][1] > 12 for it in followers))
+                await asyncio.to_thread(served.operate, "POST", f"/admin/rooms/{name}/resume", {})
+            staying = [asyncio.create_task(visitor.come_in_and_leave()) for visitor in crowd]
+            await eventually(lambda: all(watch.admitted > 12 for watch in watches), "the first admissions")
             print("\nseconds without an admission, by room (25 a second otherwise):")
             for third, holds in ((2, "a room"), (0, "a room and the lease"), (1, "a room and the list of rooms")):
                 primary, replica = pairs[third]
                 primary.kill()
-                killed_at = time.monotonic()
-                await asyncio.to_thread(topology.until, partial(_is_primary, replica), "the replica's promotion")
-                promoted = time.monotonic() - killed_at
-                await until(partial(_has_resumed, followers[third], killed_at))
-                await asyncio.sleep(max(0.0, killed_at + WATCHED_SECONDS - time.monotonic()))
-                gaps = [follower.longest_gap(killed_at, time.monotonic()) for follower in followers]
+                killed_at = clock()
+                await asyncio.to_thread(until, partial(_is_primary, replica), "the promotion", despite=RedisError)
+                promoted = clock()
+                losses[third] = (killed_at, promoted)
+                await eventually(partial(_has_resumed, watches[third], killed_at), "an admission")
+                await asyncio.sleep(max(0.0, killed_at + WATCHED_SECONDS - clock()))
+                gaps = [watch.longest_gap(killed_at, clock()) for watch in watches]
                 own = gaps.pop(third)
                 print(
-                    f"  node with {holds} killed: promoted after {promoted:.2f} s; its room {own:.2f}, others", end=" "
+                    f"  node with {holds} killed: promoted after {promoted - killed_at:.2f} s; its room {own:.2f}, "
+                    f"others {', '.join(f'{gap:.2f}' for gap in gaps)}"
                 )
-                print(", ".join(f"{gap:.2f}" for gap in gaps))
             await asyncio.gather(*staying)
-        secured.assert_hidden(tmp_path, served.process.pid)
-    print(told(crowd))
-    assert check(crowd) == []
-    assert [follower.faults for follower in followers] == [[], [], []]
-    assert all(follower.looks > 100 for follower in followers)
+        assert secured.leaks(tmp_path, served.pid) == []
+    print(f"  answers 503: {sum(visitor.told_to_wait for visitor in crowd)}")
+    for third, (history, watch) in enumerate(zip(histories, watches, strict=True)):
+        lost = [losses[third]]
+        found = faults(history, Rules.of(ROOM), watch.looks, bearing=True, losses=lost, excused=OVERTAKEN)
+        assert found == []
+        assert len(watch.looks) > 100
+    identities = [{each.identity for each in history.operations if each.identity} for history in histories]
+    assert len(set.union(*identities)) == sum(map(len, identities))
 
 
-def _has_resumed(follower: Follower, killed_at: float) -> bool:
-    return follower.resumed_after(killed_at) < float("inf")
+def _has_resumed(watch: Watch, killed_at: float) -> bool:
+    return resumed_after(watch.looks, killed_at) < float("inf")
 
 
-def _is_primary(node: topology.Node) -> bool:
+def _is_primary(node: servers.Server) -> bool:
     return bool(node.ask("INFO", "replication")["role"] == "master")
 
 
 async def test_a_start_while_a_node_is_dead(tmp_path: Path) -> None:
     """An instance that starts then serves the rooms of the other nodes, and that node's once it is back."""
-    names = topology.ROOMS_BY_THIRD
-    with topology.clustered(servers.any_binary(), replicas=False) as cluster:
+    names = clusters.ROOMS_BY_THIRD
+    with clusters.clustered(replicas=False) as cluster:
         rooms = {name: RoomSettings() for name in names}
         settings = sites.settings_for(cluster.url, redis_timeout_seconds=0.4)
         settings = settings.model_copy(update={"rooms": rooms})
@@ -105,4 +120,4 @@ async def test_a_start_while_a_node_is_dead(tmp_path: Path) -> None:
             with pytest.raises(Unavailable):
                 late.rooms.get(names[2])
             await asyncio.to_thread(cluster.primaries[2].start)
-            await until(lambda: {room.name for room in late.rooms} == set(names))
+            await eventually(lambda: {room.name for room in late.rooms} == set(names), "the rooms of that node")

@@ -9,12 +9,14 @@ import signal
 from pathlib import Path
 
 import pytest
+from redis.asyncio import Redis
 
-from loadtest.watch import looking
-from tests.system.crowd import PATIENT, all_enter
-from tests.system.history import Visit
-from tests.system.http import Browser, browsing
-from tests.system.processes import serving
+from crowd.answers import Jar
+from crowd.browser import Browser, browsing
+from crowd.history import History
+from crowd.visitors import PATIENT, Visitor, visitors
+from rig.instance import serving
+from rig.waiting import eventually
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
 
@@ -34,9 +36,12 @@ async def ranks_now(browsers: list[Browser]) -> list[int]:
     return ranks
 
 
-async def entered_one_by_one(browsers: list[Browser]) -> list[Visit]:
-    """The visits of browsers that enter in their order."""
-    return [(await all_enter([browser], "shop"))[0] for browser in browsers]
+async def entered_one_by_one(browsers: list[Browser]) -> list[Visitor]:
+    """The visitors of these browsers, who enter in their order."""
+    crowd = visitors(browsers, "shop", History())
+    for visitor in crowd:
+        await visitor.enter()
+    return crowd
 
 
 async def came_back(port: int, before: list[Browser]) -> list[int]:
@@ -51,8 +56,8 @@ async def test_a_restart_keeps_every_rank(tmp_path: Path) -> None:
     """`serve` stopped and started again on its data folder: everybody's rank is what it was."""
     with serving(tmp_path, rooms={"shop": ROOM}) as served:
         async with browsing(200, served.port) as browsers:
-            visits = await entered_one_by_one(browsers)
-            assert visits[0].admitted_at is not None
+            crowd = await entered_one_by_one(browsers)
+            assert crowd[0].history.operations[0].state == "admitted"
             before = await ranks_now(browsers[1:])
         assert served.stop() == 0
     with serving(tmp_path, rooms={"shop": ROOM}) as served:
@@ -74,7 +79,8 @@ async def test_an_emptied_redis_costs_nobody_the_place(tmp_path: Path) -> None:
     """FLUSHALL under 200 waiting: all back in the old order at their next status, who is inside is inside, who had
     left starts anew."""
     with serving(tmp_path, rooms={"shop": ROOM}) as served:
-        async with looking(f"unix://{tmp_path}/data/redis.sock") as redis, browsing(203, served.port) as browsers:
+        redis = Redis.from_url(f"unix://{tmp_path}/data/redis.sock", decode_responses=True, protocol=2)
+        async with browsing(203, served.port) as browsers:
             first, second, third, *waiting = browsers
             await entered_one_by_one(browsers)
             await first.ask("POST", "/v1/rooms/shop/leave")
@@ -86,28 +92,33 @@ async def test_an_emptied_redis_costs_nobody_the_place(tmp_path: Path) -> None:
             await redis.flushall()
             assert await ranks_now(waiting) == before == list(range(1, 201))
             assert (await third.ask("GET", "/v1/rooms/shop/status"))[1]["state"] == "admitted"
-            second.cookies = old_cookies
+            second.cookies = Jar(old_cookies)
             status, document = await second.ask("GET", "/v1/rooms/shop/status")
             assert (status, document["type"]) == (410, "urn:waitroom:turn-over")
             status, document = await second.ask("POST", "/v1/rooms/shop/enter")
             assert (status, document["rank"]) == (202, 201)
+        await redis.aclose()
 
 
 async def until_admitted(browser: Browser) -> None:
-    """Poll until the turn has come; the test's own time-out is the deadline."""
-    document: dict[str, object] = {}
-    while document.get("state") != "admitted":
-        await asyncio.sleep(0.05)
+    """Wait until the turn has come."""
+
+    async def admitted() -> bool:
         _, document = await browser.ask("GET", "/v1/rooms/shop/status")
+        return document.get("state") == "admitted"
+
+    await eventually(admitted, "the turn")
 
 
 async def test_a_dead_embedded_server_is_started_again(tmp_path: Path) -> None:
     """SIGKILL of the embedded server alone: `serve` starts it again, and everybody's rank is what it was."""
     with serving(tmp_path, rooms={"shop": ROOM}) as served:
-        async with looking(f"unix://{tmp_path}/data/redis.sock") as redis, browsing(20, served.port) as browsers:
+        redis = Redis.from_url(f"unix://{tmp_path}/data/redis.sock", decode_responses=True, protocol=2)
+        async with browsing(20, served.port) as browsers:
             await entered_one_by_one(browsers)
             before = await ranks_now(browsers[1:])
             os.kill((await redis.info("server"))["process_id"], signal.SIGKILL)
             while (await browsers[1].ask("GET", "/v1/rooms/shop/status"))[0] != 200:
                 await asyncio.sleep(0.1)
             assert await ranks_now(browsers[1:]) == before
+        await redis.aclose()

@@ -6,17 +6,20 @@ import asyncio
 import signal
 import socket
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from deploy.cluster import Cluster, Instance
-from loadtest.watch import watching
+from crowd.browser import Browser
+from crowd.history import History
+from crowd.rules import Rules
+from crowd.verdict import faults
+from crowd.visitors import PATIENT, SteadyCrowd, Visitor, coming
+from crowd.watch import Watch, watching
+from rig.composed import Composed
+from rig.instance import Instance
+from rig.waiting import eventually
 from tests.system.clusters import all_serve, clustered, raw, tried
-from tests.system.crowd import PATIENT
-from tests.system.http import Browser
-from tests.system.steady import SteadyCrowd, coming
 from tests.system.test_crowd import counts
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
@@ -40,12 +43,20 @@ DEADLINE_SECONDS = 30.0
 
 
 class Sitters:
-    """Visitors who wait in the paused room all the time, through nginx; `places` are each one's ranks and serials."""
+    """Visitors who wait in the paused room all the time, through nginx."""
 
     def __init__(self, port: int, *, number: int) -> None:
-        self.places: list[list[tuple[int, str]]] = [[] for _ in range(number)]
-        self._browsers = [Browser([port], tries=1, address=f"127.8.0.{index + 1}") for index in range(number)]
+        self.history = History()
+        self._crowd = [
+            Visitor(f"{index}", Browser([port], tries=1, address=f"127.8.0.{index + 1}"), "hall", self.history)
+            for index in range(number)
+        ]
         self._over = False
+
+    @property
+    def places(self) -> list[list[tuple[int, int]]]:
+        """Each one's ranks and serials."""
+        return [[(each.rank, each.serial) for each in visits] for visits in self.history.by_visitor().values()]
 
     def end(self) -> None:
         """Let everybody look once more."""
@@ -53,19 +64,13 @@ class Sitters:
 
     async def run(self) -> None:
         """Enter one after another; then ask for the rank again and again."""
-        try:
-            await self._look("POST", "/v1/rooms/hall/enter", 202)
-            while not self._over:
-                await asyncio.sleep(0.5)
-                await self._look("GET", "/v1/rooms/hall/status", 200)
-        finally:
-            await asyncio.gather(*(browser.close() for browser in self._browsers))
-
-    async def _look(self, method: str, path: str, good: int) -> None:
-        for browser, places in zip(self._browsers, self.places, strict=True):
-            status, document = await browser.ask(method, path)
-            assert status == good, document
-            places.append((document["rank"], document["entered_at"]))
+        for visitor in self._crowd:
+            await visitor.enter()
+        while not self._over:
+            await asyncio.sleep(0.5)
+            for visitor in self._crowd:
+                await visitor.status()
+        await asyncio.gather(*(visitor.browser.close() for visitor in self._crowd))
 
 
 @pytest.mark.parametrize(
@@ -86,12 +91,12 @@ async def test_a_rolling_restart_costs_nobody_anything(tmp_path: Path, by_name: 
         raw(cluster) as redis,
     ):
         crowd, sitters = SteadyCrowd(cluster.port, "shop", size=300, seed=5), Sitters(cluster.port, number=50)
-        async with watching(redis) as watch, coming(sitters), coming(crowd):
+        watch = Watch("shop", cluster.redis_url)
+        async with watching(watch), coming(sitters), coming(crowd):
             await all_serve(cluster, crowd)
             before = [instance.pid for instance in cluster.instances]
             await asyncio.to_thread(cluster.restart)
             await all_serve(cluster, crowd)
-        await watch.look()
         found = await counts(redis)
         after = [instance.pid for instance in cluster.instances]
         again = sum(len(each) > 1 for each in tried(cluster))
@@ -99,23 +104,24 @@ async def test_a_rolling_restart_costs_nobody_anything(tmp_path: Path, by_name: 
         f"{time.monotonic() - began:.0f} s, {crowd.told()}; most inside {watch.most_inside} of {CAPACITY}; "
         f"{again} requests tried at another instance"
     )
-    assert crowd.faults() == []
+    assert faults(crowd.history, Rules.of(SHOP), watch.looks) == []
     assert set(crowd.statuses) == {200, 202, 204}
-    assert watch.faults == []
     assert watch.most_inside == CAPACITY
     assert cluster.exit_codes == [0, 0, 0]
     assert not set(before) & set(after)
+    assert {each.outcome for each in sitters.history.operations} == {"ok"}
     assert {len(set(places)) for places in sitters.places} == {1}
     assert [places[0][0] for places in sitters.places] == list(range(1, 51))
-    assert found["entered"] == len(crowd.visits) + len(crowd.gave_up)
+    assert found["entered"] == crowd.visits
     assert [found[name] for name in ("restored", "abandoned", "no_show")] == [0, 0, 0]
 
 
 async def test_visitors_are_answered_while_an_instance_is_frozen(tmp_path: Path) -> None:
     """The leader of three gets SIGSTOP: another leads when its lease is over, and nobody gets an error."""
-    async with clustered(tmp_path, instances=3, rooms={"shop": HAUNTED}) as cluster, raw(cluster) as redis:
+    async with clustered(tmp_path, instances=3, rooms={"shop": HAUNTED}) as cluster:
         crowd = SteadyCrowd(cluster.port, "shop", size=200, seed=6)
-        async with watching(redis) as watch, coming(crowd):
+        watch = Watch("shop", cluster.redis_url)
+        async with watching(watch), coming(crowd):
             await all_serve(cluster, crowd)
             leader = await the_leader(cluster)
             leader.signal(signal.SIGSTOP)
@@ -125,15 +131,13 @@ async def test_visitors_are_answered_while_an_instance_is_frozen(tmp_path: Path)
             await all_serve(cluster, crowd, instances=others)
             leader.signal(signal.SIGCONT)
             await all_serve(cluster, crowd)
-        await watch.look()
     print(f"{crowd.told()}; longest time without an admission {watch.longest_gap():.2f} s")
-    assert crowd.faults() == []
+    assert faults(crowd.history, Rules.of(HAUNTED), watch.looks) == []
     assert set(crowd.statuses) == {200, 202, 204}
-    assert watch.faults == []
     assert watch.most_inside == CAPACITY
 
 
-async def the_leader(cluster: Cluster) -> Instance:
+async def the_leader(cluster: Composed) -> Instance:
     """The one instance that leads."""
     while True:
         leading = [instance for instance in cluster.instances if await asyncio.to_thread(instance.leads)]
@@ -155,16 +159,18 @@ async def test_an_instance_told_to_stop_says_so_and_resigns(tmp_path: Path, work
         (other,) = (instance for instance in cluster.instances if instance is not leader)
         leader.signal(signal.SIGTERM)
         told = time.monotonic()
-        await until(other.leads)
+        await eventually(lambda: asyncio.to_thread(other.leads), "another leader")
         print(f"another led {time.monotonic() - told:.2f} s after SIGTERM (tick 0.1 s)")
-        await until(lambda: leader.get("/readyz")[0] == 503)
+        await eventually(
+            lambda: asyncio.to_thread(lambda: leader.get("/readyz")[0] == 503), "a leader that is not ready"
+        )
         assert "this instance was told to stop" in leader.get("/readyz")[1]
         assert leader.get("/livez")[0] == 200
         assert leader.get("/v1/rooms/hall")[0] == 200
         assert not leader.leads()
         leader.signal(signal.SIGTERM)
         assert await asyncio.to_thread(leader.wait, DEADLINE_SECONDS) == 0
-        assert other.is_ready()
+        assert other.ready()
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -176,9 +182,9 @@ async def test_a_request_in_flight_is_answered_and_no_new_one(tmp_path: Path, wo
         reader, writer = await asyncio.open_connection(instance.address, instance.port)
         writer.write(_ARRIVAL + b"{")
         await writer.drain()
-        await until(lambda: instance.get("/livez")[0] == 200)
+        await eventually(lambda: asyncio.to_thread(lambda: instance.get("/livez")[0] == 200), "an instance that lives")
         instance.signal(signal.SIGTERM)
-        await until(lambda: refuses(instance))
+        await eventually(lambda: asyncio.to_thread(refuses, instance), "an instance that refuses")
         assert instance.running
         writer.write(b"}")
         answer = (await asyncio.wait_for(reader.read(), DEADLINE_SECONDS)).decode()
@@ -196,10 +202,3 @@ def refuses(instance: Instance) -> bool:
     except ConnectionRefusedError:
         return True
     return False
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait until it holds; fails after DEADLINE_SECONDS."""
-    async with asyncio.timeout(DEADLINE_SECONDS):
-        while not await asyncio.to_thread(condition):
-            await asyncio.sleep(0.02)

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.watch import watching
+from crowd.rules import Rules
+from crowd.verdict import faults
+from crowd.visitors import PATIENT, SteadyCrowd, coming
+from crowd.watch import Watch, watching
 from tests.system.clusters import all_serve, clustered, raw, tried
-from tests.system.crowd import PATIENT
-from tests.system.steady import SteadyCrowd, coming
 from tests.system.test_crowd import counts
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
@@ -29,26 +30,25 @@ async def test_no_visitor_notices_that_instances_come_and_go(tmp_path: Path) -> 
         raw(cluster) as redis,
     ):
         crowd = SteadyCrowd(cluster.port, "shop", size=500, seed=4)
-        async with watching(redis) as watch, coming(crowd):
+        watch = Watch("shop", cluster.redis_url)
+        async with watching(watch), coming(crowd):
             await all_serve(cluster, crowd)
             for number in (2, 4, 2, 1):
                 await asyncio.to_thread(cluster.scale, number)
                 await all_serve(cluster, crowd)
-        await watch.look()
         found = await counts(redis)
         tries = tried(cluster)
     served = Counter(each[-1] for each in tries)
     print(
         f"{time.monotonic() - began:.0f} s, {crowd.told()}; most inside {watch.most_inside} of {CAPACITY} in "
-        f"{watch.looks} looks; {sum(len(each) > 1 for each in tries)} requests tried at another instance; "
+        f"{len(watch.looks)} looks; {sum(len(each) > 1 for each in tries)} requests tried at another instance; "
         f"answers by instance {dict(sorted(served.items()))}"
     )
-    assert crowd.faults() == []
+    assert faults(crowd.history, Rules.of(ROOM), watch.looks) == []
     assert set(crowd.statuses) == {200, 202, 204}
-    assert watch.faults == []
     assert watch.most_inside == CAPACITY
     assert cluster.exit_codes == [0, 0, 0]
     assert sorted(served) == ["127.0.1.1", "127.0.1.2", "127.0.1.3", "127.0.1.4"]
-    assert found["entered"] == found["left"] == len(crowd.visits) + len(crowd.gave_up)
-    assert found["claimed"] == len(crowd.visits)
+    assert found["entered"] == found["left"] == crowd.visits
+    assert found["claimed"] == crowd.visits - crowd.gave_up
     assert [found[name] for name in ("restored", "abandoned", "no_show", "finished")] == [0, 0, 0, 0]

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from tests import secured, servers, topology
-from tests.system.http import browsing
-from tests.system.outage import Follower, all_enter, check, following, patients, told, until
-from tests.system.processes import serving
+from crowd.browser import browsing
+from crowd.history import History, clock
+from crowd.rules import Rules
+from crowd.verdict import OVERTAKEN, faults
+from crowd.visitors import all_enter, visitors
+from crowd.watch import Watch, resumed_after, watching
+from rig import clusters, secured
+from rig.instance import serving
+from rig.waiting import eventually
 from waitroom.store import keys
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
@@ -39,16 +43,15 @@ async def test_a_failover_costs_nobody_the_place(tmp_path: Path) -> None:
     users, rooms = secured.users_file(tmp_path), {"shop": ROOM}
     (secret := tmp_path / "password").write_text(secured.PASSWORDS["waitroom"])
     variables = {"WAITROOM_REDIS_TIMEOUT_SECONDS": "0.4", "WAITROOM_REDIS_PASSWORD_FILE": str(secret)}
-    watched = topology.watched(
-        servers.any_binary(),
+    watched = clusters.watched(
         *secured.settings(users),
         login=secured.ADMIN,
         to_sentinels={"password": SENTINELS},
         lines=(
             f"requirepass {SENTINELS}",
             f"sentinel sentinel-pass {SENTINELS}",
-            f"sentinel auth-user {topology.SERVICE} sentinel",
-            f"sentinel auth-pass {topology.SERVICE} {secured.PASSWORDS['sentinel']}",
+            f"sentinel auth-user {clusters.SERVICE} sentinel",
+            f"sentinel auth-pass {clusters.SERVICE} {secured.PASSWORDS['sentinel']}",
         ),
     )
     with ExitStack() as stack:
@@ -59,43 +62,42 @@ async def test_a_failover_costs_nobody_the_place(tmp_path: Path) -> None:
         )
         primary, replica = group.servers
         state_key = keys.room_key("shop", "state")
-        follower = Follower("shop", [primary.port, replica.port], secured.ADMIN)
-        async with browsing(1000, one.port, two.port) as browsers, following(follower):
-            crowd = patients(browsers, "shop")
+        watch, history = Watch("shop", primary.url, replica.url, login=secured.ADMIN), History()
+        async with browsing(1000, one.port, two.port) as browsers, watching(watch):
+            crowd = visitors(browsers, "shop", history, longest_poll_seconds=5.0)
             early, late = crowd[:950], crowd[950:]
             await all_enter(early)
-            await asyncio.to_thread(one.command, "POST", "/admin/rooms/shop/resume", {})
-            staying = [asyncio.create_task(visitor.come_in_and_leave(0.2)) for visitor in early]
-            await until(lambda: bool(follower.admissions) and follower.admissions[-1][1] > 100)
+            await asyncio.to_thread(one.operate, "POST", "/admin/rooms/shop/resume", {})
+            staying = [asyncio.create_task(visitor.come_in_and_leave()) for visitor in early]
+            await eventually(lambda: watch.admitted > 100, "the first admissions")
 
             replica.ask("REPLICAOF", "127.0.0.1", "1")
             offset = replica.ask("INFO", "replication")["master_repl_offset"]
             await all_enter(late)
-            unsaid = follower.admissions[-1][1]
+            unsaid = watch.admitted
             await asyncio.sleep(LOST_SECONDS)
-            await until(lambda: follower.admissions[-1][1] > unsaid)
+            await eventually(lambda: watch.admitted > unsaid, "an admission that will be forgotten")
             forgotten = primary.ask("INFO", "replication")["master_repl_offset"] - offset
             primary.kill()
-            killed_at = time.monotonic()
-            admitted = follower.admissions[-1][1]
+            killed_at, admitted = clock(), watch.admitted
             assert "canary" not in await asyncio.to_thread(one.reasons)
             remembered = int(replica.ask("HGET", state_key, "admitted"))
-            staying += [asyncio.create_task(visitor.come_in_and_leave(0.2)) for visitor in late]
+            staying += [asyncio.create_task(visitor.come_in_and_leave()) for visitor in late]
             await asyncio.gather(*staying)
-        secured.assert_hidden(tmp_path, one.process.pid, two.process.pid)
+        assert secured.leaks(tmp_path, one.pid, two.pid) == []
         promoted = replica.ask("INFO", "replication")["role"]
         state = replica.ask("HGETALL", state_key)
 
-    resumed = follower.resumed_after(killed_at)
-    print(f"\nfailover (held for dead after {topology.SILENCE_MS / 1000:g} s of silence):")
+    resumed = resumed_after(watch.looks, killed_at)
+    print(f"\nfailover (held for dead after {clusters.SILENCE_MS / 1000:g} s of silence):")
     print(f"  admissions resumed after {resumed:.2f} s; {forgotten:,} bytes of writes were lost,")
     print(f"  among them {admitted - remembered} admissions and {len(late)} arrivals; restored {state['restored']}")
     print(f"  no-shows {state.get('no_show', 0)}")
-    print(told(crowd))
+    print(f"  answers 503: {sum(visitor.told_to_wait for visitor in crowd)}")
     assert promoted == "master"
     assert admitted > remembered
-    assert check(crowd) == []
-    assert follower.faults == []
-    assert follower.looks > 100
-    assert follower.most_inside <= 500
+    lost = [(killed_at, killed_at + resumed)]
+    assert faults(history, Rules.of(ROOM), watch.looks, bearing=True, losses=lost, excused=OVERTAKEN) == []
+    assert len(watch.looks) > 100
+    assert watch.most_inside <= 500
     assert int(state["restored"]) >= len(late)

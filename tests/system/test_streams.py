@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from crowd.browser import Listener, all_listen, browsing
+from crowd.history import History
+from crowd.visitors import all_enter, visitors
+from rig.instance import Instance, serving
+from rig.waiting import PATIENCE_SECONDS
 from tests.system.clusters import clustered, raw
-from tests.system.crowd import all_enter
-from tests.system.http import browsing
-from tests.system.listening import Listener, all_listen
-from tests.system.processes import DEADLINE_SECONDS, Served, serving
 from waitroom.store import keys
 from waitroom.store.embedded.folder import running_url
 
@@ -35,9 +36,9 @@ def logged(folder: Path) -> str:
     return "".join(path.read_text() for path in folder.glob("*.log"))
 
 
-async def ended(served: Served) -> int:
+async def ended(served: Instance) -> int:
     """The exit code."""
-    return await asyncio.to_thread(served.process.wait, DEADLINE_SECONDS)
+    return await asyncio.to_thread(served.wait, PATIENCE_SECONDS)
 
 
 @pytest.mark.parametrize(
@@ -52,12 +53,12 @@ async def test_streams_end_when_the_instance_stops(
     settings = {"WAITROOM_WORKERS": str(workers), "WAITROOM_DRAIN_SECONDS": drain_seconds}
     with serving(tmp_path, rooms={"shop": ROOM}, **settings) as served:
         async with browsing(1_000, served.port) as browsers:
-            await all_enter(browsers, "shop")
+            await all_enter(visitors(browsers, "shop", History()))
             listeners = [Listener(served.port, "shop", browser) for browser in browsers]
             async with all_listen(listeners):
                 assert {listener.status for listener in listeners} == {200}
                 told_at = time.monotonic()
-                served.process.send_signal(which)
+                served.signal(which)
                 endings = await asyncio.gather(*(listener.end() for listener in listeners))
                 streams_took = time.monotonic() - told_at
                 code = await ended(served)
@@ -80,7 +81,7 @@ async def test_streams_of_a_killed_instance_come_back_spread(tmp_path: Path) -> 
     with serving(tmp_path / "one", rooms={"shop": ROOM}) as first:
         with serving(tmp_path / "two", rooms={"shop": ROOM}, redis_url=_redis_url(tmp_path / "one")) as second:
             async with browsing(300, second.port) as browsers:
-                await all_enter(browsers, "shop")
+                await all_enter(visitors(browsers, "shop", History()))
                 listeners = [Listener(second.port, "shop", browser) for browser in browsers]
                 async with all_listen(listeners):
                     before = [listener.told[0].data["rank"] for listener in listeners]
@@ -108,7 +109,7 @@ async def test_behind_nginx_streams_move_to_another_instance(tmp_path: Path) -> 
         raw(cluster) as redis,
         browsing(200, cluster.port) as browsers,
     ):
-        await all_enter(browsers, "shop")
+        await all_enter(visitors(browsers, "shop", History()))
         before = await redis.zrange(keys.room_key("shop", "wait"), 0, -1, withscores=True)
         ranks: list[list[int]] = [[] for _ in browsers]
         reopened, refused = 0, []

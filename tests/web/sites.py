@@ -7,11 +7,8 @@ import itertools
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +19,10 @@ import pytest
 import uvicorn
 from redis import Redis
 
-from tests import servers
+from rig import servers
+from rig.instance import Instance, variables
+from rig.line import Line, in_thread
+from rig.waiting import until
 from waitroom.model import Pass, Ticket, Visitor
 from waitroom.proofs import keyring
 from waitroom.proofs.passes import PassOffice
@@ -47,15 +47,6 @@ TICKING: Final = ("term", "led_us", "resumed_us", "pace_")
 _numbers = itertools.count(1)
 
 Snapshot = dict[str, Any]
-
-
-def until(condition: Callable[[], object], *, seconds: float = PATIENCE_SECONDS, what: str = "condition") -> None:
-    """Poll until the condition holds; fails when it does not within that time."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            pytest.fail(f"{what} did not come true within {seconds:g} s")
-        time.sleep(0.02)
 
 
 @dataclass
@@ -282,65 +273,35 @@ def serving(redis: Redis, settings: ServerSettings, *, send_buffer: int = 0) -> 
 
 
 @contextmanager
-def program(redis: Redis, redis_url: str, *arguments: str, folder: Path, **environment: str) -> Iterator[Site]:
-    """`waitroom serve` as a process of its own, in a group of its own that is gone at the end."""
-    command = [sys.executable, "-m", "waitroom", "serve", "--port", "0", "--redis-url", redis_url, *arguments]
-    given = {
-        **{name: value for name, value in os.environ.items() if not name.startswith(("WAITROOM_", "PROMETHEUS_"))},
-        "WAITROOM_ADMIN_KEY": ADMIN_KEY,
-        "WAITROOM_SIGNING_KEYS": SIGNING_KEY,
-        "WAITROOM_REDIS_TIMEOUT_SECONDS": "5",
-        "WAITROOM_DATA_DIR": str(folder / "data"),
-        **environment,
-    }
-    log = folder / "log"
-    with log.open("wb") as sink:
-        process = subprocess.Popen(command, env=given, stdout=sink, stderr=sink, start_new_session=True)
-    try:
-        site = Site(address_in(log, process), redis, pid=process.pid)
-        until(lambda: _is_ready(site, process), what="readiness")
+def program(redis: Redis, redis_url: str, *arguments: str, folder: Path, **more: str) -> Iterator[Site]:
+    """`waitroom serve` as a process of its own; `more` is its environment."""
+    given = variables(redis_url=redis_url, admin_key=ADMIN_KEY, signing_keys=SIGNING_KEY, redis_timeout_seconds=5)
+    with Instance(folder, *arguments, name="serve", variables={**given, **more}) as instance:
+        site = Site(instance.url, redis, pid=instance.pid)
         yield site
         site.close()
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(PATIENCE_SECONDS)
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait(PATIENCE_SECONDS)
-
-
-def address_in(log: Path, process: subprocess.Popen[bytes]) -> str:
-    """The address that `waitroom serve` has written to its log that it serves on."""
-
-    def found() -> str:
-        if process.poll() is not None:
-            pytest.fail(f"serve ended with {process.returncode}: {log.read_text()}")
-        _, _, rest = log.read_text().partition("serving on ")
-        return rest.partition("/ ")[0] if "/ " in rest else ""
-
-    until(found, what="the address in the log")
-    return found()
-
-
-def _is_ready(site: Site, process: subprocess.Popen[bytes]) -> bool:
-    assert process.poll() is None
-    try:
-        return site.call("GET", "/readyz").status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 @contextmanager
 def own_redis(*settings: str) -> Iterator[tuple[str, Redis]]:
     """A Redis of one's own to harm: its URL and a client."""
-    with servers.running(servers.any_binary(), *settings) as url:
+    with servers.running(*settings) as url:
         client = Redis.from_url(url, decode_responses=True, protocol=2)
         try:
             yield url, client
         finally:
             client.close()
+
+
+@contextmanager
+def severable(**settings: Any) -> Iterator[tuple[Site, Line]]:
+    """An instance with these settings whose line to a Redis of its own can be cut."""
+    with (
+        own_redis() as (url, redis),
+        in_thread(url) as line,
+        serving(redis, settings_for(line.url, **settings)) as site,
+    ):
+        yield site, line
 
 
 @contextmanager

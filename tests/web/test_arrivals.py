@@ -12,8 +12,9 @@ import httpx
 import jwt
 import pytest
 
+from rig.waiting import until
 from tests.web import sites
-from tests.web.sites import Site, assert_problem, bearer, set_cookies, until
+from tests.web.sites import Site, assert_problem, bearer, set_cookies
 from waitroom.client.entering import solve
 from waitroom.store import keys
 
@@ -84,7 +85,7 @@ def test_an_address_has_its_places(behind: Site, guarded: NewRoom) -> None:
     assert not {"challenge", "enqueue_url"} & problem.keys()
     assert enter(behind, room, "198.51.100.8").status_code == 202
     line = f'waitroom_refused_total{{reason="limited",room="{room}"}} 2.0'
-    sites.until(lambda: line in behind.call("GET", "/metrics").text, what="the count")
+    until(lambda: line in behind.call("GET", "/metrics").text, what="the count")
 
 
 def test_what_the_visitor_writes_is_not_believed(behind: Site, guarded: NewRoom) -> None:
@@ -247,6 +248,7 @@ def test_a_solution_of_another_room_or_of_less_work(behind: Site, guarded: NewRo
     assert_problem(enter(behind, easy, X_Waitroom_Challenge=solution), 403)
 
 
+@pytest.mark.long
 def test_a_solution_does_not_outlive_the_mark_of_its_turn(behind: Site, guarded: NewRoom) -> None:
     """Where tickets are short, so are solutions: else one would be good for turn after turn."""
     times = {"ticket_seconds": 3.0, "abandon_seconds": 2.0, "session_seconds": 0.3, "claim_seconds": 0.3}
@@ -378,7 +380,7 @@ def test_the_priority_lane(behind: Site, guarded: NewRoom) -> None:
     assert behind.status(room, common["ticket"]).json()["rank"] == 2
     assert ahead["entered_at"] > common["entered_at"]
     behind.admin("PATCH", f"/{room}", json={"state": "open", "capacity": 1})
-    sites.until(lambda: behind.status(room, ahead["ticket"]).json()["state"] == "admitted", what="admission")
+    until(lambda: behind.status(room, ahead["ticket"]).json()["state"] == "admitted", what="admission")
     assert behind.status(room, common["ticket"]).json()["rank"] == 1
 
 

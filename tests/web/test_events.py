@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from rig.waiting import until
 from tests.web import sites
 from tests.web.listeners import Listener, hearing, listening, request
-from tests.web.sites import Site, bearer, until
+from tests.web.sites import Site, bearer
 from waitroom.model import Place, Ticket, Visitor
 from waitroom.rooms import streams
 from waitroom.rooms.room import Room

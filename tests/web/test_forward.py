@@ -13,12 +13,12 @@ import httpx
 import pytest
 from prometheus_client import REGISTRY
 
+from rig.line import Line
+from rig.waiting import until
 from tests.test_returns import BAD, GOOD, OWN
-from tests.web import links, sites
+from tests.web import sites
 from tests.web.declared import assert_declared
-from tests.web.links import Link
-from tests.web.sites import Site, assert_problem, set_cookies, until
-from tests.web.test_unavailable import severed
+from tests.web.sites import Site, assert_problem, set_cookies
 from waitroom.proofs.tickets import new_visitor
 from waitroom.returns import HOME
 from waitroom.serve.assemble import assemble
@@ -406,29 +406,27 @@ def test_the_query_of_the_proxys_own_address_is_no_return_address(site: Site, fu
 
 
 @pytest.fixture(scope="module")
-def cut_site() -> Iterator[tuple[Site, Link]]:
+def cut_site() -> Iterator[tuple[Site, Line]]:
     """An instance behind a line that can be cut."""
-    with sites.own_redis() as (url, redis), links.linked(url) as link:
-        settings = sites.settings_for(link.url)
-        with sites.serving(redis, settings) as running:
-            yield running, link
+    with sites.severable() as cut:
+        yield cut
 
 
-OUTAGES: dict[str, Callable[[Site, Link], AbstractContextManager[None]]] = {
-    "refused": lambda site, link: severed(link, silent=False),
-    "silent": lambda site, link: severed(link, silent=True),
-    "frozen": lambda site, link: sites.frozen(site.redis),
+OUTAGES: dict[str, Callable[[Site, Line], AbstractContextManager[None]]] = {
+    "refused": lambda site, line: line.cut("refuse"),
+    "silent": lambda site, line: line.cut("blackhole"),
+    "frozen": lambda site, line: sites.frozen(site.redis),
 }
 
 
 @pytest.mark.parametrize("kind", OUTAGES)
-def test_while_redis_is_down(cut_site: tuple[Site, Link], kind: str) -> None:
+def test_while_redis_is_down(cut_site: tuple[Site, Line], kind: str) -> None:
     """Each `when_down` as at the gate, in both forms; browsers find the page that tries again."""
-    site, link = cut_site
+    site, line = cut_site
     rooms = {mode: site.make_room(when_down=mode, admit_per_second=0.01) for mode in ("static", "closed", "open")}
     passes = {mode: site.pass_of_new(room) for mode, room in rooms.items()}
     told: dict[tuple[str, str], int] = {}
-    with sites.hurried(site), OUTAGES[kind](site, link):
+    with sites.hurried(site), OUTAGES[kind](site, line):
         for mode, room in rooms.items():
             for who, text, headers in (
                 ("browser", None, NAVIGATION),

@@ -10,10 +10,11 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.clockwork import arguments
-from tests.web import links, sites
-from tests.web.links import Link
-from tests.web.sites import Site, set_cookies, until
+from rig.clockwork import arguments
+from rig.line import Line
+from rig.waiting import until
+from tests.web import sites
+from tests.web.sites import Site, set_cookies
 from waitroom.model import Pass, Visitor
 from waitroom.proofs.tickets import new_visitor
 from waitroom.serve.assemble import assemble
@@ -320,40 +321,27 @@ def test_binding_begins_and_ends_without_harm(site: Site, new_room: NewRoom) -> 
 
 
 @pytest.fixture(scope="module")
-def cut_site() -> Iterator[tuple[Site, Link]]:
+def cut_site() -> Iterator[tuple[Site, Line]]:
     """An instance behind a line that can be cut."""
-    with sites.own_redis() as (url, redis), links.linked(url) as link:
-        settings = sites.settings_for(link.url)
-        with sites.serving(redis, settings) as running:
-            yield running, link
+    with sites.severable() as cut:
+        yield cut
 
 
-def outage(kind: str, site: Site, link: Link) -> AbstractContextManager[None]:
-    """Redis frozen, refused or silent for a while; afterwards the instance is ready again."""
-    return sites.frozen(site.redis) if kind == "frozen" else _cut(kind, link)
+OUTAGES: dict[str, Callable[[Site, Line], AbstractContextManager[None]]] = {
+    "frozen": lambda site, line: sites.frozen(site.redis),
+    "refused": lambda site, line: line.cut("refuse"),
+    "silent": lambda site, line: line.cut("blackhole"),
+}
 
 
-class _cut(AbstractContextManager[None]):  # noqa: N801 - used like a function
-    def __init__(self, kind: str, link: Link) -> None:
-        self._kind, self._link = kind, link
-
-    def __enter__(self) -> None:
-        self._link.set_mode("refused" if self._kind == "refused" else "silent")
-
-    def __exit__(self, *_: object) -> None:
-        # Connections that swallowed a request never answer it: they are dropped like those of a dead peer.
-        self._link.set_mode("refused")
-        self._link.set_mode("open")
-
-
-@pytest.mark.parametrize("kind", ["frozen", "refused", "silent"])
-def test_while_redis_is_down(cut_site: tuple[Site, Link], kind: str) -> None:
+@pytest.mark.parametrize("kind", OUTAGES)
+def test_while_redis_is_down(cut_site: tuple[Site, Line], kind: str) -> None:
     """`static` and `open` honour passes already given, `closed` does not; only `open` lets in who has none (I24)."""
-    site, link = cut_site
+    site, line = cut_site
     rooms = {mode: site.make_room(when_down=mode, capacity=100) for mode in ("static", "closed", "open")}
     passes = {mode: site.pass_of_new(room) for mode, room in rooms.items()}
     decisions: dict[tuple[str, bool], int] = {}
-    with sites.hurried(site), outage(kind, site, link):
+    with sites.hurried(site), OUTAGES[kind](site, line):
         for mode, room in rooms.items():
             for text in (None, passes[mode]):
                 decisions[mode, text is not None] = site.gate(room, text).status_code
@@ -369,11 +357,11 @@ def test_while_redis_is_down(cut_site: tuple[Site, Link], kind: str) -> None:
         until(lambda room=room, mode=mode: site.gate(room, passes[mode]).status_code == 204, what="recovery")  # type: ignore[misc]
 
 
-def test_open_passes_are_few_short_and_counted(cut_site: tuple[Site, Link]) -> None:
+def test_open_passes_are_few_short_and_counted(cut_site: tuple[Site, Line]) -> None:
     """With `open` passes come at the room's rate, live a minute at most, and each is counted."""
-    site, link = cut_site
+    site, line = cut_site
     room = site.make_room(when_down="open", admit_per_second=0.01, session_seconds=900.0)
-    with _cut("refused", link):
+    with line.cut("refuse"):
         answers = [site.gate(room) for _ in range(5)]
         given = [answer for answer in answers if answer.status_code == 204]
         assert len(given) == 1
@@ -397,7 +385,7 @@ def test_a_broken_room_lets_nobody_new_in(site: Site, new_room: NewRoom, when_do
         site.redis.delete(name)
 
 
-def test_a_full_memory_is_no_outage(cut_site: tuple[Site, Link]) -> None:
+def test_a_full_memory_is_no_outage(cut_site: tuple[Site, Line]) -> None:
     """A Redis that is out of memory is up: `open` lets nobody past the limits, and who is inside goes on (F9)."""
     site, _ = cut_site
     room = site.make_room(when_down="open", capacity=100)

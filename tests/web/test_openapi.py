@@ -14,9 +14,10 @@ import pytest
 from schemathesis.core.failures import FailureGroup
 from starlette.routing import Route
 
+from rig.waiting import until
 from tests.web import sites
 from tests.web.declared import assert_declared
-from tests.web.sites import ADMIN, Site, bearer, until
+from tests.web.sites import ADMIN, Site, bearer
 from waitroom import __version__
 from waitroom.serve.assemble import assemble
 from waitroom.web.app import routes

@@ -14,8 +14,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 
-from tests.web import links, sites
-from tests.web.sites import Site, assert_problem, until
+from rig.waiting import until
+from tests.web import sites
+from tests.web.sites import Site, assert_problem
 
 NewRoom = Callable[..., str]
 
@@ -99,25 +100,21 @@ def test_not_ready_where_another_version_wrote_the_room(own: tuple[Site, Redis])
 
 def test_not_ready_without_redis() -> None:
     """Live but not ready while Redis is gone, ready again afterwards without a restart (F3)."""
-    with sites.own_redis() as (url, redis), links.linked(url) as link:
-        settings = sites.settings_for(link.url)
-        with sites.serving(redis, settings) as site:
-            until(lambda: site.call("GET", "/readyz").status_code == 200, what="readiness")
-            link.set_mode("refused")
+    with sites.severable() as (site, line):
+        until(lambda: site.call("GET", "/readyz").status_code == 200, what="readiness")
+        with line.cut("refuse"):
             assert_not_ready(site, "Redis")
-            link.set_mode("open")
-            until(lambda: site.call("GET", "/readyz").status_code == 200, what="readiness")
+        until(lambda: site.call("GET", "/readyz").status_code == 200, what="readiness")
 
 
 def test_readiness_does_not_flap_while_rooms_are_read() -> None:
     """An instance that reads its rooms once a second over a slow line is ready all the time, not in between only."""
-    with sites.own_redis() as (url, redis), links.linked(url) as link:
-        settings = sites.settings_for(link.url, rooms={f"room-{number}": {} for number in range(3)})
-        with sites.serving(redis, settings) as site:
-            until(lambda: site.call("GET", "/readyz").status_code == 200, what="readiness")
-            link.delay_seconds = 0.1
-            answers = [site.call("GET", "/readyz") for _ in range(15)]
-            link.delay_seconds = 0.0
+    with sites.severable(rooms={f"room-{number}": {} for number in range(3)}) as (site, line):
+        until(lambda: site.call("GET", "/readyz").status_code == 200, what="readiness")
+        line.delay_seconds = (0.1, 0.1)
+        line.set_mode("slow")
+        answers = [site.call("GET", "/readyz") for _ in range(15)]
+        line.set_mode("open")
     assert {(answer.status_code, answer.json().get("detail")) for answer in answers} == {(200, None)}
 
 

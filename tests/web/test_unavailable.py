@@ -15,9 +15,10 @@ import httpx
 import pytest
 from redis import Redis, RedisError
 
-from tests.web import links, sites
-from tests.web.links import Link
-from tests.web.sites import ADMIN, Site, assert_problem, bearer, until
+from rig.line import Line, in_thread
+from rig.waiting import until
+from tests.web import sites
+from tests.web.sites import ADMIN, Site, assert_problem, bearer
 
 ROOMS: dict[str, dict[str, float]] = {
     "shop": {"capacity": 1, "session_seconds": 3600.0, "abandon_seconds": 3600.0},
@@ -30,7 +31,7 @@ class Cut:
     """An instance behind a line that can be cut, with somebody inside and somebody waiting."""
 
     site: Site
-    link: Link
+    line: Line
     inside: str
     ticket: str
     #: Of somebody who may be gone afterwards: a call that was answered 503 may have been carried out.
@@ -71,22 +72,8 @@ def calls(inside: str, ticket: str, other_ticket: str) -> list[tuple[str, str, d
 @pytest.fixture(scope="module")
 def cut() -> Iterator[Cut]:
     """Such an instance."""
-    with sites.own_redis() as (url, redis), links.linked(url) as link:
-        settings = sites.settings_for(link.url, rooms=ROOMS)
-        with sites.serving(redis, settings) as site:
-            yield Cut(site, link, site.pass_of_new("shop"), *(site.ticket_of_new("shop") for _ in range(2)))
-
-
-@contextmanager
-def severed(link: Link, *, silent: bool) -> Iterator[None]:
-    """The line refuses connections, or takes them and says nothing."""
-    link.set_mode("silent" if silent else "refused")
-    try:
-        yield
-    finally:
-        # Connections that have swallowed a request never answer it.
-        link.set_mode("refused")
-        link.set_mode("open")
+    with sites.severable(rooms=ROOMS) as (site, line):
+        yield Cut(site, line, site.pass_of_new("shop"), *(site.ticket_of_new("shop") for _ in range(2)))
 
 
 @contextmanager
@@ -128,8 +115,8 @@ def _refuses(redis: Redis, word: str) -> bool:
 
 
 OUTAGES: dict[str, Callable[[Cut], AbstractContextManager[None]]] = {
-    "refused": lambda cut: severed(cut.link, silent=False),
-    "silent": lambda cut: severed(cut.link, silent=True),
+    "refused": lambda cut: cut.line.cut("refuse"),
+    "silent": lambda cut: cut.line.cut("blackhole"),
     "frozen": lambda cut: sites.frozen(cut.site.redis),
     "busy": lambda cut: busy(cut.site.redis),
 }
@@ -235,7 +222,7 @@ def test_a_full_memory_turns_newcomers_away_only(cut: Cut) -> None:
 
 def test_the_wait_page_says_so(cut: Cut) -> None:
     """Whoever comes while Redis is gone reads it in words and is tried again."""
-    with severed(cut.link, silent=False):
+    with cut.line.cut("refuse"):
         answer = cut.site.call("GET", "/wait/shop")
     assert 'data-situation="unavailable"' in answer.text
     assert int(answer.headers["retry-after"]) > 0
@@ -246,7 +233,7 @@ def test_a_place_is_kept_over_an_outage(cut: Cut) -> None:
     """An enter whose answer was lost and is repeated holds one place (F1, I9)."""
     site = cut.site
     before = site.waiting("shop")
-    with sites.hurried(site), severed(cut.link, silent=True):
+    with sites.hurried(site), cut.line.cut("blackhole"):
         assert site.enter("shop", cut.ticket).status_code == 503
     until(lambda: has_recovered(cut), what="recovery")
     assert site.enter("shop", cut.ticket).json()["rank"] == 1
@@ -254,30 +241,30 @@ def test_a_place_is_kept_over_an_outage(cut: Cut) -> None:
 
 
 @pytest.fixture
-def late() -> Iterator[tuple[Site, Link]]:
+def late() -> Iterator[tuple[Site, Line]]:
     """An instance that was started while Redis was gone."""
-    with sites.own_redis() as (url, redis), links.linked(url) as link:
-        link.set_mode("refused")
-        settings = sites.settings_for(link.url, rooms=ROOMS)
+    with sites.own_redis() as (url, redis), in_thread(url) as line:
+        line.set_mode("refuse")
+        settings = sites.settings_for(line.url, rooms=ROOMS)
         with sites.serving(redis, settings) as site:
-            yield site, link
+            yield site, line
 
 
-def test_started_without_redis(late: tuple[Site, Link]) -> None:
+def test_started_without_redis(late: tuple[Site, Line]) -> None:
     """It lives, is not ready, lets nobody in, and says 503; when Redis comes it makes its rooms and serves (F3)."""
-    site, link = late
+    site, line = late
     assert site.call("GET", "/livez").status_code == 200
     assert_problem(site.call("GET", "/readyz"), 503)
     assert_problem(site.enter("shop"), 503)
     assert_problem(site.call("GET", "/v1/rooms/shop"), 503)
     assert_problem(site.admin("GET"), 503)
     assert site.gate("shop").status_code == 401
-    link.set_mode("open")
+    line.set_mode("open")
     until(lambda: site.call("GET", "/readyz").status_code == 200, what="readiness")
     assert site.enter("shop").status_code == 200
 
 
-def test_started_without_redis_the_page_is_a_page(late: tuple[Site, Link]) -> None:
+def test_started_without_redis_the_page_is_a_page(late: tuple[Site, Line]) -> None:
     """A visitor of the waiting page reads words, not JSON, also before the rooms were ever read."""
     site, _ = late
     answer = site.call("GET", "/wait/shop")

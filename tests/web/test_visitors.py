@@ -8,9 +8,10 @@ from datetime import datetime
 
 import pytest
 
-from tests.clockwork import arguments
+from rig.clockwork import arguments
+from rig.waiting import until
 from tests.web import sites
-from tests.web.sites import Site, assert_problem, bearer, set_cookies, until
+from tests.web.sites import Site, assert_problem, bearer, set_cookies
 from waitroom.store import keys
 
 NewRoom = Callable[..., str]

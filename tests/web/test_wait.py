@@ -9,9 +9,10 @@ from urllib.parse import quote
 import httpx
 import pytest
 
+from rig.waiting import until
 from tests.web import sites
 from tests.web.listeners import listening
-from tests.web.sites import Site, assert_problem, set_cookies, until
+from tests.web.sites import Site, assert_problem, set_cookies
 from waitroom.web.page.assets import PAGE_HEADERS, assets
 from waitroom.web.page.wording import Wording
 

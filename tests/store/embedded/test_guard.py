@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.store.embedded.scene import client, group_of, living, process_id, until
+from rig.waiting import until
+from tests.store.embedded.scene import client, group_of, living, members, process_id
 from waitroom.store.embedded import guard
 from waitroom.store.embedded.folder import running_url
 from waitroom.store.embedded.server import EmbeddedServer
@@ -43,7 +44,7 @@ def test_killed_parent_takes_the_server_along(binary: Path, folder: Path) -> Non
         try:
             with EmbeddedServer(folder, binary=binary) as server, client(server.url) as redis:
                 assert redis.get("place") == "1"
-            until(lambda: not living(group))
+            until(lambda: not living(group), "the end of the group")
         finally:
             os.kill(int(bystander), signal.SIGKILL)
 
@@ -64,7 +65,7 @@ def test_a_server_that_outlives_its_parent_holds_the_folder(binary: Path, folder
         finally:
             os.kill(server, signal.SIGCONT)
             os.kill(int(bystander), signal.SIGKILL)
-        until(lambda: not living(group))
+        until(lambda: not living(group), "the end of the group")
         assert running_url(folder) is None
 
 
@@ -75,14 +76,14 @@ def test_interrupt_from_the_terminal_misses_the_server(binary: Path, folder: Pat
 
 
 def test_killed_server_is_noticed(binary: Path, folder: Path) -> None:
-    """When the server dies so does its guard, and a new start on the folder works."""
+    """A server that dies is noticed; a stop leaves nothing of its group, and a new start on the folder works."""
     server = EmbeddedServer(folder, binary=binary)
     server.start()
     group = group_of(server.url)
     os.kill(process_id(server.url), signal.SIGKILL)
-    until(lambda: not server.alive)
-    until(lambda: not living(group))
+    until(lambda: not server.alive, "the end of the server")
     server.stop()
+    until(lambda: not living(group), "the end of the group")
     assert not (folder / "redis.sock").exists()
     with server:
         assert server.alive
@@ -94,20 +95,23 @@ def test_term_to_the_whole_group_stops_it(binary: Path, folder: Path) -> None:
     server.start()
     group = group_of(server.url)
     os.killpg(group, signal.SIGTERM)
-    until(lambda: not server.alive)
+    until(lambda: not server.alive, "the end of the server")
     server.stop()
     assert living(group) == []
 
 
-def test_killed_guard_leaves_no_orphan(binary: Path, folder: Path) -> None:
-    """A server whose guard was killed counts as lost, and stop still gets it."""
+def test_killed_watcher_harms_nobody(binary: Path, folder: Path) -> None:
+    """The server goes on, and a stop still ends it in order."""
     server = EmbeddedServer(folder, binary=binary)
     server.start()
     group = group_of(server.url)
-    os.kill(group, signal.SIGKILL)
-    until(lambda: not server.alive)
+    (watcher,) = members(group) - {process_id(server.url)}
+    os.kill(watcher, signal.SIGKILL)
+    with client(server.url) as redis:
+        redis.set("place", "1")
     server.stop()
-    until(lambda: not living(group))
+    assert living(group) == []
+    assert "User requested shutdown" in (folder / "redis.log").read_text()
     assert running_url(folder) is None
 
 

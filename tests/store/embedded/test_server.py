@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.store.embedded.scene import client, group_of, living, script, until
+from rig.waiting import until
+from tests.store.embedded.scene import client, group_of, living, script
 from waitroom.errors import EmbeddedError
 from waitroom.store.embedded import server
 from waitroom.store.embedded.folder import running_url
@@ -27,7 +28,7 @@ def test_stop_leaves_nothing(binary: Path, folder: Path) -> None:
     """After stop no process, no socket and no lock is left, and stopping again does nothing."""
     server = EmbeddedServer(folder, binary=binary)
     server.start()
-    until(lambda: server.alive)
+    until(lambda: server.alive, "a server that lives")
     assert running_url(folder) == server.url
     group = group_of(server.url)
     server.stop()

@@ -9,8 +9,9 @@ from typing import Any, Final
 import httpx
 import pytest
 
+from rig.waiting import until
 from tests.web import sites
-from tests.web.sites import ADMIN, ADMIN_KEY, Site, assert_problem, until
+from tests.web.sites import ADMIN, ADMIN_KEY, Site, assert_problem
 from waitroom.settings.room import RoomSettings
 from waitroom.store import keys
 

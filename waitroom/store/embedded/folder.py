@@ -44,12 +44,12 @@ class FolderLock:
         os.ftruncate(self.file, 0)
         os.pwrite(self.file, f"{os.getpid()}\n{url}\n".encode(), 0)
 
-    def release(self) -> bool:
-        """Give it up; whether the server gave it up as well, within the time that stopping takes."""
+    def release(self) -> None:
+        """Give it up; returns when the server has given it up as well, or after the time that stopping takes."""
         with contextlib.suppress(OSError):  # a full disk must not keep the lock
             os.ftruncate(self.file, 0)
         os.close(self.file)
-        return _until(lambda: _is_free(self._folder))
+        _until(lambda: _is_free(self._folder))
 
     def _take(self) -> None:
         _until(lambda: _flock(self.file) or _is_alive(_holder(self.file)[0]))

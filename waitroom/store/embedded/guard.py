@@ -1,6 +1,8 @@
-"""The guard: a few lines of shell in a session of their own, which end the server when the pipe from its parent closes.
+"""A program that ends with the process that started it, however that one ends, and takes its own children along.
 
-So the server lives exactly as long as the process that started it, however that one ends.
+A few lines of shell become the program, after they have left a watcher behind in the same session. The watcher holds
+one end of a pipe, and only the process that started the program holds the other: when that one closes, even by SIGKILL,
+the watcher ends the program and everything that it started.
 """
 
 from __future__ import annotations
@@ -10,50 +12,78 @@ import fcntl
 import os
 import signal
 import subprocess
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 #: Whole seconds between the polite request to stop and the forced one.
 STOP_SECONDS = 10
 
-#: Seconds beyond STOP_SECONDS for the guard to finish by itself.
+#: Seconds beyond those within which everything is gone.
 _MARGIN_SECONDS: Final = 2.0
 
-# Arguments: the grace in seconds, then the server's command line. Standard input is the pipe from the parent.
-# Signals go to process group 0, the guard's own, so a number that now belongs to a stranger is never hit. The
-# last line leaves nothing behind, neither the watcher nor a rewrite that a killed server had forked.
-_GUARD = """\
-grace=$1; shift
-trap : TERM INT HUP
+# Arguments: the signal and the grace in seconds, then the program's command line. Standard input is the pipe.
+# Signals go to process group 0, the watcher's own, so a number that now belongs to a stranger is never hit. $$ is the
+# program's id. A watcher that was told by a word leaves the last line to the process that told it, and keeps the
+# group's number in use until then. The last line leaves nothing behind, not even a child that the program left.
+_GUARD: Final = """\
+signal=$1 grace=$2
+shift 2
 exec 3<&0 </dev/null
-"$@" 3<&- &
-server=$!
 (
   trap '' TERM INT HUP
-  read -r closed <&3
-  kill -TERM 0
-  while [ "$grace" -gt 0 ] && kill -0 "$server" 2>/dev/null; do
+  read -r word
+  kill "-$signal" 0
+  while [ "$grace" -gt 0 ] && kill -0 $$ 2>/dev/null; do
     sleep 1
     grace=$((grace - 1))
   done
+  [ -z "$word" ] || read -r closed
   kill -KILL 0
-) &
+) <&3 3<&- &
 exec 3<&-
-while kill -0 "$server" 2>/dev/null; do
-  wait "$server"
-done
-kill -KILL 0
+exec "$@"
 """
 
 
-class Guard:
-    """The guard of one server, started with the server under it, and the pipe's end that keeps both alive."""
+class Guarded:
+    """A guarded program, started, in a session of its own, so that no terminal's Ctrl-C reaches it.
 
-    def __init__(self, command: tuple[str, ...], *, folder: Path, lock: int, log: int) -> None:
-        # Neither end is inheritable, so no other child of ours can keep the server alive.
+    `name` is what the watcher is called in a list of processes, `output` the open file that takes what is said, `lock`
+    one that the program shall hold open. At the end the program gets `told_by`, and `grace_seconds` to obey.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        environment: Mapping[str, str],
+        output: int,
+        folder: Path | None = None,
+        lock: int | None = None,
+        told_by: signal.Signals = signal.SIGTERM,
+        grace_seconds: int | None = None,
+        umask: int = -1,
+    ) -> None:
+        self._told_by = told_by
+        self._grace_seconds = STOP_SECONDS if grace_seconds is None else grace_seconds
+        guard = ("/bin/sh", "-c", _GUARD, f"waitroom-guard:{name}", told_by.name[3:], str(self._grace_seconds))
+        # Neither end is inheritable, so no other child of ours can keep the program alive.
         read_end, self._tether = os.pipe()
         try:
-            self._process = _spawn(command, stdin=read_end, folder=folder, lock=lock, log=log)
+            with _held(lock) as numbers:
+                self._process = subprocess.Popen(  # noqa: S603 - the shell does not parse its arguments # nosec B603
+                    (*guard, *command),
+                    stdin=read_end,
+                    stdout=output,
+                    stderr=output,
+                    cwd=folder,
+                    env=dict(environment),
+                    pass_fds=numbers,
+                    start_new_session=True,
+                    umask=umask,
+                )
         except BaseException:
             os.close(self._tether)
             raise
@@ -61,50 +91,67 @@ class Guard:
             os.close(read_end)
 
     @property
+    def pid(self) -> int:
+        """The program's id, and that of its process group."""
+        return self._process.pid
+
+    @property
     def alive(self) -> bool:
-        """Whether the server runs, for the guard ends with it."""
+        """Whether the program runs."""
         return self._process.poll() is None
 
-    def stop(self) -> None:
-        """End the server and the guard, by force when they take too long."""
-        os.close(self._tether)
-        try:
-            self._process.wait(longest_stop_seconds())
-        except subprocess.TimeoutExpired:
-            self.kill()
+    def poll(self) -> int | None:
+        """The exit code (negative: the signal that ended it); None while the program runs."""
+        return self._process.poll()
 
-    def kill(self) -> None:
-        """End all that is left of the guard's group. Its number must still be its own."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+    def signal(self, number: int) -> None:
+        """Send the program a signal; nothing happens where it has ended."""
+        self._process.send_signal(number)
+
+    def tell(self) -> None:
+        """Ask the program and its children to end; `wait` follows. Nothing happens where they have ended."""
+        if self._tether == -1:
+            return
+        try:
+            os.write(self._tether, b"end\n")
+        except BrokenPipeError:  # the watcher was killed
+            self.signal(self._told_by)
+
+    def wait(self, seconds: float | None = None) -> int:
+        """The exit code once the program has ended; after so many seconds, by default the grace, it is killed."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(self._grace_seconds if seconds is None else seconds)
+        return self.kill()
+
+    def stop(self) -> int:
+        """Ask it to end, and wait for that; the exit code."""
+        self.tell()
+        return self.wait()
+
+    def kill(self) -> int:
+        """End it at once, and all that is left of its group; the exit code. Killing it again does nothing."""
+        tether, self._tether = self._tether, -1
+        if tether != -1:
+            # Until the pipe is closed the watcher is there, and the number is the group's own.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
+            os.close(tether)
+        return self._process.wait()
 
 
 def longest_stop_seconds() -> float:
-    """Seconds after which a server that was told to stop, and its guard, are gone."""
+    """Seconds after which a program that was told to stop, and its watcher, are gone."""
     return STOP_SECONDS + _MARGIN_SECONDS
 
 
-def _spawn(command: tuple[str, ...], *, stdin: int, folder: Path, lock: int, log: int) -> subprocess.Popen[bytes]:
-    # The shell has uses of its own for the numbers below 10: a lock of such a number would be lost with the server.
-    held = fcntl.fcntl(lock, fcntl.F_DUPFD_CLOEXEC, 10)
+@contextlib.contextmanager
+def _held(lock: int | None) -> Iterator[tuple[int, ...]]:
+    """The number by which the program holds the lock. The shell has uses of its own for those below 10."""
+    if lock is None:
+        yield ()
+        return
+    number = fcntl.fcntl(lock, fcntl.F_DUPFD_CLOEXEC, 10)
     try:
-        return _started(command, stdin=stdin, folder=folder, lock=held, log=log)
+        yield (number,)
     finally:
-        os.close(held)
-
-
-def _started(command: tuple[str, ...], *, stdin: int, folder: Path, lock: int, log: int) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(  # noqa: S603 - a constant script; the shell does not parse its arguments # nosec B603
-        ("/bin/sh", "-c", _GUARD, "waitroom-guard", str(STOP_SECONDS), *command),
-        stdin=stdin,
-        stdout=log,
-        stderr=log,
-        cwd=folder,
-        # The server has no business with waitroom's keys.
-        env={name: value for name, value in os.environ.items() if not name.startswith("WAITROOM_")},
-        pass_fds=(lock,),
-        # A session of its own keeps the terminal's Ctrl-C away until waitroom has stopped.
-        start_new_session=True,
-        umask=0o077,
-    )
+        os.close(number)

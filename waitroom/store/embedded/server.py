@@ -19,7 +19,7 @@ from urllib.parse import quote
 from waitroom.errors import EmbeddedError
 from waitroom.store.embedded import log
 from waitroom.store.embedded.folder import FolderLock
-from waitroom.store.embedded.guard import Guard
+from waitroom.store.embedded.guard import Guarded
 from waitroom.store.embedded.program import find_server
 
 #: Seconds a server may take until it first answers.
@@ -61,7 +61,7 @@ class EmbeddedServer:
         self.url = ""
         self._folder = data_dir.absolute()
         self._binary = binary
-        self._guard: Guard | None = None
+        self._guard: Guarded | None = None
         self._lock: FolderLock | None = None
         self._private: Path | None = None
 
@@ -107,9 +107,7 @@ class EmbeddedServer:
             guard.stop()
         if lock is not None:
             (self._folder / _SOCKET_NAME).unlink(missing_ok=True)
-            if not lock.release() and guard is not None:
-                # A guard that was killed left a server behind. It holds the lock, so the group's number is its own.
-                guard.kill()
+            lock.release()
         self.url = ""
         if self._private is not None:
             shutil.rmtree(self._private, ignore_errors=True)
@@ -124,7 +122,16 @@ class EmbeddedServer:
         command = (str(binary), *_SETTINGS, "--unixsocket", str(path))
         with log.opened(self._folder / _LOG_NAME) as written:
             began = written.tell()
-            self._guard = Guard(command, folder=self._folder, lock=self._lock.file, log=written.fileno())
+            self._guard = Guarded(
+                "embedded",
+                command,
+                # The server has no business with waitroom's keys.
+                environment={name: value for name, value in os.environ.items() if not name.startswith("WAITROOM_")},
+                output=written.fileno(),
+                folder=self._folder,
+                lock=self._lock.file,
+                umask=0o077,
+            )
         self._await_answer(path, binary=binary, log_began=began)
         self.url = url
 

@@ -1,0 +1,87 @@
+"""What was really done, and when: a schedule says when a fault should begin, a busy machine when it does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+from chaos.schedule import Fault
+
+#: Lanes that stand between a visitor's request and what becomes of it.
+HIDING: Final = frozenset({"line", "redis", "instance"})
+
+
+@dataclass
+class Entry:
+    """One fault as it was: times in seconds since the epoch, and what else is to be told."""
+
+    fault: Fault
+    began: float
+    ended: float = float("inf")
+    said: list[str] = field(default_factory=list)
+
+    def overlaps(self, begin: float, end: float) -> bool:
+        """Whether it was there at any time of that span."""
+        return self.began <= end and begin <= self.ended
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings that an operator gave the room: in force at some time between `asked` and `done`."""
+
+    asked: float
+    done: float
+    capacity: int
+    admit_per_second: float
+    state: str
+
+
+@dataclass
+class Diary:
+    """Everything that was done in a campaign.
+
+    `revoked`: for each revoked visitor from when they may have been, and from when they surely were. `faults`: what did
+    not go as it must, such as an exit code.
+    """
+
+    entries: list[Entry] = field(default_factory=list)
+    settings: list[Settings] = field(default_factory=list)
+    revoked: dict[str, tuple[float, float]] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def noted(self, fault: Fault) -> Iterator[Entry]:
+        """The entry of a fault that lasts as long as the block."""
+        entry = Entry(fault, time.time())
+        self.entries.append(entry)
+        try:
+            yield entry
+        finally:
+            entry.ended = time.time()
+
+    def of(self, *kinds: str) -> list[Entry]:
+        """The entries of these kinds."""
+        return [entry for entry in self.entries if entry.fault.kind in kinds]
+
+    def losses(self) -> list[Entry]:
+        """When all data were lost."""
+        return self.of("emptied")
+
+    def revoked_by(self, identity: str, at: float) -> bool:
+        """Whether that visitor may have been revoked by then."""
+        return identity in self.revoked and self.revoked[identity][0] <= at
+
+    def calm_from(self, at: float, *lanes: str) -> float:
+        """The first time, from `at` on, at which no fault of these lanes (default: those that hide) is there."""
+        wanted = lanes or HIDING
+        for entry in sorted(self.entries, key=lambda each: each.began):
+            if entry.fault.lane in wanted and entry.overlaps(at, at):
+                at = entry.ended
+        return at
+
+    def struck(self, begin: float, end: float, lanes: Sequence[str]) -> bool:
+        """Whether a fault of these lanes was there at any time of that span."""
+        return any(entry.fault.lane in lanes and entry.overlaps(begin, end) for entry in self.entries)

@@ -1,0 +1,69 @@
+"""What carries a schedule out: each lane's faults one after another, and the diary of what was done."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from redis.exceptions import RedisError
+
+from chaos.diary import Diary
+from chaos.operator import Operator
+from chaos.schedule import LANES, Fault
+from chaos.stage import CampaignError, Ground
+from rig.faults import KINDS, strike
+from rig.process import Ended
+from rig.waiting import until
+
+#: Settings of Redis that faults change, which are 0 else.
+_SETTINGS: Final = ("maxmemory", "min-replicas-to-write")
+
+
+async def carry_out(
+    ground: Ground, schedule: Sequence[Fault], diary: Diary, *, say: Callable[[str], None] = lambda _: None
+) -> None:
+    """All of it, from now on. Raises CampaignError for what does not come back."""
+    began = time.monotonic()
+
+    async def lane(name: str) -> None:
+        for fault in schedule:
+            if fault.lane != name:
+                continue
+            await asyncio.sleep(began + fault.at - time.monotonic())
+            say(f"{time.monotonic() - began:6.1f} s  {fault.kind} {fault.target}".rstrip())
+            with diary.noted(fault) as entry:
+                struck = strike(fault.kind, target=fault.target, value=fault.value, said=entry.said)
+                try:
+                    async with struck(ground):
+                        await asyncio.sleep(fault.lasts if KINDS[fault.kind].lasts else 0)
+                except (Ended, TimeoutError) as error:
+                    raise CampaignError(f"{fault.kind}: {error}") from error
+
+    async with asyncio.TaskGroup() as lanes:
+        for name in LANES:
+            lanes.create_task(lane(name))
+
+
+async def heal(operator: Operator) -> None:
+    """Whatever is still struck, because something else did not come back, is itself again."""
+    operator.ground.line.mode = "open"
+    try:
+        await asyncio.to_thread(_heal, operator.ground)
+    except (Ended, TimeoutError) as error:
+        operator.diary.faults.append(f"not as before in the end: {error}")
+    await operator.restore()
+
+
+def _heal(ground: Ground) -> None:
+    ground.redis.thaw()
+    if not ground.redis.running:
+        ground.redis.start()
+    for name in _SETTINGS:
+        until(lambda name=name: ground.redis.ask("CONFIG", "SET", name, 0), name, despite=RedisError)  # type: ignore[misc]
+    for instance in ground.instances:
+        instance.thaw()
+        if not instance.running:
+            instance.start()
+        instance.await_ready()

@@ -1,0 +1,107 @@
+"""The report of a campaign: text for whoever watches, and one JSON document."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from rich.console import Console
+from rich.table import Table
+
+from chaos.schedule import Fault
+from chaos.sights import Sight
+from crowd.invariants import Check
+from loadtest.figures import Endpoint
+from loadtest.report import check_table, endpoint_table
+
+#: Faults of a check that the document has.
+_KEPT: Final = 50
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """One campaign: how it can be run again, what was done, what was seen, what is wrong."""
+
+    seed: int
+    engine: str
+    seconds: float
+    users: int
+    only: Sequence[str]
+    schedule: Sequence[Fault]
+    sights: Sequence[Sight]
+    endpoints: Sequence[Endpoint]
+    checks: Sequence[Check]
+
+    @property
+    def holds(self) -> bool:
+        """Whether all checks hold."""
+        return all(check.holds for check in self.checks)
+
+    @property
+    def replay(self) -> str:
+        """The command that runs it again."""
+        return replay(self.seed, self.seconds, self.engine, self.users, self.only)
+
+    def document(self) -> dict[str, Any]:
+        """All of it; of faults the first of each check."""
+        checks = [
+            {
+                **asdict(check),
+                "faults": check.faults[:_KEPT],
+                "number_of_faults": len(check.faults),
+                "holds": check.holds,
+            }
+            for check in self.checks
+        ]
+        verdict = "pass" if self.holds else "fail"
+        return {**asdict(self), "replay": self.replay, "verdict": verdict, "checks": checks}
+
+
+def replay(seed: int, seconds: float, engine: str, users: int, only: Sequence[str] = ()) -> str:
+    """The command of a campaign."""
+    kinds = " --only" + "".join(f" '{kind}'" for kind in only) if only else ""
+    return f'make chaos SEED={seed} MINUTES={seconds / 60:g} ARGS="--engine {engine} --users {users}{kinds}"'
+
+
+def write(campaign: Campaign, stamp: dict[str, Any], folder: Path) -> None:
+    """Put report.txt and report.json into a folder."""
+    document = {**campaign.document(), "stamp": stamp}
+    (folder / "report.json").write_text(json.dumps(document, indent=1), encoding="utf-8")
+    with (folder / "report.txt").open("w", encoding="utf-8") as file:
+        show(campaign, Console(file=file, width=140))
+
+
+def show(campaign: Campaign, console: Console) -> None:
+    """Print the report."""
+    console.print(_sights(campaign.sights))
+    console.print(endpoint_table(campaign.endpoints))
+    console.print(check_table(campaign.checks))
+    word, style = ("PASS", "bold green") if campaign.holds else ("FAIL", "bold red")
+    console.print(f"Verdict: {word}", style=style)
+    console.print(f"seed {campaign.seed}; again: {campaign.replay}", highlight=False, soft_wrap=True)
+
+
+def _sights(sights: Sequence[Sight]) -> Table:
+    title = "each fault, and what visitors saw: seconds; enter and admission from its end (* others were still there)"
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for column in ("began", "lasted", "fault", "answers meanwhile", "worst ms", "enter", "admission"):
+        table.add_column(column, justify="left" if column in ("fault", "answers meanwhile") else "right")
+    for each in sights:
+        mark = "" if each.alone else "*"
+        table.add_row(
+            f"{each.began:.1f}",
+            f"{each.lasted:.1f}",
+            each.fault + (f" ({each.said})" if each.said else ""),
+            ", ".join(f"{number} {kind}" for kind, number in each.answers.items()),
+            f"{each.worst_ms:.0f}",
+            _after(each.enter) + mark,
+            _after(each.admission) + mark,
+        )
+    return table
+
+
+def _after(seconds: float | None) -> str:
+    return "never" if seconds is None else f"{seconds:.2f}"

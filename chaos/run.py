@@ -1,0 +1,146 @@
+"""One campaign: the servers, the crowd, the faults and the watch beside it, and the judgement at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from chaos.diary import Diary
+from chaos.hands import carry_out, heal
+from chaos.judge import Case, judged, said_of_logs
+from chaos.operator import Operator
+from chaos.report import Campaign
+from chaos.schedule import Fault, draw
+from chaos.sights import recovered, sights
+from chaos.stage import ROOM, CampaignError, Ground, grounded
+from crowd.books import Books, BooksError
+from crowd.history import History
+from crowd.invariants import Check
+from crowd.watch import Watch, watching
+from loadtest.figures import per_endpoint
+from loadtest.plan import Plan
+from loadtest.run import LoadtestError, locust
+from waitroom.settings.room import RoomSettings
+
+#: Turns of seconds and short offers, so that an outage costs places and turns, and gives them back.
+SETTINGS: Final[Mapping[str, Any]] = {
+    "capacity": 8,
+    "admit_per_second": 8.0,
+    "session_seconds": 12.0,
+    "claim_seconds": 4.0,
+    "abandon_seconds": 6.0,
+    "ticket_seconds": 300.0,
+}
+
+#: Everybody: those who keep to the rules, those who do not, those who do not know any.
+CROWD: Final[Mapping[str, float]] = {
+    "patient": 10,
+    "reloader": 3,
+    "leaver": 2,
+    "sleeper": 3,
+    "vanisher": 1,
+    "impatient": 1,
+    "forgetful": 1,
+    "stranger": 1,
+    "forger": 2,
+    "watcher": 3,
+}
+
+#: Seconds between two looks of the watch.
+_WATCH_SECONDS: Final = 0.05
+
+#: Seconds for which those who wait at the end go on, and in which Locust must begin.
+_PATIENCE_SECONDS: Final = 90.0
+_START_SECONDS: Final = 60.0
+
+
+async def campaign(
+    folder: Path,
+    *,
+    seed: int,
+    seconds: float,
+    engine: str,
+    users: int,
+    only: Sequence[str] = (),
+    say: Callable[[str], None] = lambda _: None,
+) -> Campaign:
+    """Run and judge it. Raises CampaignError, LoadtestError, BenchmarkError, BooksError where it cannot be run."""
+    schedule, diary = draw(seed, seconds, only), Diary()
+    async with grounded(folder, engine=engine, settings=SETTINGS, seed=seed) as ground:
+        ground.operator = operator = Operator(ground, diary, SETTINGS)
+        watch = Watch(ROOM, ground.redis.url, pause_seconds=_WATCH_SECONDS)
+        async with watching(watch):
+            began = await _play(operator, schedule, _plan(folder, seed, seconds, users), say)
+        books = await asyncio.to_thread(_books, ground)
+        logs = [log.read_text(encoding="utf-8", errors="replace") for log in ground.logs]
+    history = History.read(folder)
+    if not history.operations:
+        raise LoadtestError(f"nobody came: see {folder / 'locust.log'}")
+    seen = sights(history, watch.looks, diary, began)
+    case = Case(history, diary, RoomSettings(**SETTINGS), watch.looks, books)
+    return Campaign(
+        seed=seed,
+        engine=engine,
+        seconds=seconds,
+        users=users,
+        only=only,
+        schedule=schedule,
+        sights=seen,
+        endpoints=per_endpoint(history),
+        checks=[
+            *judged(case),
+            recovered(seen, seconds),
+            Check("whatever was struck comes back", len(diary.entries), diary.faults),
+            said_of_logs(logs),
+        ],
+    )
+
+
+def _books(ground: Ground) -> Books | None:
+    """The books, by whichever instance shows them; that one does not come back is another fault."""
+    for url in ground.admin_urls:
+        with suppress(BooksError):
+            return Books.balanced(url, ROOM, ground.stage.admin_key)
+    return None
+
+
+def _plan(folder: Path, seed: int, seconds: float, users: int) -> Plan:
+    return Plan(
+        folder=str(folder),
+        room=ROOM,
+        habits=CROWD,
+        users=users,
+        seconds=seconds,
+        grace_seconds=_PATIENCE_SECONDS + 5,
+        patience_seconds=_PATIENCE_SECONDS,
+        gate="/",
+        seed=seed,
+        settings=dict(SETTINGS),
+    )
+
+
+async def _play(operator: Operator, schedule: list[Fault], plan: Plan, say: Callable[[str], None]) -> float:
+    """The crowd comes, and is struck, until it has gone home; returns when it began."""
+    crowd = asyncio.create_task(locust(plan, operator.ground.stage.url))
+    try:
+        async with asyncio.timeout(_START_SECONDS):
+            while not (Path(plan.folder) / "history-0.jsonl").exists():
+                if crowd.done():
+                    await crowd
+                    raise LoadtestError("the crowd did not come")
+                await asyncio.sleep(0.05)
+        began = time.time()
+        try:
+            await carry_out(operator.ground, schedule, operator.diary, say=say)
+        except* CampaignError as group:
+            operator.diary.faults += [str(error) for error in group.exceptions]
+        await heal(operator)
+        await crowd
+        return began
+    finally:
+        crowd.cancel()
+        await asyncio.gather(crowd, return_exceptions=True)

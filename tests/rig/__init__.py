@@ -1,0 +1,1 @@
+"""The rig itself: what tests rely on."""
