@@ -36,16 +36,19 @@ jobs: $(READY) ## run the job service of examples/jobs on http://127.0.0.1:8090/
 jobs-report: $(READY) ## what it does with 50 to 200 jobs, 10 to 50 at once (ARGS="100/20": one of them)
 	@$(BIN)/python -m examples.jobs.report $(ARGS)
 
+# Six workers keep two cores busy: most tests wait for something most of the time. tests/conftest.py says what comes first.
+WORKERS := -n 6 --dist loadfile --no-loadscope-reorder
+
 test: $(READY) ## run the tests; installs the servers and the browser they want where it can
 	@sh tests/install.sh
-	$(BIN)/python -m pytest -n 3 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest $(WORKERS) $(ARGS)
 
 # Not what is marked, not the second engine, not whole folders of processes, nginx, outages and hostile input.
 QUICK := -m "not system and not browser and not long" -k "not [redis] and not [redis-" $(addprefix --ignore=tests/, \
 	asgi benchmarks cli demo deploy examples faults fuzz security serve)
 
 test-quick: $(READY) ## 90 s of them: no browser, nginx, whole processes, outages, load, long histories or second engine
-	$(BIN)/python -m pytest -n 3 --dist loadfile $(QUICK) $(ARGS)
+	$(BIN)/python -m pytest $(WORKERS) $(QUICK) $(ARGS)
 
 fuzz: $(READY) ## hostile input, FUZZ times as much of it as in `make test` (10); WAITROOM_FUZZ_SEED=2: another chance
 	WAITROOM_FUZZ=$(FUZZ) $(BIN)/python -m pytest -n 2 --timeout 1800 tests/fuzz $(ARGS)

@@ -69,7 +69,9 @@ def answering(answer: Callable[[Seen], Answer]) -> Iterator[Stub]:
 
 
 class Server(ThreadingHTTPServer):
-    """Says nothing of clients that hang up."""
+    """Says nothing of clients that hang up, and lets many come at once."""
+
+    request_queue_size = 1024
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         if not isinstance(sys.exception(), ConnectionError):
