@@ -11,29 +11,18 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from rich.console import Console
-
-from benchmarks import budgets, folder, report
-from benchmarks.report import WIDTH, Report, say
+from benchmarks import budgets, folder
+from benchmarks.report import say, show
 from benchmarks.servers import ROOT
 from rig.cores import OTHER_CORE, pinned
 from rig.machine import Missing, program
-
-FOLDER: Final = ROOT / "benchmarks" / "results"
-
-#: Where quick runs go, so that they replace no figures.
-QUICK_FOLDER: Final = ROOT / "benchmarks" / "results-quick"
-
 
 BENCHMARKS: Final = (
     *("endpoints", "scripts", "memory", "flood", "streams", "million"),
     *("scheduler", "fairness", "outage", "webservers", "profile"),
 )
-
-#: Which of them is told the folder, for files of its own.
-_TOLD_FOLDER: Final = "profile"
 
 
 def main() -> None:
@@ -50,10 +39,9 @@ def main() -> None:
     if options.loadtest is not None:
         folder.keep(options.folder, json.loads(options.loadtest.read_text(encoding="utf-8")))
     reports = folder.kept(options.folder)
-    console = Console(width=None if sys.stdout.isatty() else WIDTH)
-    report.show(Report("budgets", budgets.table(reports)), console)
+    show("budgets", budgets.table(reports))
     if not options.budgets or options.loadtest is not None:
-        console.print(f"{folder.write_page(options.folder, reports)}")
+        print(folder.write_page(options.folder, reports))
     if failed:
         sys.exit(f"failed: {', '.join(failed)}")
 
@@ -68,7 +56,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--loadtest", type=Path, metavar="REPORT", help="keep this report.json of a load test as well")
     parser.add_argument("--budgets", action="store_true", help="run nothing; show the last run's budgets")
     options = parser.parse_args()
-    options.folder = options.folder or (QUICK_FOLDER if options.quick else FOLDER)
+    # Quick runs replace no figures.
+    options.folder = options.folder or ROOT / "benchmarks" / ("results-quick" if options.quick else "results")
     return options
 
 
@@ -76,23 +65,14 @@ def _ran(name: str, options: argparse.Namespace) -> bool:
     """Run one in a process of its own, show and keep its report; whether it ended well."""
     say(f"{name} ...")
     command = [sys.executable, "-m", f"benchmarks.{name}", "--json", *(["--quick"] if options.quick else [])]
-    command += ["--folder", str(options.folder.absolute())] if name == _TOLD_FOLDER else []
+    # The flame graphs go there too.
+    command += ["--folder", str(options.folder.absolute())] if name == "profile" else []
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    document = _document(done.stdout)
+    document = next((json.loads(line) for line in reversed(done.stdout.splitlines()) if line.startswith("{")), None)
     if document is not None:
         folder.keep(options.folder, document)
-        known = Report(document["name"], document["rows"], document["stamp"])
-        report.show(known, Console(width=None if sys.stdout.isatty() else WIDTH))
+        show(**document)
     return document is not None and done.returncode == 0
-
-
-def _document(said: str) -> dict[str, Any] | None:
-    """The report among what a benchmark printed: its last line that is one."""
-    for line in reversed(said.splitlines()):
-        if line.startswith("{"):
-            found: dict[str, Any] = json.loads(line)
-            return found
-    return None
 
 
 if __name__ == "__main__":

@@ -27,6 +27,9 @@ class Measured:
     beside: str = ""
 
 
+Find = Callable[[Reports], Measured | None]
+
+
 @dataclass(frozen=True)
 class Budget:
     """One line: what is measured, the least it must be and what it should be, and where the figure is found."""
@@ -37,7 +40,7 @@ class Budget:
     goal: float | None
     better: Literal["more", "less"]
     command: str
-    find: Callable[[Reports], Measured | None]
+    find: Find
 
     def row(self, reports: Reports) -> Row:
         """The line of the table."""
@@ -85,20 +88,20 @@ def _rows(reports: Reports, name: str, **wanted: object) -> list[Row]:
     return [row for row in rows if all(row.get(field) == value for field, value in wanted.items())]
 
 
-def _request(endpoint: str, field: str) -> Callable[[Reports], Measured | None]:
+def _of(name: str, field: str, **wanted: object) -> Find:
+    """A figure of the row of a report that has these values, and its spread."""
+
     def find(reports: Reports) -> Measured | None:
-        found = _rows(reports, "endpoints", endpoint=endpoint, connections=CONNECTIONS, waiting=WAITING)
-        if not found:
-            return None
-        spread = found[0].get(f"{field}_spread")
-        return Measured(found[0][field], f"{spread[0]} to {spread[1]}" if spread else "")
+        for row in _rows(reports, name, **wanted):
+            spread = row.get(f"{field}_spread")
+            return Measured(row[field], f"{spread[0]} to {spread[1]}" if spread else "")
+        return None
 
     return find
 
 
-def _per_waiter(reports: Reports) -> Measured | None:
-    found = _rows(reports, "memory", what="redis per waiter", waiting=MANY)
-    return Measured(found[0]["bytes"]) if found else None
+def _request(endpoint: str, field: str) -> Find:
+    return _of("endpoints", field, endpoint=endpoint, connections=CONNECTIONS, waiting=WAITING)
 
 
 def _longest_call(reports: Reports) -> Measured | None:
@@ -112,12 +115,7 @@ def _longest_call(reports: Reports) -> Measured | None:
     return Measured(*max(found)) if found else None
 
 
-def _admissions(reports: Reports) -> Measured | None:
-    found = _rows(reports, "scheduler", part="drain")
-    return Measured(found[0]["admissions_per_second"]) if found else None
-
-
-def _of_crowds(field: str, worst: Callable[..., Any]) -> Callable[[Reports], Measured | None]:
+def _of_crowds(field: str, worst: Callable[..., Any]) -> Find:
     """A figure of `fairness` over all its scenarios together, with the one that does worst beside it."""
 
     def find(reports: Reports) -> Measured | None:
@@ -133,7 +131,7 @@ def _of_crowds(field: str, worst: Callable[..., Any]) -> Callable[[Reports], Mea
     return find
 
 
-def _capacity(figure: str) -> Callable[[Reports], Measured | None]:
+def _capacity(figure: str) -> Find:
     """A figure of the load test `capacity`."""
 
     def find(reports: Reports) -> Measured | None:
@@ -151,6 +149,9 @@ _SCRIPTS: Final = ".venv/bin/python -m benchmarks.scripts"
 _SCHEDULER: Final = ".venv/bin/python -m benchmarks.scheduler"
 _CAPACITY: Final = "5,000 enter/s for 60 s onto 300,000 waiting"
 
+_PER_WAITER: Final = _of("memory", "bytes", what="redis per waiter", waiting=MANY)
+_ADMISSIONS: Final = _of("scheduler", "admissions_per_second", part="drain")
+
 BUDGETS: Final = (
     Budget("enter, beside bare uvicorn", "x", 0.4, 0.55, "more", _ENDPOINTS, _request("enter", "ratio")),
     Budget("enter", "per second", 12_000, None, "more", _ENDPOINTS, _request("enter", "per_second")),
@@ -160,9 +161,9 @@ BUDGETS: Final = (
     ),
     Budget("Redis CPU per enter", "µs", 8, 4, "less", _ENDPOINTS, _request("enter", "redis_us")),
     Budget("Redis CPU per status", "µs", 9, 4, "less", _ENDPOINTS, _request("status", "redis_us")),
-    Budget("Redis memory per waiter, 1,000,000 waiting", "B", 320, 200, "less", _MEMORY, _per_waiter),
+    Budget("Redis memory per waiter, 1,000,000 waiting", "B", 320, 200, "less", _MEMORY, _PER_WAITER),
     Budget("longest single script call, 1,000,000 waiting", "ms", 5, 2, "less", _SCRIPTS, _longest_call),
-    Budget("admissions that the scheduler can sustain", "per second", 20_000, 100_000, "more", _SCHEDULER, _admissions),
+    Budget("admissions that the scheduler can sustain", "per second", 20_000, 100_000, "more", _SCHEDULER, _ADMISSIONS),
     Budget(f"{_CAPACITY}: good", "%", 100, None, "more", _LOADTEST, _capacity("success %")),
     Budget(f"{_CAPACITY}: p95", "ms", 50, None, "less", _LOADTEST, _capacity("p95 ms")),
     Budget(f"{_CAPACITY}: p99", "ms", 100, 30, "less", _LOADTEST, _capacity("p99 ms")),

@@ -12,7 +12,6 @@ moment of admission jumps between two looks, as a share of what was told before;
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import heapq
 import math
@@ -28,7 +27,7 @@ from typing import Any, Final
 from redis.asyncio import Redis
 
 from benchmarks import report
-from benchmarks.report import Options, Row, say
+from benchmarks.report import Row, say
 from rig.clockwork import fast_forward
 from waitroom.leader.leadership import Leadership
 from waitroom.leader.scheduler import Scheduler
@@ -42,6 +41,15 @@ from waitroom.store.clock import Clock
 from waitroom.store.embedded.server import EmbeddedServer
 from waitroom.store.servers import connect
 from waitroom.store.store import MOST_MOVED, Store
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Scenarios whose names begin so are played, all of them or few and small ones."""
+
+    only: tuple[str, ...] = ("",)
+    few: bool = False
+
 
 #: A room that has never been used has seen by then how long its first visitors stay.
 SETTLED_SECONDS: Final = 30.0
@@ -374,17 +382,12 @@ def _quantile(values: Sequence[float], share: float) -> float:
     return sorted(values)[min(int(len(values) * share), len(values) - 1)]
 
 
-def main() -> None:
-    """Play and print."""
-    report.run("fairness", measure, description=__doc__, extend=_extend)
-
-
-def measure(options: Options) -> list[Row]:
+def measure(plan: Plan) -> list[Row]:
     """A row for each scenario, and one for all of them together."""
     rows, played = list[Row](), list[Played]()
     with tempfile.TemporaryDirectory(prefix="waitroom-bench-") as folder, EmbeddedServer(Path(folder)) as server:
-        for number, scenario in enumerate(scenarios(quick=options.quick)):
-            if not scenario.name.startswith(tuple(options.given.only)):
+        for number, scenario in enumerate(scenarios(quick=plan.few)):
+            if not scenario.name.startswith(plan.only):
                 continue
             played.append(asyncio.run(play(server.url, f"crowd{number}", scenario)))
             rows.append({"scenario": scenario.name, "silent": scenario.silent, **played[-1].row()})
@@ -392,9 +395,5 @@ def measure(options: Options) -> list[Row]:
     return [*rows, {"scenario": "all of these", "silent": None, **_together(played).row()}]
 
 
-def _extend(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--only", nargs="+", default=[""], metavar="NAME", help="scenarios whose names begin so")
-
-
 if __name__ == "__main__":
-    main()
+    report.run("fairness", measure, Plan(), Plan(few=True), description=__doc__)

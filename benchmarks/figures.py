@@ -4,34 +4,27 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 
-@dataclass(frozen=True)
-class Figure:
-    """The median of several measurements, the least and the most."""
-
-    median: float
-    least: float
-    most: float
-
-    @property
-    def spread(self) -> list[float]:
-        """The least and the most, rounded as the median is."""
-        return [significant(self.least), significant(self.most)]
+def median(measured: Iterable[float]) -> float:
+    """The median, with as many digits as it is worth."""
+    return significant(statistics.median(measured))
 
 
-def figure(measured: Iterable[float]) -> Figure:
-    """A figure of at least one measurement."""
-    values = list(measured)
-    if not values:
-        raise ValueError("a figure needs at least one measurement, got none")
-    return Figure(statistics.median(values), min(values), max(values))
+def spread(measured: Sequence[float]) -> list[float]:
+    """The least and the most."""
+    return [significant(min(measured)), significant(max(measured))]
 
 
-def ratio(ours: Sequence[float], theirs: Sequence[float]) -> Figure:
+def percentiles(measured: Sequence[float], *shares: int) -> list[float]:
+    """So many percent lie below each, and after those the largest of all."""
+    cuts = statistics.quantiles(measured, n=100, method="inclusive")
+    return [significant(value) for value in (*(cuts[share - 1] for share in shares), max(measured))]
+
+
+def ratios(ours: Iterable[float], theirs: Iterable[float]) -> list[float]:
     """How much of theirs ours is, round by round: both were measured one after the other in each round."""
-    return figure(mine / other for mine, other in zip(ours, theirs, strict=True))
+    return [mine / other for mine, other in zip(ours, theirs, strict=True)]
 
 
 def significant(value: float, digits: int = 3) -> float:

@@ -12,29 +12,21 @@ on one that is not). The queue moves at the rate at which it is gone after an ho
 from __future__ import annotations
 
 import asyncio
-import json
-import statistics
-import subprocess
-import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from itertools import cycle, pairwise
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from benchmarks import report, servers, wrk
-from benchmarks.figures import significant
-from benchmarks.report import Options, Row, say
-from benchmarks.scene import ROOM
-from benchmarks.servers import BenchmarkError
+from benchmarks.figures import percentiles, significant
+from benchmarks.report import Row, say
+from benchmarks.servers import DOCUMENT, ROOM, BenchmarkError
+from benchmarks.wrk import Ask
 from rig import filling
-from rig.accounting import Bill, accounted
-from rig.cores import OTHER_CORE, SERVER_CORE, on_core, pinned
-from rig.embedded import Embedded
-from rig.instance import Instance
-from rig.machine import program
+from rig.accounting import Accountable, Bill, accounted
+from rig.cores import OTHER_CORE, SERVER_CORE, on_core
 from rig.nginx import Nginx, crowded
 from waitroom.client import Waiting
 from waitroom.client.connection import Connection
@@ -56,7 +48,16 @@ AGE_SECONDS: Final = 0.5
 #: Visitors that a connection stands for, clients that watch in this process, and their looks under way at once.
 _PER_CONNECTION, _WATCHERS, _LOOKERS = 100, 100, 64
 
-_SCRIPT: Final = Path(__file__).parent / "watchers.lua"
+
+@dataclass(frozen=True)
+class Plan:
+    """How many wait while it is measured, and seconds of the longest measurement."""
+
+    waiting: int = MILLION // 10
+    seconds: float = 30.0
+
+
+QUICK: Final = Plan(waiting=10_000, seconds=2.0)
 
 
 @dataclass(frozen=True)
@@ -118,111 +119,94 @@ class Shown:
             yield until - as_of
 
 
+@dataclass
 class Scene:
-    """The servers, and a crowd that waits in the room."""
+    """The servers, and a crowd that waits in the room: the cookies of all."""
 
-    def __init__(
-        self, redis: Embedded, instance: Instance, nginx: Nginx, *, crowd: Crowd, proofs: Sequence[str]
-    ) -> None:
-        self.accounts = (nginx, instance, redis)
-        self.crowd = crowd
-        self._nginx = nginx
-        self._proofs = proofs
-        self._turns = cycle(proofs)
+    nginx: Nginx
+    accounts: Sequence[Accountable]
+    crowd: Crowd
+    cookies: list[dict[str, str]]
 
     async def load(self, seconds: float, *, documents: bool = False, looks: bool = False, ages: bool = False) -> Taken:
         """The crowd's requests of these kinds for so long, and what they took."""
-        shown: list[Shown] = []
-        async with self._fetching(seconds + 3, on=documents) as fetching, self._watching(shown, on=ages):
+        async with asyncio.TaskGroup() as group, self._watching(_WATCHERS if ages else 0) as shown:
+            fetched = group.create_task(self._fetch(seconds + 3)) if documents else None
             await asyncio.sleep(1.5)  # connections are made
             with accounted(*self.accounts) as bill:
                 began = time.perf_counter()
-                done = await self._look(seconds) if looks else await asyncio.sleep(seconds, 0)
+                looked = await self._look(seconds) if looks else await asyncio.sleep(seconds, 0)
                 took = time.perf_counter() - began
-        said = _last_line(await fetching.stdout.read()) if fetching and fetching.stdout else {}
-        fetched = said["requests"] / said["duration_us"] * 1_000_000 * took if said else 0.0
-        return Taken(took, bill, fetched, done, said.get("bad", 0), [age for one in shown for age in one.ages()])
+        rate, bad = (fetched.result().per_second, fetched.result().bad) if fetched else (0.0, 0)
+        return Taken(took, bill, rate * took, looked, bad, [age for one in shown for age in one.ages()])
 
-    @asynccontextmanager
-    async def _fetching(self, seconds: float, *, on: bool) -> AsyncIterator[asyncio.subprocess.Process | None]:
-        """Documents are fetched by wrk, a hundred visitors to a connection."""
-        if not on:
-            yield None
-            return
+    async def _fetch(self, seconds: float) -> wrk.Load:
+        """Documents at the crowd's rate, a hundred visitors to a connection."""
         connections = self.crowd.waiting // _PER_CONNECTION
-        pause_ms = round(connections / self.crowd.documents * 1000)
-        # The clients whose ranks are looked at must not wait for the load that shares their core.
-        command = ["nice", "-n", "10", *pinned(OTHER_CORE)]
-        command += [program("wrk"), "-t1", f"-c{connections}", f"-d{round(seconds)}s"]
-        command += ["--timeout", "10s", "-s", str(_SCRIPT), self._nginx.url, "--", str(pause_ms), f"/v1/rooms/{ROOM}"]
-        fetching = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
-        try:
-            yield fetching
-        finally:
-            await fetching.wait()
+        return await asyncio.to_thread(
+            wrk.run,
+            self.nginx,
+            Ask("documents", DOCUMENT),
+            connections=connections,
+            seconds=round(seconds),
+            pause_ms=round(connections / self.crowd.documents * 1000),
+            # The clients whose ranks are looked at must not wait for the load that shares their core.
+            started_by=("nice", "-n", "10"),
+        )
 
     async def _look(self, seconds: float) -> int:
         """Looks in person at the crowd's rate, each visitor with their own ticket; how many were answered."""
-        number, done, began = round(seconds * self.crowd.looks), 0, time.perf_counter()
-        starts = iter(range(number))
+        number, began = round(seconds * self.crowd.looks), time.perf_counter()
+        turns = iter(zip(range(number), cycle(self.cookies), strict=False))
 
         async def looker() -> None:
-            nonlocal done
-            reader, writer = await asyncio.open_connection("127.0.0.1", self._nginx.port)
-            for start in starts:
+            reader, writer = await asyncio.open_connection("127.0.0.1", self.nginx.port)
+            for start, cookie in turns:
                 await asyncio.sleep(began + start / self.crowd.looks - time.perf_counter())
-                await _asked(reader, writer, next(self._turns))
-                done += 1
+                await _asked(reader, writer, cookie["Cookie"])
             writer.close()
 
         await asyncio.gather(*(looker() for _ in range(_LOOKERS)))
-        return done
+        return number
 
     def busy(self, seconds: float, *, documents: bool) -> Taken:
         """Requests of one kind as fast as they are answered, by as many connections as keep a core busy."""
-        cookies = [
-            {"Cookie": f"waitroom_ticket_{ROOM}={proof}"} for proof in self._proofs[:: len(self._proofs) // 5000]
-        ]
-        path = f"/v1/rooms/{ROOM}"
-        ask = wrk.Ask("documents", path) if documents else wrk.Ask("looks", f"{path}/status", visitors=cookies)
+        some = self.cookies[:: len(self.cookies) // 5000]
+        ask = Ask("documents", DOCUMENT) if documents else Ask("looks", f"{DOCUMENT}/status", visitors=some)
         with accounted(*self.accounts) as bill:
             began = time.perf_counter()
-            load = wrk.run(self._nginx, ask, connections=256, seconds=round(seconds))
+            load = wrk.run(self.nginx, ask, connections=256, seconds=round(seconds))
             took = time.perf_counter() - began
-        number = load.requests
-        return Taken(took, bill, number * documents, number * (not documents), load.bad)
+        return Taken(took, bill, load.requests * documents, load.requests * (not documents), load.bad)
 
     @asynccontextmanager
-    async def _watching(self, shown: list[Shown], *, on: bool) -> AsyncIterator[None]:
-        """Clients of the package's own watch, with places far from their turn."""
-        if not on:
-            yield
-            return
-        connection = Connection(self._nginx.url, timeout_seconds=10, http=None)
-        watches = [asyncio.create_task(self._watch(connection, proof, shown)) for proof in self._proofs[-_WATCHERS:]]
+    async def _watching(self, number: int) -> AsyncIterator[list[Shown]]:
+        """Clients of the package's own watch, with places far from their turn; what they show."""
+        connection = Connection(self.nginx.url, timeout_seconds=10, http=None)
+        shown = [Shown() for _ in range(number)]
+
+        async def watch(one: Shown, cookie: dict[str, str]) -> None:
+            proof = cookie["Cookie"].partition("=")[2]
+            while True:
+                place = await connection.place("GET", ROOM, "status", proof)
+                if not isinstance(place, Waiting):
+                    raise BenchmarkError("a client that was to watch has been admitted")
+                await one.note(place)
+                await Watch(connection, place, one.note).until_due()
+
+        watches = [asyncio.create_task(watch(*each)) for each in zip(shown, reversed(self.cookies), strict=False)]
         try:
-            yield
+            yield shown
         finally:
-            for watch in watches:
-                watch.cancel()
+            for each in watches:
+                each.cancel()
             await asyncio.gather(*watches, return_exceptions=True)
             await connection.aclose(seconds=1)
 
-    async def _watch(self, connection: Connection, proof: str, shown: list[Shown]) -> None:
-        one = Shown()
-        shown.append(one)
-        while True:
-            place = await connection.place("GET", ROOM, "status", proof)
-            if not isinstance(place, Waiting):
-                raise BenchmarkError("a client that was to watch has been admitted")
-            await one.note(place)
-            await Watch(connection, place, one.note).until_due()
 
-
-async def _asked(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, proof: str) -> None:
+async def _asked(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, cookie: str) -> None:
     """One status over a connection that stays; raises BenchmarkError for anything but a place in the queue."""
-    path = f"GET /v1/rooms/{ROOM}/status HTTP/1.1\r\nHost: localhost\r\n"
-    writer.write(f"{path}Cookie: waitroom_ticket_{ROOM}={proof}\r\n\r\n".encode())
+    writer.write(f"GET {DOCUMENT}/status HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\n\r\n".encode())
     head = await reader.readuntil(b"\r\n\r\n")
     length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
     body = await reader.readexactly(length)
@@ -230,20 +214,9 @@ async def _asked(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pro
         raise BenchmarkError(f"a look in person was answered with {head.splitlines()[0]!r} {body[:200]!r}")
 
 
-def _last_line(text: bytes) -> dict[str, Any]:
-    with suppress(ValueError, IndexError):
-        return dict(json.loads(text.splitlines()[-1]))
-    raise BenchmarkError(f"wrk did not say what came of it: {text[-200:]!r}")
-
-
-def main() -> None:
-    """Measure and print."""
-    report.run("million", measure, description=__doc__)
-
-
-def measure(options: Options) -> list[Row]:
+def measure(plan: Plan) -> list[Row]:
     """Rows of what was measured, then of the model."""
-    crowd, seconds = (Crowd(10_000), 2.0) if options.quick else (Crowd(MILLION // 10), 30.0)
+    crowd, seconds = Crowd(plan.waiting), plan.seconds
     with _scene(crowd) as scene, on_core(OTHER_CORE):
         rest = asyncio.run(scene.load(seconds / 3))
         fetched = asyncio.run(scene.load(seconds / 2, documents=True))
@@ -252,8 +225,13 @@ def measure(options: Options) -> list[Row]:
         say(f"million: {crowd.waiting:,} waiting: documents alone, looks alone: done")
         both = asyncio.run(scene.load(max(seconds, 6), documents=True, looks=True, ages=True))
     named = {"documents": fetched, "looks": looked, "documents, busy": busy[0], "looks, busy": busy[1]}
-    rows = [_row("at rest", crowd, rest), *(_costs(name, crowd, taken, rest) for name, taken in named.items())]
-    rows += [_row("both", crowd, both), _ages(crowd, both)]
+    rows = [_measured("at rest", crowd, rest)]
+    for name, taken in named.items():
+        each = {f"{server}_us": max(taken.us(server, rest=rest), 0.0) for server in taken.bill.seconds}
+        rows.append(_measured(name, crowd, taken) | {us: significant(value) for us, value in each.items()})
+    ages = zip(("age_median_s", "age_p99_s", "age_longest_s"), percentiles(both.ages, 50, 99), strict=True)
+    shown = {"what": "measured: age of the rank shown", "waiting": crowd.waiting, **dict(ages)}
+    rows += [_measured("both", crowd, both), shown]
     for abandon_seconds in ABANDON_SECONDS:
         rows.append(_model(abandon_seconds, rest, fetched, looked))
         rows.append(_model(abandon_seconds, rest, *busy, how=", busy"))
@@ -263,59 +241,24 @@ def measure(options: Options) -> list[Row]:
 @contextmanager
 def _scene(crowd: Crowd) -> Iterator[Scene]:
     """Everything in place: nginx and the instance on the first core, Redis and the load on the second."""
-    with tempfile.TemporaryDirectory(prefix="waitroom-bench-") as name, Embedded(Path(name)) as redis:
-        proofs = asyncio.run(_fill(redis, crowd))
+    with servers.empty_redis() as (folder, redis):
+        # In front of the crowd wait those who are admitted meanwhile, a tenth as many.
+        servers.fill(redis, crowd.waiting // 10, state="paused")
+        places = servers.fill(redis, crowd.waiting, keep=crowd.waiting)
         redis.settle()
         with (
-            servers.instance(redis.url, Path(name)) as instance,
-            crowded(Path(name), instances=[instance.port], origin=9, room=ROOM, at_core=SERVER_CORE) as nginx,
+            servers.instance(redis.url, folder) as instance,
+            crowded(folder, instances=[instance.port], origin=9, room=ROOM, at_core=SERVER_CORE) as nginx,
         ):
-            asyncio.run(_open(redis, crowd))
-            yield Scene(redis, instance, nginx, crowd=crowd, proofs=proofs)
+            servers.fill(redis, capacity=0, admit_per_second=crowd.waiting / DRAIN_SECONDS)
+            tickets = [filling.ticket_of(place) for place in places]
+            yield Scene(nginx, (nginx, instance, redis), crowd, filling.ticket_cookies(ROOM, tickets))
 
 
-async def _fill(redis: Embedded, crowd: Crowd) -> list[str]:
-    """The crowd's tickets. In front of it wait those who are admitted meanwhile, a tenth as many."""
-    office = filling.ticket_office()
-    async with filling.opened(redis.url) as store:
-        await filling.configure(store, ROOM, state="paused")
-        await filling.enter(store, ROOM, crowd.waiting // 10)
-        places = await filling.enter(store, ROOM, crowd.waiting, keep=crowd.waiting)
-    return [office.issue(ROOM, filling.ticket_of(place)) for place in places]
-
-
-async def _open(redis: Embedded, crowd: Crowd) -> None:
-    async with filling.opened(redis.url) as store:
-        await filling.configure(store, ROOM, capacity=0, admit_per_second=crowd.waiting / DRAIN_SECONDS)
-
-
-def _costs(what: str, crowd: Crowd, taken: Taken, rest: Taken) -> Row:
-    return _row(what, crowd, taken) | {
-        f"{name}_us": significant(max(taken.us(name, rest=rest), 0.0)) for name in taken.bill.seconds
-    }
-
-
-def _ages(crowd: Crowd, both: Taken) -> Row:
-    ages = statistics.quantiles(both.ages, n=100)
-    told = {"median": ages[49], "p99": ages[98], "longest": max(both.ages)}
-    return {
-        "what": "measured: age of the rank shown",
-        "waiting": crowd.waiting,
-        **{f"age_{name}_s": significant(seconds) for name, seconds in told.items()},
-    }
-
-
-def _row(what: str, crowd: Crowd, taken: Taken) -> Row:
+def _measured(what: str, crowd: Crowd, taken: Taken) -> Row:
     cores = {name: taken.cores(name) for name in taken.bill.seconds}
-    return {
-        "what": f"measured: {what}",
-        "waiting": crowd.waiting,
-        "documents_per_second": round(taken.documents / taken.seconds),
-        "looks_per_second": round(taken.looks / taken.seconds),
-        **{f"{name}_cores": significant(number) for name, number in cores.items()},
-        "cores": significant(sum(cores.values())),
-        "bad": taken.bad,
-    }
+    rates = (taken.documents / taken.seconds, taken.looks / taken.seconds)
+    return {**_row(f"measured: {what}", crowd, rates, cores), "bad": taken.bad}
 
 
 def _model(abandon_seconds: float, rest: Taken, fetched: Taken, looked: Taken, *, how: str = "") -> Row:
@@ -326,16 +269,20 @@ def _model(abandon_seconds: float, rest: Taken, fetched: Taken, looked: Taken, *
     }
     cached = crowd.documents * fetched.us("nginx", rest=rest) / 1_000_000
     cores["nginx"] += cached
+    row = _row(f"model{how}: abandon_seconds {abandon_seconds:g}", crowd, (crowd.documents, crowd.looks), cores)
+    return {**row, "cores_behind_a_cdn": significant(sum(cores.values()) - cached)}
+
+
+def _row(what: str, crowd: Crowd, rates: tuple[float, float], cores: dict[str, float]) -> Row:
     return {
-        "what": f"model{how}: abandon_seconds {abandon_seconds:g}",
-        "waiting": MILLION,
-        "documents_per_second": round(crowd.documents),
-        "looks_per_second": round(crowd.looks),
+        "what": what,
+        "waiting": crowd.waiting,
+        "documents_per_second": round(rates[0]),
+        "looks_per_second": round(rates[1]),
         **{f"{name}_cores": significant(number) for name, number in cores.items()},
         "cores": significant(sum(cores.values())),
-        "cores_behind_a_cdn": significant(sum(cores.values()) - cached),
     }
 
 
 if __name__ == "__main__":
-    main()
+    report.run("million", measure, Plan(), QUICK, description=__doc__)

@@ -6,11 +6,11 @@ connections, swallows requests, or is frozen; the room in each of its `when_down
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import statistics
 import time
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -18,7 +18,7 @@ from typing import Final
 import httpx
 
 from benchmarks import report, servers
-from benchmarks.report import Options, Row
+from benchmarks.report import Row
 from rig.instance import Instance
 from rig.line import Mode, in_thread
 from rig.servers import IN_MEMORY, Server
@@ -26,26 +26,27 @@ from rig.waiting import until
 
 Call = tuple[str, str, dict[str, str]]
 
+#: Milliseconds in which every answer is to be there.
 BAR_MS: Final = 500
-MODES: Final = ("static", "closed", "open")
 
 #: Kinds of outages, and what the line does then; a Redis that is frozen is so without it.
 OUTAGES: Final[dict[str, Mode]] = {"refused": "refuse", "silent": "blackhole", "frozen": "open"}
 
 
-def main() -> None:
-    """Measure and print."""
-    report.run("outage", measure, description=__doc__, extend=_options)
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured: `requests` of each kind, ten at once."""
+
+    requests: int = 40
+    modes: tuple[str, ...] = ("static", "closed", "open")
+    outages: tuple[str, ...] = tuple(OUTAGES)
 
 
-def _options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--requests", type=int, help="of each kind, ten at once (default 40)")
+QUICK: Final = Plan(requests=10, modes=("static",), outages=("refused",))
 
 
-def measure(options: Options) -> list[Row]:
+def measure(plan: Plan) -> list[Row]:
     """A row per outage, mode and call."""
-    requests: int = options.given.requests or (10 if options.quick else 40)
-    modes, outages = (MODES[:1], ["refused"]) if options.quick else (MODES, list(OUTAGES))
     rows = list[Row]()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="waitroom-bench-")))
@@ -54,12 +55,12 @@ def measure(options: Options) -> list[Row]:
         instance = stack.enter_context(
             servers.instance(line.url, folder, redis_timeout_seconds=0.4, tick_seconds=0.1, log_level="error")
         )
-        for mode in modes:
+        for mode in plan.modes:
             instance.operate("PUT", f"/admin/rooms/{mode}", {"when_down": mode})
             calls = _calls(instance, mode)
-            for outage in outages:
+            for outage in plan.outages:
                 with redis.frozen() if outage == "frozen" else line.cut(OUTAGES[outage]):
-                    rows += [_row(instance, outage, mode, name, call, requests) for name, call in calls.items()]
+                    rows += [_row(instance, outage, mode, name, call, plan.requests) for name, call in calls.items()]
                 until(instance.ready, "the instance's recovery")
     return rows
 
@@ -108,4 +109,4 @@ async def _asked(url: str, method: str, headers: dict[str, str], number: int) ->
 
 
 if __name__ == "__main__":
-    main()
+    report.run("outage", measure, Plan(), QUICK, description=__doc__)

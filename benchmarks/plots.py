@@ -10,13 +10,11 @@ from typing import Any, Final
 import pygal
 from pygal.style import Style
 
+from benchmarks.budgets import CONNECTIONS, WAITING
 from benchmarks.report import Row
 
 # pygal leaves an import hook of an old kind behind, at which every later import warns; none of its plug-ins is used.
 sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder).__module__ != pygal.__name__]
-
-#: What is drawn at one number of connections, or of waiting visitors: the ones that the budgets name.
-CONNECTIONS, WAITING = 256, 300_000
 
 _COLOURS: Final = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#7f7f7f", "#17becf")
 
@@ -37,21 +35,21 @@ def draw(reports: Mapping[str, Mapping[str, Any]], folder: Path) -> list[Path]:
 
 
 def _ratios(rows: Sequence[Row]) -> Chart:
-    near = _nearest(rows, "waiting", WAITING)
-    chart = _line(f"Requests per second, bare uvicorn = 1 ({near:,} waiting)", "connections")
-    return _series(chart, [row for row in rows if row["waiting"] == near], "endpoint", "connections", "ratio")
+    waiting, chosen = _nearest(rows, "waiting", WAITING)
+    chart = _line(f"Requests per second, bare uvicorn = 1 ({waiting:,} waiting)", "connections")
+    return _series(chart, chosen, "endpoint", "connections", "ratio")
 
 
 def _by_waiting(rows: Sequence[Row]) -> Chart:
-    near = _nearest(rows, "connections", CONNECTIONS)
-    chart = _line(f"CPU µs of the server per request ({near:,} connections)", "waiting")
-    direct = [row for row in rows if row["connections"] == near and not row["endpoint"].startswith("nginx")]
+    connections, chosen = _nearest(rows, "connections", CONNECTIONS)
+    chart = _line(f"CPU µs of the server per request ({connections:,} connections)", "waiting")
+    direct = [row for row in chosen if not row["endpoint"].startswith("nginx")]
     return _series(chart, direct, "endpoint", "waiting", "server_us")
 
 
 def _processor_time(rows: Sequence[Row]) -> Chart:
-    connections, waiting = _nearest(rows, "connections", CONNECTIONS), _nearest(rows, "waiting", WAITING)
-    chosen = [row for row in rows if (row["connections"], row["waiting"]) == (connections, waiting)]
+    connections, chosen = _nearest(rows, "connections", CONNECTIONS)
+    waiting, chosen = _nearest(chosen, "waiting", WAITING)
     chart = _bars(f"CPU µs per request ({connections:,} connections, {waiting:,} waiting)", stacked=True)
     chart.x_labels = ["bare uvicorn", *(row["endpoint"] for row in chosen)]
     chart.add("server", [chosen[0]["bare_us"], *(row["server_us"] for row in chosen)])
@@ -61,55 +59,40 @@ def _processor_time(rows: Sequence[Row]) -> Chart:
 
 
 def _script_batches(rows: Sequence[Row]) -> Chart:
-    longest = max(row["waiting"] for row in rows)
-    chart = _line(f"µs in the script per visitor ({longest:,} waiting)", "visitors per call", logarithmic=True)
-    chosen = [row for row in rows if row["waiting"] == longest and row["script"] in _with_batches(rows)]
+    waiting, chosen = _nearest(_with_batches(rows), "waiting", 1_000_000_000)
+    chart = _line(f"µs in the script per visitor ({waiting:,} waiting)", "visitors per call", logarithmic=True)
     return _series(chart, chosen, "script", "batch", "script_us")
 
 
 def _script_lengths(rows: Sequence[Row]) -> Chart:
-    batch = _nearest(rows, "batch", 64)
+    batch, chosen = _nearest(_with_batches(rows), "batch", 64)
     chart = _line(f"µs in the script per visitor ({batch} visitors per call)", "waiting")
-    chosen = [row for row in rows if row["batch"] == batch and row["script"] in _with_batches(rows)]
     return _series(chart, chosen, "script", "waiting", "script_us")
 
 
-def _with_batches(rows: Sequence[Row]) -> set[str]:
-    return {row["script"] for row in rows if row["batch"] > 1}
+def _with_batches(rows: Sequence[Row]) -> list[Row]:
+    """Those of the scripts that take visitors."""
+    scripts = {row["script"] for row in rows if row["batch"] > 1}
+    return [row for row in rows if row["script"] in scripts]
 
 
 def _webservers(rows: Sequence[Row]) -> Chart:
-    chart = _bars("Requests per second by web server", stacked=False)
-    names = list(dict.fromkeys(row["server"] for row in rows))
-    chart.x_labels = names
-    for asked in dict.fromkeys(row["asked"] for row in rows):
-        by_server = {row["server"]: row["per_second"] for row in rows if row["asked"] == asked}
-        chart.add(asked, [by_server.get(name) for name in names])
-    chart.x_label_rotation = 30
-    return chart
+    chart = _bars("Requests per second by web server", x_label_rotation=30)
+    return _series(chart, rows, "asked", "server", "per_second")
 
 
 def _profile(rows: Sequence[Row]) -> Chart:
-    chart = _bars("Where the CPU time of a request goes, µs", stacked=True)
-    asked = list(dict.fromkeys(row["asked"] for row in rows))
-    chart.x_labels = asked
-    for part in dict.fromkeys(row["part"] for row in rows):
-        by_ask = {row["asked"]: row["us"] for row in rows if row["part"] == part}
-        chart.add(part, [by_ask.get(name, 0) for name in asked])
-    return chart
+    return _series(_bars("Where the CPU time of a request goes, µs", stacked=True), rows, "part", "asked", "us")
 
 
 def _fairness(rows: Sequence[Row]) -> Chart:
-    chart = _bars("Share of visitors admitted within the bounds that they were told", stacked=False)
-    chart.x_labels = [_crowd(row) for row in rows]
-    chart.x_label_rotation = 30
+    chart = _bars("Share of visitors admitted within the bounds that they were told", x_label_rotation=30)
+    chart.x_labels = [
+        row["scenario"] if row["silent"] is None else f"{row['scenario']}, {row['silent']:.0%} silent" for row in rows
+    ]
     for when, name in (("arrival", "at arrival"), ("look", "at each look")):
         chart.add(name, [row.get(f"{when}_within") for row in rows])
     return chart
-
-
-def _crowd(row: Row) -> str:
-    return str(row["scenario"]) if row["silent"] is None else f"{row['scenario']}, {row['silent']:.0%} silent"
 
 
 #: File, the benchmark whose rows are drawn, and how.
@@ -125,14 +108,18 @@ _PLOTS: Final[dict[str, tuple[str, Callable[[Sequence[Row]], Chart]]]] = {
 }
 
 
-def _nearest(rows: Sequence[Row], field: str, wanted: int) -> int:
-    return min((int(row[field]) for row in rows), key=lambda value: abs(value - wanted))
+def _nearest(rows: Sequence[Row], field: str, wanted: int) -> tuple[int, list[Row]]:
+    """The value of the field that is nearest to the one wanted, and the rows that have it."""
+    near = min((int(row[field]) for row in rows), key=lambda value: abs(value - wanted))
+    return near, [row for row in rows if row[field] == near]
 
 
 def _series(chart: Chart, rows: Sequence[Row], name: str, along: str, field: str) -> Chart:
-    """A line for each `name`, over the values of `along`."""
-    steps = sorted({row[along] for row in rows})
-    chart.x_labels = [f"{step:,}" for step in steps]
+    """A line, or bars, for each `name`, over the values of `along` as they come, numbers in order."""
+    steps = list(dict.fromkeys(row[along] for row in rows))
+    if not isinstance(steps[0], str):
+        steps.sort()
+    chart.x_labels = [step if isinstance(step, str) else f"{step:,}" for step in steps]
     for each in dict.fromkeys(row[name] for row in rows):
         values = {row[along]: row[field] for row in rows if row[name] == each}
         chart.add(each, [values.get(step) for step in steps])
@@ -145,8 +132,9 @@ def _line(title: str, below: str, *, logarithmic: bool = False) -> Chart:
     )
 
 
-def _bars(title: str, *, stacked: bool) -> Chart:
-    return (pygal.StackedBar if stacked else pygal.Bar)(title=title, **_look())
+def _bars(title: str, *, stacked: bool = False, x_label_rotation: int = 0) -> Chart:
+    kind = pygal.StackedBar if stacked else pygal.Bar
+    return kind(title=title, x_label_rotation=x_label_rotation, **_look())
 
 
 def _look() -> dict[str, Any]:

@@ -7,30 +7,37 @@ share of the samples, and that share of the CPU time per request as it was measu
 
 from __future__ import annotations
 
-import argparse
 import platform
 import re
 import subprocess
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from benchmarks import report, servers, wrk
 from benchmarks.figures import significant
-from benchmarks.report import Options, Row, say
+from benchmarks.report import Row, say
 from benchmarks.scene import Scene, scene
 from benchmarks.servers import ROOT, BenchmarkError
 from benchmarks.wrk import Ask
 from rig.instance import Instance
 from rig.machine import program
 
-#: Where results go unless another folder is named.
-FOLDER: Final = ROOT / "benchmarks" / "results"
 
-_WAITING, _CONNECTIONS, _SECONDS = 300_000, 256, 6
-_SAMPLES_PER_SECOND: Final = 250
+@dataclass(frozen=True)
+class Plan:
+    """Where the flame graphs go, how many wait, and how much load is sampled for how long."""
+
+    folder: Path = ROOT / "benchmarks" / "results"
+    waiting: int = 300_000
+    connections: int = 256
+    seconds: int = 6
+
+
+QUICK: Final = Plan(waiting=10_000, seconds=1)
 
 #: A part of the program by what its frames are called. A sample belongs to the first part that its innermost frame
 #: fits, else its next outer one does, and so on: what Python and libc do on behalf of a part is that part's.
@@ -51,58 +58,45 @@ PARTS: Final = (
     ("uvicorn and httptools", r"uvicorn/|httptools|\((parser|llhttp|url_parser|api)\.c"),
     ("asyncio and uvloop", r"asyncio/|uvloop|_asynciomodule|\((loop|core|stream|linux|loop-watcher|queue)\.[ch]"),
 )
-_OTHER: Final = "other"
 
 #: Whether py-spy can tell what compiled code does; else that counts for the Python that called it.
 _NATIVE: Final = platform.system() == "Linux" and platform.machine() in ("x86_64", "aarch64")
 
 
-def main() -> None:
-    """Measure and print."""
-    report.run("profile", measure, description=__doc__, extend=_options)
-
-
-def _options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--folder", type=Path, default=FOLDER, help="where the flame graphs go")
-
-
-def measure(options: Options) -> list[Row]:
+def measure(plan: Plan) -> list[Row]:
     """A row for each part of each hot path, the largest first."""
-    folder: Path = options.given.folder
-    folder.mkdir(parents=True, exist_ok=True)
+    plan.folder.mkdir(parents=True, exist_ok=True)
     rows = list[Row]()
     with scene() as stage, servers.instance(stage.redis.url, stage.folder) as instance:
-        stage.fill(10_000 if options.quick else _WAITING)
-        for ask in (stage.enter(), stage.status(), stage.gate_pass()):
-            rows += _profiled(stage, instance, ask, folder, seconds=1 if options.quick else _SECONDS)
+        stage.fill(plan.waiting)
+        for ask in stage.hot():
+            rows += _profiled(stage, instance, ask, plan)
             say(f"profile: {ask.name}: done")
     return rows
 
 
-def _profiled(stage: Scene, instance: Instance, ask: Ask, folder: Path, *, seconds: int) -> list[Row]:
+def _profiled(stage: Scene, instance: Instance, ask: Ask, plan: Plan) -> list[Row]:
     wrk.warm(instance, ask)
-    load = wrk.run(instance, ask, connections=_CONNECTIONS, seconds=seconds, accounts=[instance])
-    stage.restore()
-    _sampled(instance, ask, folder / f"profile-{ask.name}.svg", kind="flamegraph", seconds=seconds)
+    asked = [(instance, ask)]
+    [load] = stage.ask(asked, connections=plan.connections, seconds=plan.seconds, accounts=[instance])[ask.name]
+    _sampled(instance, ask, plan.folder.absolute() / f"profile-{ask.name}.svg", "flamegraph", plan)
     stage.restore()
     raw = stage.folder / f"{ask.name}.txt"
-    _sampled(instance, ask, raw, kind="raw", seconds=seconds)
+    _sampled(instance, ask, raw, "raw", plan)
     stage.restore()
-    shares = shares_by_part(raw.read_text(encoding="utf-8"))
     each = load.cpu_us[instance.name]
     return [
         {"asked": ask.name, "part": part, "percent": significant(100 * share), "us": significant(share * each)}
-        for part, share in shares
+        for part, share in shares_by_part(raw.read_text(encoding="utf-8"))
     ]
 
 
-def _sampled(instance: Instance, ask: Ask, file: Path, *, kind: str, seconds: int) -> None:
+def _sampled(instance: Instance, ask: Ask, file: Path, kind: str, plan: Plan) -> None:
     # The graph shows this command as its title: no paths of this machine in it.
-    command = ["py-spy", "record", "--pid", str(instance.pid), "--duration", str(seconds), "--format", kind]
-    command += ["--rate", str(_SAMPLES_PER_SECOND), "--function", *(["--native"] if _NATIVE else [])]
-    command += ["--output", file.name]
+    command = ["py-spy", "record", "--pid", str(instance.pid), "--duration", str(plan.seconds), "--format", kind]
+    command += ["--rate", "250", "--function", *(["--native"] if _NATIVE else []), "--output", file.name]
     with ThreadPoolExecutor(1) as pool:
-        loading = pool.submit(wrk.run, instance, ask, connections=_CONNECTIONS, seconds=seconds + 1)
+        loading = pool.submit(wrk.run, instance, ask, connections=plan.connections, seconds=plan.seconds + 1)
         done = subprocess.run(command, executable=program("py-spy"), cwd=file.parent, capture_output=True, text=True)
         loading.result()
     if done.returncode:
@@ -125,8 +119,8 @@ def part_of(stack: Sequence[str]) -> str:
         for part, pattern in PARTS:
             if re.search(pattern, frame):
                 return part
-    return _OTHER
+    return "other"
 
 
 if __name__ == "__main__":
-    main()
+    report.run("profile", measure, Plan(), QUICK, description=__doc__)

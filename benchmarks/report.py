@@ -1,14 +1,15 @@
-"""What a benchmark is told on its command line, and what it tells: a table, or one JSON document."""
+"""What a benchmark is told on its command line, and what it tells: tables, or one JSON document."""
 
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from itertools import groupby
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from rich import box
 from rich.console import Console
@@ -21,59 +22,50 @@ from rig.process import Ended
 from rig.stamp import stamp
 from waitroom.errors import WaitroomError
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Plan = TypeVar("Plan", bound="DataclassInstance")
+
+#: What was measured of one thing. Cells are texts, numbers, lists (a spread) or None.
 Row = dict[str, Any]
 
 #: Columns of a table that goes into a file or a pipe: no table is cut off there.
-WIDTH: Final = 400
-
-
-@dataclass(frozen=True)
-class Options:
-    """What every benchmark can be told; `given` is the whole command line."""
-
-    quick: bool = False
-    as_json: bool = False
-    given: argparse.Namespace = field(default_factory=argparse.Namespace)
-
-
-@dataclass(frozen=True)
-class Report:
-    """What came of a benchmark. Cells of a row are texts, numbers, lists (a spread) or None."""
-
-    name: str
-    rows: Sequence[Row]
-    stamp: Mapping[str, Any] = field(default_factory=dict)
-
-    def document(self) -> dict[str, Any]:
-        """The report as others read it."""
-        return {"name": self.name, "stamp": dict(self.stamp), "rows": list(self.rows)}
+WIDTH: Final = 1_000
 
 
 def run(
-    name: str,
-    measure: Callable[[Options], Sequence[Row]],
-    *,
-    description: str | None,
-    extend: Callable[[argparse.ArgumentParser], None] | None = None,
+    name: str, measure: Callable[[Plan], Sequence[Row]], full: Plan, quick: Plan, *, description: str | None
 ) -> None:
-    """A benchmark's whole `main`: read the command line, measure, print. `extend` adds options of its own."""
+    """A benchmark as a program: read the command line, measure, print. What its plan has are options."""
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=description)
-    parser.add_argument("--json", action="store_true", help="print one JSON document instead of a table")
+    parser.add_argument("--json", action="store_true", help="print one JSON document instead of tables")
     parser.add_argument("--quick", action="store_true", help="a run of under 20 s that shows that it works")
-    if extend is not None:
-        extend(parser)
-    given = parser.parse_args()
-    options = Options(given.quick, given.json, given)
+    for option, value in vars(full).items():
+        many = value if isinstance(value, tuple) else (value,)
+        if not isinstance(value, bool):
+            parser.add_argument(
+                f"--{option.replace('_', '-')}",
+                type=type(many[0]),
+                nargs="+" if many is value else None,
+                choices=many if many is value and isinstance(many[0], str) and many[0] else None,
+                metavar=option.upper(),
+                help=f"default {', '.join(map(str, many))}",
+            )
+    given = vars(parser.parse_args())
+    as_json, is_quick = given.pop("json"), given.pop("quick")
+    told = {option: value for option, value in given.items() if value is not None}
+    chosen = {option: tuple(value) if isinstance(value, list) else value for option, value in told.items()}
     allow_many_files()
     try:
-        rows = measure(options)
-        report = Report(name, rows, stamp(quick=options.quick))
+        rows = measure(replace(quick if is_quick else full, **chosen))
+        report: dict[str, Any] = {"name": name, "stamp": stamp(quick=is_quick), "rows": list(rows)}
     except (BenchmarkError, Missing, Ended, WaitroomError) as error:
         sys.exit(f"{name}: {error}")
-    if options.as_json:
-        print(json.dumps(report.document()))
+    if as_json:
+        print(json.dumps(report))
     else:
-        show(report, Console(width=None if sys.stdout.isatty() else WIDTH))
+        show(**report)
 
 
 def say(text: str) -> None:
@@ -81,37 +73,35 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def show(report: Report, console: Console) -> None:
-    """The report as tables, with its stamp in a line below."""
-    for number, rows in enumerate(alike(report.rows)):
-        console.print(table(Report("" if number else report.name, rows)))
-    if report.stamp:
-        console.print(stamp_line(report.stamp), style="dim", highlight=False)
+def show(name: str, rows: Sequence[Row], stamp: Mapping[str, Any] | None = None) -> None:
+    """Print a report, as wide as the terminal is."""
+    print(*page(name, rows, stamp, width=None if sys.stdout.isatty() else WIDTH), sep="\n\n")
 
 
-def table(report: Report) -> Table:
+def page(
+    name: str, rows: Sequence[Row], stamp: Mapping[str, Any] | None = None, *, width: int | None = WIDTH
+) -> list[str]:
+    """A report as Markdown: a heading, the stamp in a line, and the rows, a new table wherever their fields change."""
+    stamp = stamp or {}
+    flat = {key: value for key, value in stamp.items() if key != "libraries"} | stamp.get("libraries", {})
+    line = "; ".join(f"{key} {value}" for key, value in flat.items())
+    parts = (list(part) for _, part in groupby(rows, key=lambda row: list(row)))
+    return [f"## {name}", *([line] if line else []), *(_table(part, width) for part in parts)]
+
+
+def _table(rows: Sequence[Row], width: int | None) -> str:
     """A column for each field that any row has; a field NAME_spread stands in brackets beside NAME."""
-    shown = Table(
-        title=report.name or None, title_justify="left", header_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
-    )
-    columns = columns_of(report.rows)
-    for column in columns:
-        numbers = any(isinstance(row.get(column), int | float | list) for row in report.rows)
-        shown.add_column(column.replace("_", " "), justify="right" if numbers else "left", overflow="fold")
-    for row in report.rows:
-        shown.add_row(*(escape(with_spread(row, column)) for column in columns))
-    return shown
-
-
-def alike(rows: Sequence[Row]) -> list[list[Row]]:
-    """The rows, parted where their fields change: each part is a table of its own."""
-    return [list(part) for _, part in groupby(rows, key=lambda row: list(row))]
-
-
-def columns_of(rows: Sequence[Row]) -> list[str]:
-    """The fields that any row has; NAME_spread stands beside NAME, not in a column of its own."""
     names = dict.fromkeys(name for row in rows for name in row)
-    return [name for name in names if not (name.endswith("_spread") and name.removesuffix("_spread") in names)]
+    columns = [name for name in names if not (name.endswith("_spread") and name.removesuffix("_spread") in names)]
+    drawn = Table(box=box.MARKDOWN)
+    for column in columns:
+        numbers = any(isinstance(row.get(column), int | float | list) for row in rows)
+        drawn.add_column(column.replace("_", " "), justify="right" if numbers else "left", overflow="fold")
+    for row in rows:
+        drawn.add_row(*(escape(with_spread(row, column)) for column in columns))
+    said = io.StringIO()
+    Console(file=said, width=width, color_system=None).print(drawn)
+    return "\n".join(line for line in said.getvalue().splitlines() if line.strip())
 
 
 def with_spread(row: Row, column: str) -> str:
@@ -133,10 +123,3 @@ def cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
     return str(value)
-
-
-def stamp_line(known: Mapping[str, Any]) -> str:
-    """The stamp in one line."""
-    flat = {name: value for name, value in known.items() if not isinstance(value, Mapping)}
-    libraries = ", ".join(f"{name} {number}" for name, number in known.get("libraries", {}).items())
-    return "; ".join([*(f"{name} {value}" for name, value in flat.items()), libraries])

@@ -7,22 +7,25 @@ visitors spread over the queue, who goes through the gate one of those inside, e
 from __future__ import annotations
 
 import asyncio
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from benchmarks.wrk import Ask
+from benchmarks import servers, wrk
+from benchmarks.servers import DOCUMENT, ROOM
+from benchmarks.wrk import Ask, Asked, Load
 from rig import filling
+from rig.accounting import Accountable
 from rig.embedded import Embedded
-
-ROOM: Final = "shop"
 
 #: A room for those who ask where they stand while nobody waits in the other one.
 SMALL_ROOM: Final = "small"
 
 INSIDE, ASKING = 20_000, 20_000
+
+BARE: Final = Ask("bare", "/")
+ENTER: Final = Ask("enter", f"{DOCUMENT}/enter", "POST")
 
 
 class Scene:
@@ -32,32 +35,45 @@ class Scene:
         self.folder = folder
         self.redis = redis
         self.waiting = 0
-        asyncio.run(self._begin())
+        servers.fill(redis, capacity=INSIDE)
+        servers.fill(redis, ASKING, room=SMALL_ROOM, state="paused")
+        self._passes = asyncio.run(self._admitted())
 
-    async def _begin(self) -> None:
+    async def _admitted(self) -> list[dict[str, str]]:
         async with filling.opened(self.redis.url) as store:
-            await filling.configure(store, ROOM, capacity=INSIDE)
-            self._passes = filling.pass_cookies(ROOM, await filling.admitted(store, ROOM, INSIDE))
-            await filling.configure(store, SMALL_ROOM, state="paused")
-            await filling.enter(store, SMALL_ROOM, ASKING)
+            return filling.pass_cookies(ROOM, await filling.admitted(store, ROOM, INSIDE))
 
     def fill(self, waiting: int) -> None:
         """Let so many wait, at least as many as do, and have the store at rest."""
-        asyncio.run(self._fill(waiting - self.waiting))
+        servers.fill(self.redis, waiting - self.waiting)
         self.waiting = waiting
         self.redis.settle()
-
-    async def _fill(self, more: int) -> None:
-        async with filling.opened(self.redis.url) as store:
-            await filling.enter(store, ROOM, more)
 
     def restore(self) -> None:
         """Take those out of the queue again who entered meanwhile."""
         filling.trim(self.redis.client, ROOM, self.waiting)
 
-    def enter(self) -> Ask:
-        """First contacts, who have to wait."""
-        return Ask("enter", f"/v1/rooms/{ROOM}/enter", "POST")
+    def ask(
+        self,
+        asked: Sequence[tuple[Asked, Ask]],
+        *,
+        rounds: int = 1,
+        connections: int,
+        seconds: int,
+        accounts: Sequence[Accountable],
+    ) -> dict[str, list[Load]]:
+        """Rounds through all that is asked of servers; what came of each ask, round by round."""
+        loads: dict[str, list[Load]] = {ask.name: [] for _, ask in asked}
+        for _ in range(rounds):
+            for server, ask in asked:
+                load = wrk.run(server, ask, connections=connections, seconds=seconds, accounts=accounts)
+                loads[ask.name].append(load)
+                self.restore()
+        return loads
+
+    def hot(self) -> tuple[Ask, Ask, Ask]:
+        """First contacts, who have to wait; visitors of the queue; what a proxy asks for those inside."""
+        return ENTER, self.status(), self.gate_pass()
 
     def status(self) -> Ask:
         """Visitors of the queue who ask where they stand; of the small room if nobody waits."""
@@ -69,14 +85,6 @@ class Scene:
         """What a proxy asks for visitors who are inside."""
         return Ask("gate_pass", f"/gate/{ROOM}", visitors=self._passes)
 
-    def gate_401(self) -> Ask:
-        """What a proxy asks for visitors who are not."""
-        return Ask("gate_401", f"/gate/{ROOM}", refused=True)
-
-    def public(self) -> Ask:
-        """The public document."""
-        return Ask("public", f"/v1/rooms/{ROOM}")
-
     def admitted(self) -> Ask:
         """A request of visitors who are inside to the site itself, by way of nginx."""
         return Ask("nginx_admitted", "/", visitors=self._passes)
@@ -85,10 +93,5 @@ class Scene:
 @contextmanager
 def scene() -> Iterator[Scene]:
     """A scene in a folder that is gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="waitroom-bench-") as name, Embedded(Path(name)) as redis:
-        yield Scene(Path(name), redis)
-
-
-def bare() -> Ask:
-    """What the yardstick is asked."""
-    return Ask("bare", "/")
+    with servers.empty_redis() as (folder, redis):
+        yield Scene(folder, redis)

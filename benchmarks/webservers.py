@@ -11,14 +11,13 @@ from __future__ import annotations
 import signal
 import sys
 import time
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Final
 
 from benchmarks import report, servers, wrk
-from benchmarks.figures import figure, ratio, significant
-from benchmarks.report import Options, Row, say
-from benchmarks.scene import Scene, bare, scene
+from benchmarks.figures import median, ratios, spread
+from benchmarks.report import Row, say
+from benchmarks.scene import BARE, Scene, scene
 from benchmarks.wrk import Load
 from rig import accounting
 from rig.cores import SERVER_CORE
@@ -28,12 +27,7 @@ from rig.served import Served
 from waitroom.serve.worker import SETTINGS_VARIABLE
 from waitroom.settings.server import ServerSettings
 
-_BARE_APP, _APP = "benchmarks.bare:app", "waitroom.serve.worker:create"
-
-_UVICORN: Final = (
-    *(sys.executable, "-m", "uvicorn", "--port", "{port}", "--no-access-log", "--log-level", "warning"),
-    *("--no-server-header", "--no-proxy-headers", "--ws", "none", "--backlog", "4096"),
-)
+_UVICORN: Final = (*servers.UVICORN, "--no-server-header", "--no-proxy-headers", "--ws", "none")
 _GRANIAN: Final = (
     *(sys.executable, "-m", "granian", "--interface", "asgi", "--http", "1", "--no-ws", "--port", "{port}"),
     *("--log-level", "warning", "--backlog", "4096", "--loop", "uvloop"),
@@ -74,44 +68,35 @@ class Found:
     """What was measured of one server, round by round: loads by what was asked, and memory."""
 
     loads: dict[str, list[Load]] = field(default_factory=dict)
-    uss_bytes: list[int] = field(default_factory=list)
-    drains: bool = False
-    exit_code: int | None = None
+    uss_mb: list[float] = field(default_factory=list)
 
 
-def main() -> None:
-    """Measure and print."""
-    report.run("webservers", measure, description=__doc__)
-
-
-def measure(options: Options) -> list[Row]:
+def measure(plan: Plan) -> list[Row]:
     """A row for each server and what was asked."""
-    plan = QUICK if options.quick else Plan()
-    found = {name: Found() for name in plan.names}
+    found = {name: Found() for name in (DEFAULT, *plan.names)}
     with scene() as stage:
         stage.fill(plan.waiting)
         for number in range(plan.rounds):
-            for name in plan.names:
+            for name in found:
                 _round(stage, name, found[name], plan)
             say(f"webservers: round {number + 1} of {plan.rounds}: done")
-        for name in plan.names:
-            found[name].drains, found[name].exit_code = _told_to_stop(stage, name)
-    return [row for name in plan.names for row in _rows(name, found)]
+        stopped = {name: _told_to_stop(stage, name) for name in found}
+    return [row | stopped[name] for name in found for row in _rows(name, found[name], found[DEFAULT])]
 
 
 def _round(stage: Scene, name: str, found: Found, plan: Plan) -> None:
-    with ExitStack() as stack:
-        constant = stack.enter_context(servers.bare(stage.folder, name="bare", command=(*COMMANDS[name], _BARE_APP)))
-        instance = stack.enter_context(_instance(stage, name))
-        wrk.warm(instance, stage.gate_pass())
-        asked = [(constant, bare()), *((instance, ask) for ask in (stage.enter(), stage.status(), stage.gate_pass()))]
-        for server, ask in asked:
-            load = wrk.run(
-                server, ask, connections=plan.connections, seconds=plan.seconds, accounts=[server, stage.redis]
-            )
-            found.loads.setdefault(ask.name, []).append(load)
-            stage.restore()
-        found.uss_bytes.append(accounting.memory_bytes(instance.pid)["uss"])
+    with servers.bare(stage.folder, name="bare", command=COMMANDS[name]) as bare, _instance(stage, name) as instance:
+        hot = stage.hot()
+        wrk.warm(instance, hot[-1])
+        loads = stage.ask(
+            [(bare, BARE), *((instance, ask) for ask in hot)],
+            connections=plan.connections,
+            seconds=plan.seconds,
+            accounts=[bare, instance, stage.redis],
+        )
+        for asked, more in loads.items():
+            found.loads.setdefault(asked, []).extend(more)
+        found.uss_mb.append(accounting.memory_bytes(instance.pid)["uss"] / 1e6)
 
 
 def _instance(stage: Scene, name: str, *, drain_seconds: float = 0) -> Served:
@@ -127,7 +112,7 @@ def _instance(stage: Scene, name: str, *, drain_seconds: float = 0) -> Served:
     )
     return Served(
         "waitroom",
-        (*COMMANDS[name], "--factory", _APP),
+        (*COMMANDS[name], "--factory", "waitroom.serve.worker:create"),
         folder=stage.folder,
         at_core=SERVER_CORE,
         path="/readyz",
@@ -135,42 +120,36 @@ def _instance(stage: Scene, name: str, *, drain_seconds: float = 0) -> Served:
     )
 
 
-def _told_to_stop(stage: Scene, name: str) -> tuple[bool, int]:
+def _told_to_stop(stage: Scene, name: str) -> Row:
     """Whether it drained, and its exit code."""
     with _instance(stage, name, drain_seconds=_DRAIN_SECONDS) as instance:
         instance.signal(signal.SIGTERM)
         time.sleep(_DRAIN_SECONDS / 2)
         drained = (instance.get("/readyz")[0], instance.get("/livez")[0]) == (503, 200)
-        return drained, instance.wait(_END_SECONDS)
+        return {"drains": drained, "exit_code": instance.wait(_END_SECONDS)}
 
 
-def _rows(name: str, found: dict[str, Found]) -> list[Row]:
-    mine, theirs = found[name], found[DEFAULT]
+def _rows(name: str, mine: Found, first: Found) -> list[Row]:
     rows = list[Row]()
     for asked, loads in mine.loads.items():
-        beside = ratio([load.per_second for load in loads], [load.per_second for load in theirs.loads[asked]])
+        beside = ratios((load.per_second for load in loads), (load.per_second for load in first.loads[asked]))
+        server = "bare" if asked == BARE.name else "waitroom"
         rows.append(
             {
                 "server": name,
                 "asked": asked,
-                "per_second": significant(figure(load.per_second for load in loads).median),
-                "to_default": significant(beside.median),
-                "to_default_spread": beside.spread,
-                "p50_ms": significant(figure(load.p50_ms for load in loads).median),
-                "p99_ms": significant(figure(load.p99_ms for load in loads).median),
-                "server_us": significant(figure(_server_us(load) for load in loads).median),
+                "per_second": median(load.per_second for load in loads),
+                "to_default": median(beside),
+                "to_default_spread": spread(beside),
+                "p50_ms": median(load.p50_ms for load in loads),
+                "p99_ms": median(load.p99_ms for load in loads),
+                "server_us": median(load.cpu_us[server] for load in loads),
                 "bad": sum(load.bad for load in loads),
-                "uss_mb": significant(figure(mine.uss_bytes).median / 1e6),
-                "drains": mine.drains,
-                "exit_code": mine.exit_code,
+                "uss_mb": median(mine.uss_mb),
             }
         )
     return rows
 
 
-def _server_us(load: Load) -> float:
-    return load.cpu_us.get("waitroom", load.cpu_us.get("bare", 0.0))
-
-
 if __name__ == "__main__":
-    main()
+    report.run("webservers", measure, Plan(), QUICK, description=__doc__)

@@ -6,7 +6,6 @@ import json
 import subprocess
 import tempfile
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
@@ -62,18 +61,29 @@ class Load:
     cpu_us: dict[str, float] = field(default_factory=dict)
 
 
-def run(server: Asked, ask: Ask, *, connections: int, seconds: int, accounts: Sequence[Accountable] = ()) -> Load:
-    """Ask that server on so many connections; CPU µs per request of each of `accounts`."""
-    with ExitStack() as stack:
-        file = stack.enter_context(tempfile.NamedTemporaryFile("w", suffix=".txt"))
+def run(
+    server: Asked,
+    ask: Ask,
+    *,
+    connections: int,
+    seconds: int,
+    accounts: Sequence[Accountable] = (),
+    pause_ms: int = 0,
+    started_by: Sequence[str] = (),
+) -> Load:
+    """Ask that server on so many connections; CPU µs per request of each of `accounts`.
+
+    `pause_ms`: between two requests of a connection, on average; `started_by`: what starts the load.
+    """
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
         file.write(ask.lines())
         file.flush()
-        command = [*pinned(OTHER_CORE), program("wrk"), "-t1", f"-c{connections}", f"-d{seconds}s"]
+        command = [*started_by, *pinned(OTHER_CORE), program("wrk"), "-t1", f"-c{connections}", f"-d{seconds}s"]
         command += ["--timeout", "30s", "-s", str(_SCRIPT), server.url, "--", ask.method, ask.path, file.name]
         with accounted(*accounts) as bill:
-            done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
-            raise BenchmarkError(f"wrk failed on {server.name}{ask.path}: {done.stderr.strip() or done.stdout.strip()}")
+            done = subprocess.run([*command, str(pause_ms)], capture_output=True, text=True)
+    if done.returncode:
+        raise BenchmarkError(f"wrk failed on {server.name}{ask.path}: {done.stderr.strip() or done.stdout.strip()}")
     return parsed(done.stdout, refused=ask.refused, bill=bill.seconds)
 
 

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
-
 from benchmarks import endpoints
-from benchmarks.endpoints import Plan
-from benchmarks.report import Options
 from benchmarks.wrk import Load
 
 
@@ -38,10 +34,3 @@ def test_what_passes_nginx_has_no_ratio_of_cpu_time() -> None:
     }
     row = endpoints._row("nginx_public", loads, 0, 16)
     assert (row["cpu_ratio"], row["nginx_us"]) == (None, 9)
-
-
-def test_options_change_the_plan_and_nothing_else() -> None:
-    given = Namespace(waiting=[1_000], connections=None, rounds=2, seconds=None, only=["enter"], json=True)
-    plan = endpoints._plan(Options(given=given))
-    assert plan == Plan(waiting=(1_000,), rounds=2, only=("enter",))
-    assert endpoints._plan(Options(quick=True)) == endpoints.QUICK

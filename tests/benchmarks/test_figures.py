@@ -4,27 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.figures import figure, ratio, significant
+from benchmarks.figures import median, percentiles, ratios, significant, spread
 
 
-def test_the_median_and_the_spread() -> None:
-    found = figure([3.0, 1.0, 2.0])
-    assert (found.median, found.least, found.most, found.spread) == (2.0, 1.0, 3.0, [1.0, 3.0])
-
-
-def test_a_figure_of_nothing_is_none() -> None:
-    with pytest.raises(ValueError, match="at least one measurement"):
-        figure([])
+def test_the_median_the_spread_and_the_share_below() -> None:
+    assert (median([3.0, 1.0, 2.0]), spread([3.0, 1.0, 2.0])) == (2.0, [1.0, 3.0])
+    assert percentiles([float(each) for each in range(101)], 50, 99) == [50.0, 99.0, 100.0]
 
 
 def test_ratios_are_taken_round_by_round() -> None:
-    """The machine was twice as slow in the second round, for both."""
-    assert ratio([50.0, 25.0], [100.0, 50.0]) == figure([0.5, 0.5])
-
-
-def test_rounds_that_do_not_match_are_refused() -> None:
+    """The machine was twice as slow in the second round, for both. Rounds that do not match are refused."""
+    assert ratios([50.0, 25.0], [100.0, 50.0]) == [0.5, 0.5]
     with pytest.raises(ValueError, match="longer"):
-        ratio([1.0], [1.0, 2.0])
+        ratios([1.0], [1.0, 2.0])
 
 
 @pytest.mark.parametrize(
