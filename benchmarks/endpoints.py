@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from benchmarks import report, servers, wrk
-from benchmarks.figures import median, ratios, spread
+from benchmarks.figures import median, ratios
 from benchmarks.report import Row, say
 from benchmarks.scene import BARE, ENTER, scene
 from benchmarks.servers import DOCUMENT, ROOM
@@ -81,27 +81,17 @@ def _row(name: str, loads: dict[str, list[Load]], waiting: int, connections: int
     def cpu(server: str, of: list[Load] = ours) -> float:
         return median(load.cpu_us.get(server, 0.0) for load in of)
 
-    beside = ratios((load.per_second for load in ours), (load.per_second for load in theirs))
-    shares = [
-        other.cpu_us[_YARDSTICK] / load.cpu_us[_INSTANCE]
-        for load, other in zip(ours, theirs, strict=True)
-        if load.cpu_us.get(_INSTANCE) and not name.startswith("nginx")
-    ]
+    shares = ratios((load.cpu_us[_YARDSTICK] for load in theirs), (load.cpu_us[_INSTANCE] or 1 for load in ours))
     return {
         "endpoint": name,
         "waiting": waiting,
         "connections": connections,
-        "per_second": median(load.per_second for load in ours),
-        "ratio": median(beside),
-        "ratio_spread": spread(beside),
-        "cpu_ratio": median(shares) if shares else None,
+        **wrk.beside(ours, theirs, "ratio"),
+        "cpu_ratio": None if name.startswith("nginx") else median(shares),
         "bare_per_second": median(load.per_second for load in theirs),
-        "p50_ms": median(load.p50_ms for load in ours),
-        "p99_ms": median(load.p99_ms for load in ours),
         "server_us": cpu(_INSTANCE),
         **{f"{server}_us": cpu(server) for server in ("redis", "nginx", "origin")},
         "bare_us": cpu(_YARDSTICK, theirs),
-        "bad": sum(load.bad for load in ours),
         "rounds": len(ours),
     }
 

@@ -16,10 +16,11 @@ def spread(measured: Sequence[float]) -> list[float]:
     return [significant(min(measured)), significant(max(measured))]
 
 
-def percentiles(measured: Sequence[float], *shares: int) -> list[float]:
-    """So many percent lie below each, and after those the largest of all."""
+def percentiles(title: str, measured: Sequence[float], **shares: int) -> dict[str, float]:
+    """Below which so many percent lie, and the longest of all, each by the title with its name in it."""
     cuts = statistics.quantiles(measured, n=100, method="inclusive")
-    return [significant(value) for value in (*(cuts[share - 1] for share in shares), max(measured))]
+    found = {name: cuts[share - 1] for name, share in shares.items()} | {"longest": max(measured)}
+    return {title.format(name): significant(value) for name, value in found.items()}
 
 
 def ratios(ours: Iterable[float], theirs: Iterable[float]) -> list[float]:

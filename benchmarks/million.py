@@ -229,9 +229,9 @@ def measure(plan: Plan) -> list[Row]:
     for name, taken in named.items():
         each = {f"{server}_us": max(taken.us(server, rest=rest), 0.0) for server in taken.bill.seconds}
         rows.append(_measured(name, crowd, taken) | {us: significant(value) for us, value in each.items()})
-    ages = zip(("age_median_s", "age_p99_s", "age_longest_s"), percentiles(both.ages, 50, 99), strict=True)
-    shown = {"what": "measured: age of the rank shown", "waiting": crowd.waiting, **dict(ages)}
-    rows += [_measured("both", crowd, both), shown]
+    ages = percentiles("age_{}_s", both.ages, median=50, p99=99)
+    rows.append(_measured("both", crowd, both))
+    rows.append({"what": "measured: age of the rank shown", "waiting": crowd.waiting, **ages})
     for abandon_seconds in ABANDON_SECONDS:
         rows.append(_model(abandon_seconds, rest, fetched, looked))
         rows.append(_model(abandon_seconds, rest, *busy, how=", busy"))

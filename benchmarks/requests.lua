@@ -26,7 +26,7 @@ end
 function done(summary, latency)
   local failed = summary.errors
   io.write(string.format(
-    '\n{"requests":%d,"duration_us":%d,"p50_us":%d,"p99_us":%d,"longest_us":%d,"refused":%d,"failed":%d,"late":%d}\n',
-    summary.requests, summary.duration, latency:percentile(50), latency:percentile(99), latency.max,
-    failed.status, failed.connect + failed.read + failed.write, failed.timeout))
+    '\n{"requests":%d,"duration_us":%d,"p50_us":%d,"p99_us":%d,"refused":%d,"failed":%d}\n',
+    summary.requests, summary.duration, latency:percentile(50), latency:percentile(99),
+    failed.status, failed.connect + failed.read + failed.write + failed.timeout))
 end

@@ -13,13 +13,13 @@ import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from statistics import median as exact
+from statistics import median
 from typing import Any, Final
 
 import uvloop
 
 from benchmarks import report, servers
-from benchmarks.figures import median, percentiles, significant, spread
+from benchmarks.figures import percentiles, significant, spread
 from benchmarks.report import Row, say
 from benchmarks.servers import DOCUMENT, ROOM, BenchmarkError
 from rig import filling
@@ -62,16 +62,6 @@ class Plan:
 QUICK: Final = Plan(streams=400, rate=20, seconds=2.0, rounds=1)
 
 
-@dataclass(frozen=True)
-class Cost:
-    """What some seconds took: CPU seconds of the server and of Redis, for so many events."""
-
-    seconds: float
-    events: int
-    server: float
-    redis: float
-
-
 @dataclass
 class Crowd:
     """The listeners to a server: how many events they heard, and when who was told of the admission (Unix time, s)."""
@@ -106,26 +96,30 @@ class Crowd:
 
     async def listen(self) -> Row:
         """What listening costs. Medians: shares of a core, CPU µs per event, and per stream and second."""
-        costs = [await self._cost() for _ in range(self.plan.rounds)]
-        events = exact(cost.events / cost.seconds for cost in costs)
-        server = [cost.server / cost.seconds for cost in costs]
-        redis = [cost.redis / cost.seconds for cost in costs]
+        rounds = [await self._round() for _ in range(self.plan.rounds)]
+        each = dict(zip(("events", "server", "redis"), zip(*rounds, strict=True), strict=True))
+        events, server, redis = (median(figures) for figures in each.values())
         row = {
             "events_per_second": significant(events),
-            "server_percent": median(100 * share for share in server),
-            "server_percent_spread": spread([100 * share for share in server]),
-            "redis_percent": median(100 * share for share in redis),
-            "server_us_per_stream_second": significant(exact(server) * 1_000_000 / self.plan.streams),
-            "redis_us_per_stream_second": significant(exact(redis) * 1_000_000 / self.plan.streams),
+            "server_percent": significant(100 * server),
+            "server_percent_spread": spread([100 * cores for cores in each["server"]]),
+            "redis_percent": significant(100 * redis),
+            "server_us_per_stream_second": significant(server * 1_000_000 / self.plan.streams),
+            "redis_us_per_stream_second": significant(redis * 1_000_000 / self.plan.streams),
         }
-        return row | ({"server_us_per_event": significant(exact(server) * 1_000_000 / events)} if events else {})
+        return row | ({"server_us_per_event": significant(server * 1_000_000 / events)} if events else {})
 
-    async def _cost(self) -> Cost:
+    async def _round(self) -> tuple[float, float, float]:
+        """Events per second, and the cores that the server and Redis take."""
         events, began = self.events, time.monotonic()
         with accounted(*self.accounts) as bill:
             await asyncio.sleep(self.plan.seconds)
         took = time.monotonic() - began
-        return Cost(took, self.events - events, bill.seconds[self.server.name], bill.seconds.get("redis", 0.0))
+        return (
+            (self.events - events) / took,
+            bill.seconds[self.server.name] / took,
+            bill.seconds.get("redis", 0.0) / took,
+        )
 
 
 @dataclass
@@ -213,8 +207,7 @@ def _delays(crowd: Crowd, redis: Embedded) -> Row:
     delays = [
         (heard - (ends[visitor] / 1_000_000 - _CLAIM_SECONDS)) * 1_000 for visitor, heard in crowd.admitted.items()
     ]
-    names = [f"delay_{name}_ms" for name in ("p50", "p95", "p99", "longest")]
-    return {"admissions": len(delays), **dict(zip(names, percentiles(delays, 50, 95, 99), strict=True))}
+    return {"admissions": len(delays), **percentiles("delay_{}_ms", delays, p50=50, p95=95, p99=99)}
 
 
 if __name__ == "__main__":

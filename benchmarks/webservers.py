@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from benchmarks import report, servers, wrk
-from benchmarks.figures import median, ratios, spread
+from benchmarks.figures import median
 from benchmarks.report import Row, say
 from benchmarks.scene import BARE, Scene, scene
 from benchmarks.wrk import Load
@@ -130,25 +130,16 @@ def _told_to_stop(stage: Scene, name: str) -> Row:
 
 
 def _rows(name: str, mine: Found, first: Found) -> list[Row]:
-    rows = list[Row]()
-    for asked, loads in mine.loads.items():
-        beside = ratios((load.per_second for load in loads), (load.per_second for load in first.loads[asked]))
-        server = "bare" if asked == BARE.name else "waitroom"
-        rows.append(
-            {
-                "server": name,
-                "asked": asked,
-                "per_second": median(load.per_second for load in loads),
-                "to_default": median(beside),
-                "to_default_spread": spread(beside),
-                "p50_ms": median(load.p50_ms for load in loads),
-                "p99_ms": median(load.p99_ms for load in loads),
-                "server_us": median(load.cpu_us[server] for load in loads),
-                "bad": sum(load.bad for load in loads),
-                "uss_mb": median(mine.uss_mb),
-            }
-        )
-    return rows
+    return [
+        {
+            "server": name,
+            "asked": asked,
+            **wrk.beside(loads, first.loads[asked], "to_default"),
+            "server_us": median(load.cpu_us["bare" if asked == BARE.name else "waitroom"] for load in loads),
+            "uss_mb": median(mine.uss_mb),
+        }
+        for asked, loads in mine.loads.items()
+    ]
 
 
 if __name__ == "__main__":

@@ -8,8 +8,9 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
+from benchmarks.figures import median, ratios, spread
 from benchmarks.servers import BenchmarkError
 from rig.accounting import Accountable, accounted
 from rig.cores import OTHER_CORE, pinned
@@ -56,7 +57,6 @@ class Load:
     per_second: float
     p50_ms: float
     p99_ms: float
-    longest_ms: float
     bad: int
     cpu_us: dict[str, float] = field(default_factory=dict)
 
@@ -87,6 +87,19 @@ def run(
     return parsed(done.stdout, refused=ask.refused, bill=bill.seconds)
 
 
+def beside(ours: Sequence[Load], theirs: Sequence[Load], ratio: str) -> dict[str, Any]:
+    """Medians over rounds, and how much of their requests per second ours are, with its spread, by the name `ratio`."""
+    shares = ratios((load.per_second for load in ours), (load.per_second for load in theirs))
+    return {
+        "per_second": median(load.per_second for load in ours),
+        ratio: median(shares),
+        f"{ratio}_spread": spread(shares),
+        "p50_ms": median(load.p50_ms for load in ours),
+        "p99_ms": median(load.p99_ms for load in ours),
+        "bad": sum(load.bad for load in ours),
+    }
+
+
 def warm(server: Asked, ask: Ask) -> None:
     """Let every visitor ask once before it counts: the gate, for one, verifies a pass once and remembers it."""
     seconds, seen = 0, 1
@@ -101,16 +114,14 @@ def parsed(text: str, *, refused: bool = False, bill: dict[str, float] | None = 
     if line is None:
         raise BenchmarkError(f"wrk did not say what came of it: {text.strip()[-200:]!r}")
     said = json.loads(line)
-    requests, other = said["requests"], said["refused"]
+    requests = said["requests"]
     if not requests:
         raise BenchmarkError(f"wrk got no answer at all: {line}")
-    unlike = requests - other if refused else other
     return Load(
         requests=requests,
         per_second=requests / said["duration_us"] * 1_000_000,
         p50_ms=said["p50_us"] / 1000,
         p99_ms=said["p99_us"] / 1000,
-        longest_ms=said["longest_us"] / 1000,
-        bad=unlike + said["failed"] + said["late"],
+        bad=said["failed"] + (requests - said["refused"] if refused else said["refused"]),
         cpu_us={name: taken / requests * 1_000_000 for name, taken in (bill or {}).items()},
     )

@@ -7,7 +7,7 @@ from benchmarks.wrk import Load
 
 
 def _load(per_second: float, cpu_us: dict[str, float], *, bad: int = 0) -> Load:
-    return Load(1_000, per_second, p50_ms=1.0, p99_ms=2.0, longest_ms=3.0, bad=bad, cpu_us=cpu_us)
+    return Load(1_000, per_second, p50_ms=1.0, p99_ms=2.0, bad=bad, cpu_us=cpu_us)
 
 
 def test_a_row_is_medians_and_ratios_within_rounds() -> None:

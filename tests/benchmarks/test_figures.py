@@ -9,7 +9,8 @@ from benchmarks.figures import median, percentiles, ratios, significant, spread
 
 def test_the_median_the_spread_and_the_share_below() -> None:
     assert (median([3.0, 1.0, 2.0]), spread([3.0, 1.0, 2.0])) == (2.0, [1.0, 3.0])
-    assert percentiles([float(each) for each in range(101)], 50, 99) == [50.0, 99.0, 100.0]
+    found = percentiles("{}_ms", [float(each) for each in range(101)], median=50, p99=99)
+    assert found == {"median_ms": 50.0, "p99_ms": 99.0, "longest_ms": 100.0}
 
 
 def test_ratios_are_taken_round_by_round() -> None:
