@@ -98,7 +98,7 @@ def measure(plan: Plan) -> list[Row]:
             finally:
                 insiders.over.set()
             asking.result()
-    told = {"looks": len(insiders.took_ms), "disturbed": len(insiders.faults)}
+    told: Row = {"looks": len(insiders.took_ms), "disturbed": len(insiders.faults)}
     told |= percentiles("{}_ms", insiders.took_ms, p50=50, p99=99)
     return [*rows, {"who": "those who waited before", **told}]
 
