@@ -27,8 +27,9 @@ _INSTANCE, _YARDSTICK = "waitroom", "bare uvicorn"
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is measured: lengths of the queue, and `seconds` of each round and endpoint."""
+    """How many are inside and ask, lengths of the queue, and `seconds` of each round and endpoint."""
 
+    visitors: int = 20_000
     waiting: tuple[int, ...] = (0, 300_000, 1_000_000)
     connections: tuple[int, ...] = (16, 64, 256, 1000)
     rounds: int = 5
@@ -36,14 +37,14 @@ class Plan:
     only: tuple[str, ...] = NAMES
 
 
-QUICK: Final = Plan(waiting=(20_000,), connections=(64,), rounds=1)
+QUICK: Final = Plan(visitors=2_000, waiting=(20_000,), connections=(64,), rounds=1)
 
 
 def measure(plan: Plan) -> list[Row]:
     """A row for each endpoint, number of connections and length of the queue."""
     rows = list[Row]()
     with ExitStack() as stack:
-        stage = stack.enter_context(scene())
+        stage = stack.enter_context(scene(plan.visitors))
         yardstick = stack.enter_context(servers.bare(stage.folder))
         instance = stack.enter_context(servers.instance(stage.redis.url, stage.folder))
         origin = stack.enter_context(constant(stage.folder))

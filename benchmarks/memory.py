@@ -15,7 +15,7 @@ from typing import Final
 from benchmarks import report, servers, wrk
 from benchmarks.figures import significant
 from benchmarks.report import Row, say
-from benchmarks.scene import INSIDE, Scene, scene
+from benchmarks.scene import Scene, scene
 from benchmarks.servers import ROOM
 from rig import accounting
 from rig.instance import Instance
@@ -44,12 +44,12 @@ def measure(plan: Plan) -> list[Row]:
         for length in plan.lengths:
             rows.append(_per_waiter(stage, length))
             say(f"memory: {length:,} waiting: done")
-        # The gate remembers the passes that it saw, INSIDE of them.
+        # The gate remembers the passes that it saw.
         for ask in stage.hot():
             wrk.run(instance, ask, connections=256, seconds=plan.seconds)
         stage.restore()
         time.sleep(_REST_SECONDS)
-        rows.append(_instance(f"after load, {INSIDE:,} passes remembered", instance))
+        rows.append(_instance(f"after load, {stage.visitors:,} passes remembered", instance))
         before = accounting.memory_bytes(instance.pid)["uss"]
         held = [stack.enter_context(socket.create_connection(("127.0.0.1", instance.port))) for _ in range(plan.held)]
         for each in held:

@@ -138,6 +138,6 @@ def _bars(title: str, *, stacked: bool = False, x_label_rotation: int = 0) -> Ch
 
 
 def _look() -> dict[str, Any]:
-    """No scripts, and nothing to load from elsewhere; the same figures give the same file."""
+    """No scripts, and nothing to load from elsewhere."""
     style = Style(colors=_COLOURS, background="white", plot_background="white", font_family="sans-serif")
-    return {"js": [], "style": style, "width": 900, "height": 480, "legend_at_bottom": True, "uuid": "plot"}
+    return {"js": [], "style": style, "width": 900, "height": 480, "legend_at_bottom": True}

@@ -83,10 +83,10 @@ def page(
 ) -> list[str]:
     """A report as Markdown: a heading, the stamp in a line, and the rows, a new table wherever their fields change."""
     stamp = stamp or {}
-    flat = {key: value for key, value in stamp.items() if key != "libraries"} | stamp.get("libraries", {})
-    line = "; ".join(f"{key} {value}" for key, value in flat.items())
+    known = [f"{key} {value}" for key, value in stamp.items() if key != "libraries"]
+    line = "; ".join([*known, ", ".join(f"{key} {value}" for key, value in stamp.get("libraries", {}).items())])
     parts = (list(part) for _, part in groupby(rows, key=lambda row: list(row)))
-    return [f"## {name}", *([line] if line else []), *(_table(part, width) for part in parts)]
+    return [f"## {name}", *([line] if stamp else []), *(_table(part, width) for part in parts)]
 
 
 def _table(rows: Sequence[Row], width: int | None) -> str:

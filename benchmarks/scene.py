@@ -1,7 +1,7 @@
 """What the benchmarks of requests have in common: a Redis with a room that is full and has a queue, and what is asked.
 
-The room `shop` is open, INSIDE visitors are inside, nobody can be admitted. Who asks for a status is one of ASKING
-visitors spread over the queue, who goes through the gate one of those inside, each with their own ticket or pass.
+The room `shop` is open, `visitors` are inside, nobody can be admitted. Who asks for a status is one of as many who are
+spread over the queue, who goes through the gate one of those inside, each with their own ticket or pass.
 """
 
 from __future__ import annotations
@@ -22,8 +22,6 @@ from rig.embedded import Embedded
 #: A room for those who ask where they stand while nobody waits in the other one.
 SMALL_ROOM: Final = "small"
 
-INSIDE, ASKING = 20_000, 20_000
-
 BARE: Final = Ask("bare", "/")
 ENTER: Final = Ask("enter", f"{DOCUMENT}/enter", "POST")
 
@@ -31,17 +29,18 @@ ENTER: Final = Ask("enter", f"{DOCUMENT}/enter", "POST")
 class Scene:
     """A Redis, a folder for everything, and the rooms in it."""
 
-    def __init__(self, folder: Path, redis: Embedded) -> None:
+    def __init__(self, folder: Path, redis: Embedded, visitors: int) -> None:
         self.folder = folder
         self.redis = redis
+        self.visitors = visitors
         self.waiting = 0
-        servers.fill(redis, capacity=INSIDE)
-        servers.fill(redis, ASKING, room=SMALL_ROOM, state="paused")
+        servers.fill(redis, capacity=visitors)
+        servers.fill(redis, visitors, room=SMALL_ROOM, state="paused")
         self._passes = asyncio.run(self._admitted())
 
     async def _admitted(self) -> list[dict[str, str]]:
         async with filling.opened(self.redis.url) as store:
-            return filling.pass_cookies(ROOM, await filling.admitted(store, ROOM, INSIDE))
+            return filling.pass_cookies(ROOM, await filling.admitted(store, ROOM, self.visitors))
 
     def fill(self, waiting: int) -> None:
         """Let so many wait, at least as many as do, and have the store at rest."""
@@ -78,7 +77,7 @@ class Scene:
     def status(self) -> Ask:
         """Visitors of the queue who ask where they stand; of the small room if nobody waits."""
         room = ROOM if self.waiting else SMALL_ROOM
-        tickets = filling.tickets_of_waiting(self.redis.client, room, ASKING)
+        tickets = filling.tickets_of_waiting(self.redis.client, room, self.visitors)
         return Ask("status", f"/v1/rooms/{room}/status", visitors=filling.ticket_cookies(room, tickets))
 
     def gate_pass(self) -> Ask:
@@ -91,7 +90,7 @@ class Scene:
 
 
 @contextmanager
-def scene() -> Iterator[Scene]:
+def scene(visitors: int = 20_000) -> Iterator[Scene]:
     """A scene in a folder that is gone afterwards."""
     with servers.empty_redis() as (folder, redis):
-        yield Scene(folder, redis)
+        yield Scene(folder, redis, visitors)

@@ -42,7 +42,7 @@ class Plan:
     calls: int = 1_000
 
 
-QUICK: Final = Plan(lengths=(1_000, 10_000), batches=(1, 64), visitors=4_096, calls=250)
+QUICK: Final = Plan(lengths=(1_000, 10_000), batches=(1, 64), visitors=4_096, calls=100)
 
 #: Calls of each script that takes no visitors.
 _LONE_CALLS: Final = 200

@@ -11,7 +11,8 @@ from __future__ import annotations
 import signal
 import sys
 import time
-from dataclasses import dataclass, field
+from collections import defaultdict
+from dataclasses import dataclass
 from typing import Final
 
 from benchmarks import report, servers, wrk
@@ -63,40 +64,43 @@ class Plan:
 QUICK: Final = Plan(names=(DEFAULT, "granian, one thread"), waiting=10_000, connections=64, rounds=1, seconds=1)
 
 
-@dataclass
-class Found:
-    """What was measured of one server, round by round: loads by what was asked, and memory."""
-
-    loads: dict[str, list[Load]] = field(default_factory=dict)
-    uss_mb: list[float] = field(default_factory=list)
-
-
 def measure(plan: Plan) -> list[Row]:
     """A row for each server and what was asked."""
-    found = {name: Found() for name in (DEFAULT, *plan.names)}
+    names = dict.fromkeys((DEFAULT, *plan.names))
+    loads = {name: defaultdict[str, list[Load]](list) for name in names}
+    uss_mb = {name: list[float]() for name in names}
     with scene() as stage:
         stage.fill(plan.waiting)
         for number in range(plan.rounds):
-            for name in found:
-                _round(stage, name, found[name], plan)
+            for name in names:
+                uss_mb[name].append(_round(stage, name, loads[name], plan))
             say(f"webservers: round {number + 1} of {plan.rounds}: done")
-        stopped = {name: _told_to_stop(stage, name) for name in found}
-    return [row | stopped[name] for name in found for row in _rows(name, found[name], found[DEFAULT])]
+        stopped = {name: _told_to_stop(stage, name) for name in names}
+    return [
+        {
+            "server": name,
+            "asked": asked,
+            **wrk.beside(ours, loads[DEFAULT][asked], "to_default"),
+            "server_us": median(load.cpu_us["bare" if asked == BARE.name else "waitroom"] for load in ours),
+            "uss_mb": median(uss_mb[name]),
+            **stopped[name],
+        }
+        for name in names
+        for asked, ours in loads[name].items()
+    ]
 
 
-def _round(stage: Scene, name: str, found: Found, plan: Plan) -> None:
+def _round(stage: Scene, name: str, loads: dict[str, list[Load]], plan: Plan) -> float:
+    """Ask that server everything once; MB of memory that the instance holds then."""
     with servers.bare(stage.folder, name="bare", command=COMMANDS[name]) as bare, _instance(stage, name) as instance:
         hot = stage.hot()
         wrk.warm(instance, hot[-1])
-        loads = stage.ask(
-            [(bare, BARE), *((instance, ask) for ask in hot)],
-            connections=plan.connections,
-            seconds=plan.seconds,
-            accounts=[bare, instance, stage.redis],
-        )
-        for asked, more in loads.items():
-            found.loads.setdefault(asked, []).extend(more)
-        found.uss_mb.append(accounting.memory_bytes(instance.pid)["uss"] / 1e6)
+        asked = [(bare, BARE), *((instance, ask) for ask in hot)]
+        accounts = (bare, instance, stage.redis)
+        found = stage.ask(asked, connections=plan.connections, seconds=plan.seconds, accounts=accounts)
+        for each, more in found.items():
+            loads[each] += more
+        return accounting.memory_bytes(instance.pid)["uss"] / 1e6
 
 
 def _instance(stage: Scene, name: str, *, drain_seconds: float = 0) -> Served:
@@ -127,19 +131,6 @@ def _told_to_stop(stage: Scene, name: str) -> Row:
         time.sleep(_DRAIN_SECONDS / 2)
         drained = (instance.get("/readyz")[0], instance.get("/livez")[0]) == (503, 200)
         return {"drains": drained, "exit_code": instance.wait(_END_SECONDS)}
-
-
-def _rows(name: str, mine: Found, first: Found) -> list[Row]:
-    return [
-        {
-            "server": name,
-            "asked": asked,
-            **wrk.beside(loads, first.loads[asked], "to_default"),
-            "server_us": median(load.cpu_us["bare" if asked == BARE.name else "waitroom"] for load in loads),
-            "uss_mb": median(mine.uss_mb),
-        }
-        for asked, loads in mine.loads.items()
-    ]
 
 
 if __name__ == "__main__":
