@@ -19,13 +19,8 @@ Reports = Mapping[str, Mapping[str, Any]]
 CONNECTIONS, WAITING, MANY = 256, 300_000, 1_000_000
 
 
-@dataclass(frozen=True)
-class Measured:
-    """A figure for a budget, and what stands beside it: its spread, or what it is of."""
-
-    value: float
-    beside: str = ""
-
+#: A figure for a budget, and what stands beside it: its spread, or what it is of.
+Measured = tuple[float, str]
 
 Find = Callable[[Reports], Measured | None]
 
@@ -44,28 +39,21 @@ class Budget:
 
     def row(self, reports: Reports) -> Row:
         """The line of the table."""
-        found = self.find(reports)
+        value, beside = self.find(reports) or (None, "")
         return {
             "what": self.what,
             "first_bar": self._shown(self.bar),
             "goal": self._shown(self.goal),
-            "measured": "not measured" if found is None else f"{_number(found.value)} {self.unit}".strip(),
-            "of": found.beside if found else "",
-            "met": self._verdict(found),
+            "measured": "not measured" if value is None else f"{_number(value)} {self.unit}".strip(),
+            "of": beside,
+            "met": "?" if value is None else self._met(value),
             "command": self.command,
         }
 
-    def _verdict(self, found: Measured | None) -> str:
-        if found is None:
-            return "?"
-        if self.bar is not None and not self._reaches(found.value, self.bar):
-            return "NO"
-        if self.goal is None:
-            return "bar"
-        return "goal" if self._reaches(found.value, self.goal) else "bar" if self.bar is not None else "NO"
-
-    def _reaches(self, value: float, wanted: float) -> bool:
-        return value >= wanted if self.better == "more" else value <= wanted
+    def _met(self, value: float) -> str:
+        wanted = {name: each for name, each in (("goal", self.goal), ("bar", self.bar)) if each is not None}
+        sign = 1 if self.better == "more" else -1
+        return next((name for name, each in wanted.items() if sign * value >= sign * each), "NO")
 
     def _shown(self, wanted: float | None) -> str:
         sign = "≥" if self.better == "more" else "≤"
@@ -94,7 +82,7 @@ def _of(name: str, field: str, **wanted: object) -> Find:
     def find(reports: Reports) -> Measured | None:
         for row in _rows(reports, name, **wanted):
             spread = row.get(f"{field}_spread")
-            return Measured(row[field], f"{spread[0]} to {spread[1]}" if spread else "")
+            return row[field], f"{spread[0]} to {spread[1]}" if spread else ""
         return None
 
     return find
@@ -112,7 +100,7 @@ def _longest_call(reports: Reports) -> Measured | None:
     alone = [(row, row["script"]) for row in _rows(reports, "scripts", waiting=MANY) if row["batch"] <= MOST_PER_CALL]
     leading = [(row, row["call"]) for row in _rows(reports, "scheduler", part="calls")]
     found = [(row["longest_cpu_ms"], name) for row, name in alone + leading if row.get("longest_cpu_ms") is not None]
-    return Measured(*max(found)) if found else None
+    return max(found, default=None)
 
 
 def _of_crowds(field: str, worst: Callable[..., Any]) -> Find:
@@ -126,7 +114,7 @@ def _of_crowds(field: str, worst: Callable[..., Any]) -> Find:
         least = worst(alone, key=lambda row: row[field])
         beside = f"worst: {significant(least[field]):g}, {least['scenario']}, {least['silent']:.0%} silent"
         together = next((row for row in rows if row["silent"] is None), least)
-        return Measured(together[field], beside)
+        return together[field], beside
 
     return find
 
@@ -136,7 +124,7 @@ def _capacity(figure: str) -> Find:
 
     def find(reports: Reports) -> Measured | None:
         found = reports.get("capacity", {}).get("beside_the_replaced_system", {}).get("waitroom", {})
-        return Measured(found[figure]) if figure in found else None
+        return (found[figure], "") if figure in found else None
 
     return find
 
