@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
+from itertools import cycle
 from typing import Any, Final
 
 from chaos.diary import Diary, Settings
-from chaos.stage import ROOM, CampaignError, Ground
-from rig.instance import ADMIN_KEY
+from chaos.stage import ROOM
+from rig.faults import Ground
+from rig.waiting import eventually
 
-#: Seconds for which an operator tries, and between two tries.
-_PATIENCE_SECONDS: Final = 60.0
-_PAUSE_SECONDS: Final = 0.3
+#: Seconds that an instance may take to answer an operator.
+_ANSWER_SECONDS: Final = 2.0
 
 
 class Operator:
@@ -55,33 +53,17 @@ class Operator:
         await self._command("POST", f"/admin/rooms/{ROOM}/revoke", {"visitor": visitor})
         self.diary.revoked[visitor] = (asked, time.time())
 
+    async def _command(self, method: str, path: str, document: Mapping[str, Any]) -> None:
+        instances = cycle(self.ground.instances)
+
+        async def done() -> bool:
+            await asyncio.to_thread(next(instances).operate, method, path, document, seconds=_ANSWER_SECONDS)
+            return True
+
+        await eventually(done, f"{method} {path}", despite=OSError)
+
     def _note(self, asked: float) -> None:
         known = self.settings
         self.diary.settings.append(
             Settings(asked, time.time(), known["capacity"], known["admit_per_second"], known["state"])
         )
-
-    async def _command(self, method: str, path: str, document: Mapping[str, Any]) -> None:
-        deadline, said = time.monotonic() + _PATIENCE_SECONDS, ""
-        while time.monotonic() < deadline:
-            for url in self.ground.admin_urls:
-                said = await asyncio.to_thread(_ask, method, url + path, document)
-                if not said:
-                    return
-            await asyncio.sleep(_PAUSE_SECONDS)
-        raise CampaignError(f"{method} {path} was not to be done within {_PATIENCE_SECONDS:g} s: {said}")
-
-
-def _ask(method: str, url: str, document: Mapping[str, Any]) -> str:
-    """Nothing where it is done, else why not."""
-    headers = {"Authorization": f"Bearer {ADMIN_KEY}", "Content-Type": "application/json"}
-    request = urllib.request.Request(  # noqa: S310 - an instance of ours
-        url, method=method, data=json.dumps(document).encode(), headers=headers
-    )
-    try:
-        with urllib.request.urlopen(request, timeout=2):  # noqa: S310 - the same
-            return ""
-    except urllib.error.HTTPError as error:
-        return f"{error.code} {error.read()[:200]!r}"
-    except OSError as error:
-        return str(error)

@@ -47,15 +47,8 @@ class Campaign:
 
     def document(self) -> dict[str, Any]:
         """All of it; of faults the first of each check."""
-        checks = [
-            {
-                **asdict(check),
-                "faults": check.faults[:_KEPT],
-                "number_of_faults": len(check.faults),
-                "holds": check.holds,
-            }
-            for check in self.checks
-        ]
+        kept = [{"faults": each.faults[:_KEPT], "number_of_faults": len(each.faults)} for each in self.checks]
+        checks = [asdict(one) | {"holds": one.holds} | more for one, more in zip(self.checks, kept, strict=True)]
         verdict = "pass" if self.holds else "fail"
         return {**asdict(self), "replay": self.replay, "verdict": verdict, "checks": checks}
 
@@ -90,18 +83,9 @@ def _sights(sights: Sequence[Sight]) -> Table:
     for column in ("began", "lasted", "fault", "answers meanwhile", "worst ms", "enter", "admission"):
         table.add_column(column, justify="left" if column in ("fault", "answers meanwhile") else "right")
     for each in sights:
-        mark = "" if each.alone else "*"
-        table.add_row(
-            f"{each.began:.1f}",
-            f"{each.lasted:.1f}",
-            each.fault + (f" ({each.said})" if each.said else ""),
-            ", ".join(f"{number} {kind}" for kind, number in each.answers.items()),
-            f"{each.worst_ms:.0f}",
-            _after(each.enter) + mark,
-            _after(each.admission) + mark,
-        )
+        fault = each.fault + (f" ({each.said})" if each.said else "")
+        answers = ", ".join(f"{number} {kind}" for kind, number in each.answers.items())
+        back = ("never" if at is None else f"{at:.2f}" for at in (each.enter, each.admission))
+        marked = [each_back + ("" if each.alone else "*") for each_back in back]
+        table.add_row(f"{each.began:.1f}", f"{each.lasted:.1f}", fault, answers, f"{each.worst_ms:.0f}", *marked)
     return table
-
-
-def _after(seconds: float | None) -> str:
-    return "never" if seconds is None else f"{seconds:.2f}"

@@ -11,19 +11,22 @@ from typing import Any, Final
 
 from chaos.diary import Diary
 from chaos.hands import carry_out, heal
-from chaos.judge import Case, judged, said_of_logs
+from chaos.judge import Case, judged
 from chaos.operator import Operator
 from chaos.report import Campaign
 from chaos.schedule import Fault, draw
 from chaos.sights import recovered, sights
-from chaos.stage import ROOM, CampaignError, Ground, grounded
+from chaos.stage import ROOM, CampaignError, grounded
 from crowd.books import Books, BooksError
 from crowd.history import History
 from crowd.invariants import Check
+from crowd.verdict import no_tracebacks
 from crowd.watch import Watch, watching
 from loadtest.figures import per_endpoint
 from loadtest.plan import Plan
 from loadtest.run import LoadtestError, locust
+from rig.faults import Ground
+from rig.instance import ADMIN_KEY
 from waitroom.settings.room import RoomSettings
 
 #: Turns of seconds and short offers, so that an outage costs places and turns, and gives them back.
@@ -70,13 +73,24 @@ async def campaign(
 ) -> Campaign:
     """Run and judge it. Raises CampaignError, LoadtestError, BenchmarkError, BooksError where it cannot be run."""
     schedule, diary = draw(seed, seconds, only), Diary()
+    plan = Plan(
+        folder=str(folder),
+        room=ROOM,
+        habits=CROWD,
+        users=users,
+        seconds=seconds,
+        grace_seconds=_PATIENCE_SECONDS + 5,
+        patience_seconds=_PATIENCE_SECONDS,
+        gate="/",
+        seed=seed,
+        settings=dict(SETTINGS),
+    )
     async with grounded(folder, engine=engine, settings=SETTINGS, seed=seed) as ground:
         ground.operator = operator = Operator(ground, diary, SETTINGS)
         watch = Watch(ROOM, ground.redis.url, pause_seconds=_WATCH_SECONDS)
         async with watching(watch):
-            began = await _play(operator, schedule, _plan(folder, seed, seconds, users), say)
+            began = await _play(operator, schedule, plan, say)
         books = await asyncio.to_thread(_books, ground)
-        logs = [log.read_text(encoding="utf-8", errors="replace") for log in ground.logs]
     history = History.read(folder)
     if not history.operations:
         raise LoadtestError(f"nobody came: see {folder / 'locust.log'}")
@@ -95,37 +109,22 @@ async def campaign(
             *judged(case),
             recovered(seen, seconds),
             Check("whatever was struck comes back", len(diary.entries), diary.faults),
-            said_of_logs(logs),
+            no_tracebacks(folder),
         ],
     )
 
 
 def _books(ground: Ground) -> Books | None:
     """The books, by whichever instance shows them; that one does not come back is another fault."""
-    for url in ground.admin_urls:
+    for instance in ground.instances:
         with suppress(BooksError):
-            return Books.balanced(url, ROOM, ground.stage.admin_key)
+            return Books.balanced(instance.url, ROOM, ADMIN_KEY)
     return None
-
-
-def _plan(folder: Path, seed: int, seconds: float, users: int) -> Plan:
-    return Plan(
-        folder=str(folder),
-        room=ROOM,
-        habits=CROWD,
-        users=users,
-        seconds=seconds,
-        grace_seconds=_PATIENCE_SECONDS + 5,
-        patience_seconds=_PATIENCE_SECONDS,
-        gate="/",
-        seed=seed,
-        settings=dict(SETTINGS),
-    )
 
 
 async def _play(operator: Operator, schedule: list[Fault], plan: Plan, say: Callable[[str], None]) -> float:
     """The crowd comes, and is struck, until it has gone home; returns when it began."""
-    crowd = asyncio.create_task(locust(plan, operator.ground.stage.url))
+    crowd = asyncio.create_task(locust(plan, operator.ground.nginx.url))
     try:
         async with asyncio.timeout(_START_SECONDS):
             while not (Path(plan.folder) / "history-0.jsonl").exists():

@@ -17,7 +17,7 @@ import resource
 import shutil
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from inspect import isasyncgenfunction
@@ -32,7 +32,8 @@ from rig.accounting import family
 from rig.instance import Instance
 from rig.line import Line, Mode
 from rig.machine import missing
-from rig.process import Ended, Process
+from rig.nginx import Nginx
+from rig.process import Ended
 from rig.servers import Server
 from rig.waiting import eventually
 from waitroom.cancelling import cancelled
@@ -80,7 +81,7 @@ class Ground:
     line: Line
     instances: list[Instance] = field(default_factory=list)
     replica: Server = field(init=False, repr=False)
-    nginx: Process = field(init=False, repr=False)
+    nginx: Nginx = field(init=False, repr=False)
     operator: Operator = field(init=False, repr=False)
     group: Path = field(init=False, repr=False)
 
@@ -250,32 +251,30 @@ async def frozen(ground: Ground, _: Blow) -> AsyncIterator[None]:
     ground.redis.thaw()
 
 
-@_fault("redis")
-async def killed(ground: Ground, _: Blow) -> AsyncIterator[None]:
-    """SIGKILL, and a start on its append-only file."""
-    await asyncio.to_thread(ground.redis.kill)
-    yield
-    await asyncio.to_thread(ground.redis.start)
+def _killed(name: str, meanwhile: Callable[[Path, Blow], object] = lambda folder, blow: None) -> None:
+    @_fault("redis", name)
+    async def brought(ground: Ground, blow: Blow) -> AsyncIterator[None]:
+        await asyncio.to_thread(ground.redis.kill)
+        meanwhile(ground.redis.folder, blow)
+        yield
+        await asyncio.to_thread(ground.redis.start)
 
 
-@_fault("redis")
-async def emptied(ground: Ground, blow: Blow) -> AsyncIterator[None]:
-    """SIGKILL, and its data are gone."""
-    await asyncio.to_thread(ground.redis.kill)
-    shutil.rmtree(ground.redis.folder / "appendonlydir")
+def _empty(folder: Path, blow: Blow) -> None:
+    shutil.rmtree(folder / "appendonlydir")
     blow.said.append("all data are gone")
-    yield
-    await asyncio.to_thread(ground.redis.start)
 
 
-@_fault("redis")
-async def file_cut(ground: Ground, blow: Blow) -> AsyncIterator[None]:
-    """SIGKILL, and so many bytes are missing at the end of its file."""
-    await asyncio.to_thread(ground.redis.kill)
-    (tail,) = ground.redis.folder.glob("appendonlydir/*.incr.aof")
+def _cut(folder: Path, blow: Blow) -> None:
+    """So many bytes are missing at the end of its file."""
+    (tail,) = folder.glob("appendonlydir/*.incr.aof")
     os.truncate(tail, tail.stat().st_size - round(blow.value))
-    yield
-    await asyncio.to_thread(ground.redis.start)
+
+
+# SIGKILL, and a start on its append-only file, or on what is left of it.
+_killed("killed")
+_killed("emptied", _empty)
+_killed("file cut", _cut)
 
 
 @_fault("redis")
@@ -374,40 +373,24 @@ async def _struck(ground: Ground, blow: Blow) -> list[Instance]:
     return [ground.instances[number - 1]]
 
 
-async def _each(act: Callable[[Instance], object], instances: Sequence[Instance]) -> None:
-    await asyncio.gather(*(asyncio.to_thread(act, each) for each in instances))
-
-
 def _stop(instance: Instance) -> None:
     if code := instance.stop():
         raise Ended(f"{instance} was told to stop and ended with {code}")
 
 
-@_fault("instance")
-async def instance_killed(ground: Ground, blow: Blow) -> AsyncIterator[None]:
-    """SIGKILL, and a start."""
-    struck = await _struck(ground, blow)
-    await _each(Instance.kill, struck)
-    yield
-    await _each(Instance.__enter__, struck)
+def _instance(name: str, act: Callable[[Instance], object], undo: Callable[[Instance], object]) -> None:
+    @_fault("instance", name)
+    async def brought(ground: Ground, blow: Blow) -> AsyncIterator[None]:
+        struck = await _struck(ground, blow)
+        await asyncio.gather(*(asyncio.to_thread(act, each) for each in struck))
+        yield
+        await asyncio.gather(*(asyncio.to_thread(undo, each) for each in struck))
 
 
-@_fault("instance")
-async def instance_frozen(ground: Ground, blow: Blow) -> AsyncIterator[None]:
-    """It stands still, and goes on as if nothing had happened."""
-    struck = await _struck(ground, blow)
-    await _each(Instance.freeze, struck)
-    yield
-    await _each(Instance.thaw, struck)
-
-
-@_fault("instance")
-async def instance_restarted(ground: Ground, blow: Blow) -> AsyncIterator[None]:
-    """SIGTERM, and a start."""
-    struck = await _struck(ground, blow)
-    await _each(_stop, struck)
-    yield
-    await _each(Instance.__enter__, struck)
+# SIGKILL and a start; it stands still, and goes on as if nothing had happened; SIGTERM and a start.
+_instance("instance killed", Instance.kill, Instance.__enter__)
+_instance("instance frozen", Instance.freeze, Instance.thaw)
+_instance("instance restarted", _stop, Instance.__enter__)
 
 
 @_fault("instance")

@@ -1,4 +1,4 @@
-"""Real Redis and Valkey servers: on a unix socket or a port, in a folder of their own, without persistence."""
+"""Real Redis and Valkey servers: on a unix socket or a port, in a folder of their own."""
 
 from __future__ import annotations
 
@@ -19,14 +19,10 @@ from redis.retry import Retry
 from rig.machine import missing
 from rig.process import Process
 
-#: Nothing is written to disk, and nobody is thrown out.
-IN_MEMORY: Final = (
-    *("--bind", "127.0.0.1"),
-    *("--save", ""),
-    *("--appendonly", "no"),
-    *("--daemonize", "no"),
-    *("--maxmemory-policy", "noeviction"),
-)
+#: Nobody is thrown out; nothing is written to disk, or everything to an append-only file.
+_LASTING: Final = ("--bind", "127.0.0.1", "--save", "", "--daemonize", "no", "--maxmemory-policy", "noeviction")
+IN_MEMORY: Final = (*_LASTING, "--appendonly", "no")
+ON_DISK: Final = (*_LASTING, "--appendonly", "yes")
 
 
 def engines() -> tuple[str, ...]:
