@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from chaos.schedule import Fault
+from rig.operator import Settings
 
 #: Lanes that stand between a visitor's request and what becomes of it.
 HIDING: Final = frozenset({"line", "redis", "instance"})
@@ -28,23 +29,11 @@ class Entry:
         return self.began <= end and begin <= self.ended
 
 
-@dataclass(frozen=True)
-class Settings:
-    """Settings that an operator gave the room: in force at some time between `asked` and `done`."""
-
-    asked: float
-    done: float
-    capacity: int
-    admit_per_second: float
-    state: str
-
-
 @dataclass
 class Diary:
-    """Everything that was done in a campaign.
+    """Everything that was done in a campaign: faults, and what an operator gave and revoked.
 
-    `revoked`: for each revoked visitor from when they may have been, and from when they surely were. `faults`: what did
-    not go as it must, such as an exit code.
+    `faults`: what did not go as it must, such as an exit code.
     """
 
     entries: list[Entry] = field(default_factory=list)

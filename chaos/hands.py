@@ -10,7 +10,6 @@ from typing import Final
 from redis.exceptions import RedisError
 
 from chaos.diary import Diary
-from chaos.operator import Operator
 from chaos.schedule import LANES, Fault
 from chaos.stage import CampaignError
 from rig.faults import KINDS, Ground, strike
@@ -46,14 +45,14 @@ async def carry_out(
             lanes.create_task(lane(name))
 
 
-async def heal(operator: Operator) -> None:
+async def heal(ground: Ground, diary: Diary) -> None:
     """Whatever is still struck, because something else did not come back, is itself again."""
-    operator.ground.line.mode = "open"
-    for healing in (asyncio.to_thread(_heal, operator.ground), operator.restore()):
+    ground.line.mode = "open"
+    for healing in (asyncio.to_thread(_heal, ground), ground.operator.restore()):
         try:
             await healing
         except (Ended, TimeoutError) as error:
-            operator.diary.faults.append(f"not as before in the end: {error}")
+            diary.faults.append(f"not as before in the end: {error}")
 
 
 def _heal(ground: Ground) -> None:

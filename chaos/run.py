@@ -12,7 +12,6 @@ from typing import Any, Final
 from chaos.diary import Diary
 from chaos.hands import carry_out, heal
 from chaos.judge import Case, judged
-from chaos.operator import Operator
 from chaos.report import Campaign
 from chaos.schedule import Fault, draw
 from chaos.sights import recovered, sights
@@ -27,6 +26,7 @@ from loadtest.plan import Plan
 from loadtest.run import LoadtestError, locust
 from rig.faults import Ground
 from rig.instance import ADMIN_KEY
+from rig.operator import Operator
 from waitroom.settings.room import RoomSettings
 
 #: Turns of seconds and short offers, so that an outage costs places and turns, and gives them back.
@@ -72,7 +72,7 @@ async def campaign(
     say: Callable[[str], None] = lambda _: None,
 ) -> Campaign:
     """Run and judge it. Raises CampaignError, LoadtestError, BenchmarkError, BooksError where it cannot be run."""
-    schedule, diary = draw(seed, seconds, only), Diary()
+    schedule = draw(seed, seconds, only)
     plan = Plan(
         folder=str(folder),
         room=ROOM,
@@ -86,10 +86,11 @@ async def campaign(
         settings=dict(SETTINGS),
     )
     async with grounded(folder, engine=engine, settings=SETTINGS, seed=seed) as ground:
-        ground.operator = operator = Operator(ground, diary, SETTINGS)
+        ground.operator = Operator(ground.instances, ROOM, SETTINGS)
+        diary = Diary(settings=ground.operator.given, revoked=ground.operator.revoked)
         watch = Watch(ROOM, ground.redis.url, pause_seconds=_WATCH_SECONDS)
         async with watching(watch):
-            began = await _play(operator, schedule, plan, say)
+            began = await _play(ground, diary, schedule, plan, say)
         books = await asyncio.to_thread(_books, ground)
     history = History.read(folder)
     if not history.operations:
@@ -122,9 +123,11 @@ def _books(ground: Ground) -> Books | None:
     return None
 
 
-async def _play(operator: Operator, schedule: list[Fault], plan: Plan, say: Callable[[str], None]) -> float:
+async def _play(
+    ground: Ground, diary: Diary, schedule: Sequence[Fault], plan: Plan, say: Callable[[str], None]
+) -> float:
     """The crowd comes, and is struck, until it has gone home; returns when it began."""
-    crowd = asyncio.create_task(locust(plan, operator.ground.nginx.url))
+    crowd = asyncio.create_task(locust(plan, ground.nginx.url))
     try:
         async with asyncio.timeout(_START_SECONDS):
             while not (Path(plan.folder) / "history-0.jsonl").exists():
@@ -134,10 +137,10 @@ async def _play(operator: Operator, schedule: list[Fault], plan: Plan, say: Call
                 await asyncio.sleep(0.05)
         began = time.time()
         try:
-            await carry_out(operator.ground, schedule, operator.diary, say=say)
+            await carry_out(ground, schedule, diary, say=say)
         except* CampaignError as group:
-            operator.diary.faults += [str(error) for error in group.exceptions]
-        await heal(operator)
+            diary.faults += [str(error) for error in group.exceptions]
+        await heal(ground, diary)
         await crowd
         return began
     finally:

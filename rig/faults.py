@@ -17,12 +17,12 @@ import resource
 import shutil
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from inspect import isasyncgenfunction
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import psutil
 from redis.asyncio import Redis
@@ -33,6 +33,7 @@ from rig.instance import Instance
 from rig.line import Line, Mode
 from rig.machine import missing
 from rig.nginx import Nginx
+from rig.operator import Operator
 from rig.process import Ended
 from rig.servers import Server
 from rig.waiting import eventually
@@ -52,22 +53,6 @@ _HANG_UP_SECONDS: Final = 0.5
 
 #: What makes the kernel look for somebody to kill: it takes more than is left, and is smaller than an instance.
 _HUNGRY: Final = "import os, sys; open(sys.argv[1], 'w').write(str(os.getpid())); b = bytearray(64_000_000)"
-
-
-class Operator(Protocol):
-    """An operator who tries until an instance has done it."""
-
-    room: str
-    settings: Mapping[str, Any]
-
-    async def change(self, **settings: Any) -> None:
-        """Give the room these settings."""
-
-    async def command(self, name: str, state: str) -> None:
-        """`pause`, `resume` or `close` the room, which gives it that state."""
-
-    async def revoke(self, visitor: str) -> None:
-        """Send that visitor away."""
 
 
 @dataclass(kw_only=True)

@@ -71,7 +71,9 @@ class Server(Process):
         """`binary`: the program, by default any engine's; `file`: its configuration; `started_by`: what starts it."""
         self.port = port
         self.login: dict[str, Any] = dict(login or {})
-        where = listening(port, self.login) if port else ("--port", "0", "--unixsocket", str(folder / "s"))
+        where = ("--port", str(port)) if port else ("--port", "0", "--unixsocket", str(folder / "s"))
+        if self.login.get("ssl"):
+            where = ("--port", "0", "--tls-port", str(port))
         command = [*started_by, str(binary or program()), *([file] if file else []), *where, *settings]
         super().__init__(f"redis-{port}" if port else "redis", command, folder=folder)
 
@@ -108,11 +110,6 @@ class Server(Process):
         once = Retry(NoBackoff(), 0)
         with Redis(decode_responses=True, socket_timeout=10, protocol=2, retry=once, **where, **self.login) as client:
             return client.execute_command(*command)
-
-
-def listening(port: int, login: Mapping[str, Any]) -> tuple[str, ...]:
-    """The settings of a port, with TLS where the login has it."""
-    return ("--port", "0", "--tls-port", str(port)) if login.get("ssl") else ("--port", str(port))
 
 
 @contextmanager

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from chaos.diary import Diary, Entry, Settings
+from chaos.diary import Diary, Entry
 from chaos.judge import Case, judged
 from chaos.schedule import Fault
 from crowd.history import Operation
+from rig.operator import Settings
 from tests.crowd.made import RULES, START, asked, comes_in, good, leaves, passes, serial, told, waits
 from tests.crowd.test_invariants import ANSWERED, CAPACITY, EARNED, ONCE, ONE_PLACE, ORDER, RANK
 from waitroom.settings.room import RoomSettings
