@@ -27,6 +27,7 @@ from loadtest.run import LoadtestError, locust
 from rig.faults import Ground
 from rig.instance import ADMIN_KEY
 from rig.operator import Operator
+from rig.waiting import eventually
 from waitroom.settings.room import RoomSettings
 
 #: Turns of seconds and short offers, so that an outage costs places and turns, and gives them back.
@@ -56,9 +57,8 @@ CROWD: Final[Mapping[str, float]] = {
 #: Seconds between two looks of the watch.
 _WATCH_SECONDS: Final = 0.05
 
-#: Seconds for which those who wait at the end go on, and in which Locust must begin.
+#: Seconds for which those who wait at the end go on.
 _PATIENCE_SECONDS: Final = 90.0
-_START_SECONDS: Final = 60.0
 
 
 async def campaign(
@@ -71,7 +71,7 @@ async def campaign(
     only: Sequence[str] = (),
     say: Callable[[str], None] = lambda _: None,
 ) -> Campaign:
-    """Run and judge it. Raises CampaignError, LoadtestError, BenchmarkError, BooksError where it cannot be run."""
+    """Run and judge it. Raises CampaignError, LoadtestError, BooksError where it cannot be run."""
     schedule = draw(seed, seconds, only)
     plan = Plan(
         folder=str(folder),
@@ -129,12 +129,11 @@ async def _play(
     """The crowd comes, and is struck, until it has gone home; returns when it began."""
     crowd = asyncio.create_task(locust(plan, ground.nginx.url))
     try:
-        async with asyncio.timeout(_START_SECONDS):
-            while not (Path(plan.folder) / "history-0.jsonl").exists():
-                if crowd.done():
-                    await crowd
-                    raise LoadtestError("the crowd did not come")
-                await asyncio.sleep(0.05)
+        begun = Path(plan.folder) / "history-0.jsonl"
+        await eventually(lambda: crowd.done() or begun.exists(), "the beginning of the crowd")
+        if crowd.done():
+            await crowd
+            raise LoadtestError("the crowd did not come")
         began = time.time()
         try:
             await carry_out(ground, schedule, diary, say=say)

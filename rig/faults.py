@@ -212,20 +212,21 @@ def _command(name: str, *command: str, pause_seconds: float = _AGAIN_SECONDS) ->
             yield
 
 
-def _setting(name: str, setting: str, value: str, before: str) -> None:
+def _commands(name: str, command: str, undo: str) -> None:
     @_fault("redis", name)
     async def brought(ground: Ground, _: Blow) -> AsyncIterator[None]:
-        await _told(ground.redis, "CONFIG", "SET", setting, value)
+        await _told(ground.redis, *command.split())
         yield
-        await _told(ground.redis, "CONFIG", "SET", setting, before)
+        await _told(ground.redis, *undo.split())
 
 
 _command("scripts flushed", "SCRIPT", "FLUSH")
 _command("connections killed", "CLIENT", "KILL", "TYPE", "normal")
 _command("lease lost", "DEL", keys.LEASE, pause_seconds=0.02)
-_setting("no replicas", "min-replicas-to-write", "1", "0")
-_setting("silent replica", "replica-serve-stale-data", "no", "yes")
-_setting("evicting", "maxmemory-policy", "allkeys-lru", "noeviction")
+_commands("no replicas", "CONFIG SET min-replicas-to-write 1", "CONFIG SET min-replicas-to-write 0")
+_commands("silent replica", "CONFIG SET replica-serve-stale-data no", "CONFIG SET replica-serve-stale-data yes")
+_commands("evicting", "CONFIG SET maxmemory-policy allkeys-lru", "CONFIG SET maxmemory-policy noeviction")
+_commands("read only", "REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE")
 
 
 @_fault("redis")
@@ -269,14 +270,6 @@ async def failed_over(ground: Ground, _: Blow) -> AsyncIterator[None]:
     yield
     await _told(ground.replica, "REPLICAOF", "NO", "ONE")
     ground.line.target = ground.replica.url
-
-
-@_fault("redis")
-async def read_only(ground: Ground, _: Blow) -> AsyncIterator[None]:
-    """It is a replica (READONLY)."""
-    await _told(ground.redis, "REPLICAOF", "127.0.0.1", "1")
-    yield
-    await _told(ground.redis, "REPLICAOF", "NO", "ONE")
 
 
 @_fault("redis")

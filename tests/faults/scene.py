@@ -89,14 +89,6 @@ class Stage(Ground):
         name = name or f"{kind.habit}-{number}"
         return kind(name, browser, "shop", self.history, seed=number, pages=(1, 3), stay_seconds=0.3)
 
-    async def led(self) -> None:
-        """Wait until the scheduler of an instance acts."""
-
-        async def leads() -> bool:
-            return any(await asyncio.gather(*(asyncio.to_thread(each.leads) for each in self.instances)))
-
-        await eventually(leads, "a leader")
-
     def logged(self, text: str) -> bool:
         """Whether an instance has logged that."""
         return any(text in each.said() for each in self.instances)
