@@ -16,7 +16,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from chaos.report import replay, show, write
+from chaos.report import Wanted, show, write
 from chaos.run import campaign
 from chaos.schedule import draw, told
 from chaos.stage import CampaignError
@@ -39,22 +39,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="put the campaign's folder in here; default: the system's temporary")
     options = parser.parse_args(arguments)
     seed = random.SystemRandom().randrange(1_000_000) if options.seed is None else options.seed
-    seconds = options.minutes * 60
+    how = {"engine": options.engine, "users": options.users, "only": options.only}
+    wanted = Wanted(seed=seed, seconds=options.minutes * 60, **how)
     console = Console(width=None if sys.stdout.isatty() else 140)
 
     def say(line: str) -> None:
         console.print(line, highlight=False)
 
     try:
-        say(f"seed {seed}; again: {replay(seed, seconds, options.engine, options.users, options.only)}")
-        say(told(draw(seed, seconds, options.only)))
+        say(f"seed {seed}; again: {wanted.replay}")
+        say(told(draw(seed, wanted.seconds, wanted.only)))
         if options.out:
             options.out.mkdir(parents=True, exist_ok=True)
         beginning = "run-" if options.out else "waitroom-chaos-"
         folder = Path(tempfile.mkdtemp(prefix=beginning, dir=options.out and options.out.resolve()))
-        how = {"engine": options.engine, "users": options.users, "only": options.only}
-        found = asyncio.run(campaign(folder, seed=seed, seconds=seconds, say=say, **how))
-    except (CampaignError, LoadtestError, BooksError, Ended, Missing, WaitroomError, ValueError) as error:
+        found = asyncio.run(campaign(folder, wanted, say))
+    except (CampaignError, LoadtestError, BooksError, Ended, Missing, TimeoutError, WaitroomError, ValueError) as error:
         sys.stderr.write(f"chaos: {error}\nchaos: seed {seed}\n")
         return 2
     except KeyboardInterrupt:

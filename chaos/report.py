@@ -21,15 +21,28 @@ from loadtest.report import check_table, endpoint_table
 _KEPT: Final = 50
 
 
-@dataclass(frozen=True)
-class Campaign:
-    """One campaign: how it can be run again, what was done, what was seen, what is wrong."""
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """How a campaign is run, and run again; of these kinds of faults `only`, if any are named."""
 
     seed: int
-    engine: str
     seconds: float
+    engine: str
     users: int
-    only: Sequence[str]
+    only: Sequence[str] = ()
+
+    @property
+    def replay(self) -> str:
+        """The command that runs it."""
+        kinds = " --only" + "".join(f" '{kind}'" for kind in self.only) if self.only else ""
+        options = f"--engine {self.engine} --users {self.users}{kinds}"
+        return f'make chaos SEED={self.seed} MINUTES={self.seconds / 60:g} ARGS="{options}"'
+
+
+@dataclass(frozen=True, kw_only=True)
+class Campaign(Wanted):
+    """One campaign: what was done, what was seen, what is wrong."""
+
     schedule: Sequence[Fault]
     sights: Sequence[Sight]
     endpoints: Sequence[Endpoint]
@@ -40,23 +53,12 @@ class Campaign:
         """Whether all checks hold."""
         return all(check.holds for check in self.checks)
 
-    @property
-    def replay(self) -> str:
-        """The command that runs it again."""
-        return replay(self.seed, self.seconds, self.engine, self.users, self.only)
-
     def document(self) -> dict[str, Any]:
         """All of it; of faults the first of each check."""
         kept = [{"faults": each.faults[:_KEPT], "number_of_faults": len(each.faults)} for each in self.checks]
         checks = [asdict(one) | {"holds": one.holds} | more for one, more in zip(self.checks, kept, strict=True)]
         verdict = "pass" if self.holds else "fail"
         return {**asdict(self), "replay": self.replay, "verdict": verdict, "checks": checks}
-
-
-def replay(seed: int, seconds: float, engine: str, users: int, only: Sequence[str] = ()) -> str:
-    """The command of a campaign."""
-    kinds = " --only" + "".join(f" '{kind}'" for kind in only) if only else ""
-    return f'make chaos SEED={seed} MINUTES={seconds / 60:g} ARGS="--engine {engine} --users {users}{kinds}"'
 
 
 def write(campaign: Campaign, stamp: dict[str, Any], folder: Path) -> None:

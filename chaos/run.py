@@ -12,7 +12,7 @@ from typing import Any, Final
 from chaos.diary import Diary
 from chaos.hands import carry_out, heal
 from chaos.judge import Case, judged
-from chaos.report import Campaign
+from chaos.report import Campaign, Wanted
 from chaos.schedule import Fault, draw
 from chaos.sights import recovered, sights
 from chaos.stage import ROOM, CampaignError, grounded
@@ -61,31 +61,22 @@ _WATCH_SECONDS: Final = 0.05
 _PATIENCE_SECONDS: Final = 90.0
 
 
-async def campaign(
-    folder: Path,
-    *,
-    seed: int,
-    seconds: float,
-    engine: str,
-    users: int,
-    only: Sequence[str] = (),
-    say: Callable[[str], None] = lambda _: None,
-) -> Campaign:
+async def campaign(folder: Path, wanted: Wanted, say: Callable[[str], None] = lambda _: None) -> Campaign:
     """Run and judge it. Raises CampaignError, LoadtestError, BooksError where it cannot be run."""
-    schedule = draw(seed, seconds, only)
+    schedule = draw(wanted.seed, wanted.seconds, wanted.only)
     plan = Plan(
         folder=str(folder),
         room=ROOM,
         habits=CROWD,
-        users=users,
-        seconds=seconds,
+        users=wanted.users,
+        seconds=wanted.seconds,
         grace_seconds=_PATIENCE_SECONDS + 5,
         patience_seconds=_PATIENCE_SECONDS,
         gate="/",
-        seed=seed,
+        seed=wanted.seed,
         settings=dict(SETTINGS),
     )
-    async with grounded(folder, engine=engine, settings=SETTINGS, seed=seed) as ground:
+    async with grounded(folder, engine=wanted.engine, settings=SETTINGS, seed=wanted.seed) as ground:
         ground.operator = Operator(ground.instances, ROOM, SETTINGS)
         diary = Diary(settings=ground.operator.given, revoked=ground.operator.revoked)
         watch = Watch(ROOM, ground.redis.url, pause_seconds=_WATCH_SECONDS)
@@ -98,17 +89,13 @@ async def campaign(
     seen = sights(history, watch.looks, diary, began)
     case = Case(history, diary, RoomSettings(**SETTINGS), watch.looks, books)
     return Campaign(
-        seed=seed,
-        engine=engine,
-        seconds=seconds,
-        users=users,
-        only=only,
+        **vars(wanted),
         schedule=schedule,
         sights=seen,
         endpoints=per_endpoint(history),
         checks=[
             *judged(case),
-            recovered(seen, seconds),
+            recovered(seen, wanted.seconds),
             Check("whatever was struck comes back", len(diary.entries), diary.faults),
             no_tracebacks(folder),
         ],
