@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
 from chaos.schedule import Fault
+from rig.operator import Settings
 
 #: Lanes that stand between a visitor's request and what becomes of it.
 HIDING: Final = frozenset({"line", "redis", "instance"})
@@ -28,23 +29,11 @@ class Entry:
         return self.began <= end and begin <= self.ended
 
 
-@dataclass(frozen=True)
-class Settings:
-    """Settings that an operator gave the room: in force at some time between `asked` and `done`."""
-
-    asked: float
-    done: float
-    capacity: int
-    admit_per_second: float
-    state: str
-
-
 @dataclass
 class Diary:
-    """Everything that was done in a campaign.
+    """Everything that was done in a campaign: faults, and what an operator gave and revoked.
 
-    `revoked`: for each revoked visitor from when they may have been, and from when they surely were. `faults`: what did
-    not go as it must, such as an exit code.
+    `faults`: what did not go as it must, such as an exit code.
     """
 
     entries: list[Entry] = field(default_factory=list)
@@ -62,26 +51,22 @@ class Diary:
         finally:
             entry.ended = time.time()
 
-    def of(self, *kinds: str) -> list[Entry]:
-        """The entries of these kinds."""
-        return [entry for entry in self.entries if entry.fault.kind in kinds]
-
+    @property
     def losses(self) -> list[Entry]:
         """When all data were lost."""
-        return self.of("emptied")
+        return [entry for entry in self.entries if entry.fault.kind == "emptied"]
 
     def revoked_by(self, identity: str, at: float) -> bool:
         """Whether that visitor may have been revoked by then."""
         return identity in self.revoked and self.revoked[identity][0] <= at
 
-    def calm_from(self, at: float, *lanes: str) -> float:
-        """The first time, from `at` on, at which no fault of these lanes (default: those that hide) is there."""
-        wanted = lanes or HIDING
+    def calm_from(self, at: float) -> float:
+        """The first time, from `at` on, at which no fault that hides anything is there."""
         for entry in sorted(self.entries, key=lambda each: each.began):
-            if entry.fault.lane in wanted and entry.overlaps(at, at):
+            if entry.fault.lane in HIDING and entry.overlaps(at, at):
                 at = entry.ended
         return at
 
-    def struck(self, begin: float, end: float, lanes: Sequence[str]) -> bool:
+    def struck(self, begin: float, end: float, lanes: Collection[str]) -> bool:
         """Whether a fault of these lanes was there at any time of that span."""
         return any(entry.fault.lane in lanes and entry.overlaps(begin, end) for entry in self.entries)

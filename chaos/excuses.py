@@ -63,7 +63,7 @@ class Excuses:
         until = max(each.expires for each in inside) - self.gap.most
         # An offer that nobody has claimed when the data are lost is void.
         void = all(each.offer for each in inside) and any(
-            loss.began <= told and inside[-1].invoked <= loss.ended for loss in self.diary.losses()
+            loss.began <= told and inside[-1].invoked <= loss.ended for loss in self.diary.losses
         )
         return told >= until - _SLACK_SECONDS or void
 
@@ -76,7 +76,7 @@ class Excuses:
     def _spent(self, known: Sequence[Operation], told: float) -> bool:
         """Data were lost while the visitor was away for longer than they were told, or could not be heard."""
         heard = max(each.as_of for each in known)
-        return any(loss.began <= told and heard <= loss.ended - self.unaware_seconds for loss in self.diary.losses())
+        return any(loss.began <= told and heard <= loss.ended - self.unaware_seconds for loss in self.diary.losses)
 
     @property
     def unaware_seconds(self) -> float:

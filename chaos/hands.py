@@ -10,15 +10,14 @@ from typing import Final
 from redis.exceptions import RedisError
 
 from chaos.diary import Diary
-from chaos.operator import Operator
 from chaos.schedule import LANES, Fault
-from chaos.stage import CampaignError, Ground
-from rig.faults import KINDS, strike
+from chaos.stage import CampaignError
+from rig.faults import KINDS, Ground, strike
 from rig.process import Ended
 from rig.waiting import until
 
-#: Settings of Redis that faults change, which are 0 else.
-_SETTINGS: Final = ("maxmemory", "min-replicas-to-write")
+#: Settings of Redis that faults change, as they are else.
+_SETTINGS: Final = ("maxmemory", 0, "min-replicas-to-write", 0)
 
 
 async def carry_out(
@@ -46,22 +45,21 @@ async def carry_out(
             lanes.create_task(lane(name))
 
 
-async def heal(operator: Operator) -> None:
+async def heal(ground: Ground, diary: Diary) -> None:
     """Whatever is still struck, because something else did not come back, is itself again."""
-    operator.ground.line.mode = "open"
-    try:
-        await asyncio.to_thread(_heal, operator.ground)
-    except (Ended, TimeoutError) as error:
-        operator.diary.faults.append(f"not as before in the end: {error}")
-    await operator.restore()
+    ground.line.mode = "open"
+    for healing in (asyncio.to_thread(_heal, ground), ground.operator.restore()):
+        try:
+            await healing
+        except (Ended, TimeoutError) as error:
+            diary.faults.append(f"not as before in the end: {error}")
 
 
 def _heal(ground: Ground) -> None:
     ground.redis.thaw()
     if not ground.redis.running:
         ground.redis.start()
-    for name in _SETTINGS:
-        until(lambda name=name: ground.redis.ask("CONFIG", "SET", name, 0), name, despite=RedisError)  # type: ignore[misc]
+    until(lambda: ground.redis.ask("CONFIG", "SET", *_SETTINGS), "the settings of Redis", despite=RedisError)
     for instance in ground.instances:
         instance.thaw()
         if not instance.running:

@@ -7,15 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Final
 
 from chaos.diary import HIDING, Diary
 from chaos.excuses import Excuses, hold_seconds
-from crowd import invariants
 from crowd.books import Books, conserved, reconciled
 from crowd.history import EVENT, History, Operation
-from crowd.invariants import Check, Scene
+from crowd.invariants import OF_THE_ROOM, Check, Scene, answered, came_in, forgeries_refused, one_place
 from crowd.rules import Rules
 from crowd.turns import honest, returns
 from crowd.watch import Look, looks_hold
@@ -53,35 +51,36 @@ class Case:
 
 def judged(case: Case) -> list[Check]:
     """Every check of a campaign's history, looks and books."""
+    rules, losses = case.rules, [(loss.began, loss.ended) for loss in case.diary.losses]
     scene = _scene(case)
-    scene = replace(scene, back=list(_back(scene, case)))
-    excuses = Excuses(case.diary, case.rules, case.room, scene.gap)
-    losses = [(loss.began, loss.ended) for loss in case.diary.losses()]
+    excuses = Excuses(case.diary, rules, case.room, scene.gap)
+    visits = case.history.by_visitor()
+    named = History([each for each in case.history.operations if each.identity])
     found = [
-        _answered(case, excuses),
-        _kept(case, excuses),
-        invariants.came_in(Scene.of(case.history, case.rules)),
-        invariants.admitted_once(scene),
-        invariants.in_order(scene),
-        invariants.within_capacity(scene),
-        invariants.within_rate(scene),
-        invariants.rank_never_grows(scene),
-        invariants.earned(scene),
-        invariants.forgeries_refused(scene),
+        answered(case.history, lambda at: excuses.answer(visits[at.visitor], at)),
+        one_place(named, lambda at: excuses.turn_over(visits[at.visitor], at)),
+        came_in(case.history),
+        *(check(scene) for check in OF_THE_ROOM),
+        forgeries_refused(case.history),
         _revoked(case),
-        *looks_hold(case.looks, case.rules, losses=losses, hold_seconds=hold_seconds(case.room)),
+        *looks_hold(case.looks, rules, losses=losses, hold_seconds=hold_seconds(case.room)),
     ]
     if case.books is not None:
         found.append(conserved(case.books))
-        if not case.diary.losses():  # a loss takes the books along
-            doubtful = [each for each in case.history.operations if _is_doubtful(each, case.diary)]
+        if not losses:  # a loss takes the books along
+            # What may have been carried out unseen, or more than once.
+            doubtful = [
+                each
+                for each in case.history.operations
+                if each.outcome == "unknown" or _passed_by(each, case.diary, "instance", "nginx")
+            ]
             gone = len(case.diary.revoked)
             found.append(reconciled(case.history, case.books, doubtful=doubtful, tries=_TRIES, sent_away=gone))
     return found
 
 
 def _scene(case: Case) -> Scene:
-    """The history as the load tests' checks take it: a visitor for each identity, and no hearsay of streams."""
+    """The history as checks of the room take it: a visitor for each identity, and no hearsay of streams."""
     named: list[Operation] = []
     for visitor, operations in case.history.by_visitor().items():
         number, identity = 0, ""
@@ -91,50 +90,13 @@ def _scene(case: Case) -> Scene:
             # What a stream tells does not say that the visitor was heard, which keeps the place.
             if each.call != EVENT:
                 named.append(replace(each, visitor=f"{visitor}/{number}" if number else visitor))
-    breaks = [at for loss in case.diary.losses() for at in (loss.began, loss.ended)]
+    breaks = [at for loss in case.diary.losses for at in (loss.began, loss.ended)]
     scene = Scene.of(History(named, case.history.notes), case.rules, breaks)
     inside = [
         replace(each, inside_until=min(each.inside_until, case.diary.revoked.get(each.identity, (float("inf"),))[0]))
         for each in scene.admitted
     ]
-    return replace(scene, admitted=inside)
-
-
-def _answered(case: Case, excuses: Excuses) -> Check:
-    """Every answer is one that this visitor may get, or a documented 503, or explained by what was done."""
-    faults = [
-        each.told()
-        for visits in case.history.by_visitor().values()
-        for each in visits
-        if each.outcome != "ok" and not excuses.answer(visits, each)
-    ]
-    return Check("every answer is good, a documented 503, or explained", len(case.history.operations), faults)
-
-
-def _kept(case: Case, excuses: Excuses) -> Check:
-    """Whoever has a place has it again each time, until the turn is over; and nobody else ever has it."""
-    faults: list[str] = []
-    owners: dict[str, str] = {}
-    looked = 0
-    for visitor, visits in case.history.by_visitor().items():
-        own = sorted((each for each in honest(visits) if each.identity), key=lambda each: each.completed or 0.0)
-        looked += len(own)
-        faults += [
-            f"{visitor} ({after.habit}): {after.call} at {after.invoked:.3f}: another place before the turn was over"
-            for before, after in pairwise(own)
-            if after.identity != before.identity and not excuses.turn_over(visits, after)
-        ]
-        serials: dict[str, set[int]] = {}
-        for each in own:
-            serials.setdefault(each.identity, set()).update({each.serial} - {0})
-        faults += [f"{visitor}: {identity} has serials {said}" for identity, said in serials.items() if len(said) > 1]
-        marks = (*serials, *(str(serial) for said in serials.values() for serial in said))
-        faults += [
-            f"{visitor} and {owners[mark]}: both {mark}"
-            for mark in marks
-            if owners.setdefault(mark, visitor) != visitor
-        ]
-    return Check("a place is kept until its turn is over", looked, faults)
+    return replace(scene, admitted=inside, back=list(_back(scene, case)))
 
 
 def _back(scene: Scene, case: Case) -> Iterator[tuple[str, float, float]]:
@@ -144,9 +106,9 @@ def _back(scene: Scene, case: Case) -> Iterator[tuple[str, float, float]]:
     for each in scene.history.operations:
         end = each.completed or float("inf")
         lost = any(
-            each.invoked <= loss.ended + hold_seconds(case.room) and loss.began <= end for loss in case.diary.losses()
+            each.invoked <= loss.ended + hold_seconds(case.room) and loss.began <= end for loss in case.diary.losses
         )
-        if lost or case.diary.struck(each.invoked, end, tuple(HIDING)):
+        if lost or _passed_by(each, case.diary, *HIDING):
             yield each.visitor, each.invoked, _carried_out_by(each, case.diary)
 
 
@@ -154,11 +116,13 @@ def _carried_out_by(operation: Operation, diary: Diary) -> float:
     """When a request has been carried out at the latest: what was frozen may do it when it thaws."""
     end = operation.completed or operation.invoked
     calm = diary.calm_from(end)
-    return calm + _LATE_SECONDS if operation.outcome == "unknown" or calm > end or _held_up(operation, diary) else end
+    held_up = operation.outcome == "unknown" or calm > end or _passed_by(operation, diary, "instance")
+    return calm + _LATE_SECONDS if held_up else end
 
 
-def _held_up(operation: Operation, diary: Diary) -> bool:
-    return diary.struck(operation.invoked, operation.completed or float("inf"), ("instance",))
+def _passed_by(operation: Operation, diary: Diary, *lanes: str) -> bool:
+    """Whether a fault of these lanes was there while it was under way."""
+    return diary.struck(operation.invoked, operation.completed or float("inf"), lanes)
 
 
 def _revoked(case: Case) -> Check:
@@ -168,24 +132,7 @@ def _revoked(case: Case) -> Check:
         known = case.diary.revoked.get(each.identity)
         if known is None or not each.state or each.invoked <= known[1] or each.call == EVENT:
             continue
-        if any(loss.ended > known[1] for loss in case.diary.losses()):
+        if any(loss.ended > known[1] for loss in case.diary.losses):
             continue  # instances say again who was revoked, but a ticket may be quicker
         faults.append(f"{each.visitor}: {each.state} {each.invoked - known[1]:.2f} s after {each.identity} was revoked")
     return Check("who was revoked stays out", len(case.diary.revoked), faults)
-
-
-def _is_doubtful(operation: Operation, diary: Diary) -> bool:
-    """Whether it may have been carried out unseen, or more than once."""
-    lanes = ("instance", "nginx")
-    return operation.outcome == "unknown" or diary.struck(operation.invoked, operation.completed or float("inf"), lanes)
-
-
-def said_of_logs(logs: Sequence[str]) -> Check:
-    """No instance ran into an error that it does not know."""
-    faults = [
-        text[max(at - 300, 0) : at + 1500]
-        for text in logs
-        for at in [text.find("Traceback (most recent call last)")]
-        if at >= 0
-    ]
-    return Check("no instance met an error that it does not know", len(logs), faults)

@@ -21,15 +21,28 @@ from loadtest.report import check_table, endpoint_table
 _KEPT: Final = 50
 
 
-@dataclass(frozen=True)
-class Campaign:
-    """One campaign: how it can be run again, what was done, what was seen, what is wrong."""
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """How a campaign is run, and run again; of these kinds of faults `only`, if any are named."""
 
     seed: int
-    engine: str
     seconds: float
+    engine: str
     users: int
-    only: Sequence[str]
+    only: Sequence[str] = ()
+
+    @property
+    def replay(self) -> str:
+        """The command that runs it."""
+        kinds = " --only" + "".join(f" '{kind}'" for kind in self.only) if self.only else ""
+        options = f"--engine {self.engine} --users {self.users}{kinds}"
+        return f'make chaos SEED={self.seed} MINUTES={self.seconds / 60:g} ARGS="{options}"'
+
+
+@dataclass(frozen=True, kw_only=True)
+class Campaign(Wanted):
+    """One campaign: what was done, what was seen, what is wrong."""
+
     schedule: Sequence[Fault]
     sights: Sequence[Sight]
     endpoints: Sequence[Endpoint]
@@ -40,30 +53,12 @@ class Campaign:
         """Whether all checks hold."""
         return all(check.holds for check in self.checks)
 
-    @property
-    def replay(self) -> str:
-        """The command that runs it again."""
-        return replay(self.seed, self.seconds, self.engine, self.users, self.only)
-
     def document(self) -> dict[str, Any]:
         """All of it; of faults the first of each check."""
-        checks = [
-            {
-                **asdict(check),
-                "faults": check.faults[:_KEPT],
-                "number_of_faults": len(check.faults),
-                "holds": check.holds,
-            }
-            for check in self.checks
-        ]
+        kept = [{"faults": each.faults[:_KEPT], "number_of_faults": len(each.faults)} for each in self.checks]
+        checks = [asdict(one) | {"holds": one.holds} | more for one, more in zip(self.checks, kept, strict=True)]
         verdict = "pass" if self.holds else "fail"
         return {**asdict(self), "replay": self.replay, "verdict": verdict, "checks": checks}
-
-
-def replay(seed: int, seconds: float, engine: str, users: int, only: Sequence[str] = ()) -> str:
-    """The command of a campaign."""
-    kinds = " --only" + "".join(f" '{kind}'" for kind in only) if only else ""
-    return f'make chaos SEED={seed} MINUTES={seconds / 60:g} ARGS="--engine {engine} --users {users}{kinds}"'
 
 
 def write(campaign: Campaign, stamp: dict[str, Any], folder: Path) -> None:
@@ -90,18 +85,9 @@ def _sights(sights: Sequence[Sight]) -> Table:
     for column in ("began", "lasted", "fault", "answers meanwhile", "worst ms", "enter", "admission"):
         table.add_column(column, justify="left" if column in ("fault", "answers meanwhile") else "right")
     for each in sights:
-        mark = "" if each.alone else "*"
-        table.add_row(
-            f"{each.began:.1f}",
-            f"{each.lasted:.1f}",
-            each.fault + (f" ({each.said})" if each.said else ""),
-            ", ".join(f"{number} {kind}" for kind, number in each.answers.items()),
-            f"{each.worst_ms:.0f}",
-            _after(each.enter) + mark,
-            _after(each.admission) + mark,
-        )
+        fault = each.fault + (f" ({each.said})" if each.said else "")
+        answers = ", ".join(f"{number} {kind}" for kind, number in each.answers.items())
+        back = ("never" if at is None else f"{at:.2f}" for at in (each.enter, each.admission))
+        marked = [each_back + ("" if each.alone else "*") for each_back in back]
+        table.add_row(f"{each.began:.1f}", f"{each.lasted:.1f}", fault, answers, f"{each.worst_ms:.0f}", *marked)
     return table
-
-
-def _after(seconds: float | None) -> str:
-    return "never" if seconds is None else f"{seconds:.2f}"

@@ -11,19 +11,23 @@ from typing import Any, Final
 
 from chaos.diary import Diary
 from chaos.hands import carry_out, heal
-from chaos.judge import Case, judged, said_of_logs
-from chaos.operator import Operator
-from chaos.report import Campaign
+from chaos.judge import Case, judged
+from chaos.report import Campaign, Wanted
 from chaos.schedule import Fault, draw
 from chaos.sights import recovered, sights
-from chaos.stage import ROOM, CampaignError, Ground, grounded
+from chaos.stage import ROOM, CampaignError, grounded
 from crowd.books import Books, BooksError
 from crowd.history import History
 from crowd.invariants import Check
+from crowd.verdict import no_tracebacks
 from crowd.watch import Watch, watching
 from loadtest.figures import per_endpoint
 from loadtest.plan import Plan
 from loadtest.run import LoadtestError, locust
+from rig.faults import Ground
+from rig.instance import ADMIN_KEY
+from rig.operator import Operator
+from rig.waiting import eventually
 from waitroom.settings.room import RoomSettings
 
 #: Turns of seconds and short offers, so that an outage costs places and turns, and gives them back.
@@ -53,92 +57,76 @@ CROWD: Final[Mapping[str, float]] = {
 #: Seconds between two looks of the watch.
 _WATCH_SECONDS: Final = 0.05
 
-#: Seconds for which those who wait at the end go on, and in which Locust must begin.
+#: Seconds for which those who wait at the end go on.
 _PATIENCE_SECONDS: Final = 90.0
-_START_SECONDS: Final = 60.0
 
 
-async def campaign(
-    folder: Path,
-    *,
-    seed: int,
-    seconds: float,
-    engine: str,
-    users: int,
-    only: Sequence[str] = (),
-    say: Callable[[str], None] = lambda _: None,
-) -> Campaign:
-    """Run and judge it. Raises CampaignError, LoadtestError, BenchmarkError, BooksError where it cannot be run."""
-    schedule, diary = draw(seed, seconds, only), Diary()
-    async with grounded(folder, engine=engine, settings=SETTINGS, seed=seed) as ground:
-        ground.operator = operator = Operator(ground, diary, SETTINGS)
+async def campaign(folder: Path, wanted: Wanted, say: Callable[[str], None] = lambda _: None) -> Campaign:
+    """Run and judge it. Raises CampaignError, LoadtestError, BooksError where it cannot be run."""
+    schedule = draw(wanted.seed, wanted.seconds, wanted.only)
+    plan = Plan(
+        folder=str(folder),
+        room=ROOM,
+        habits=CROWD,
+        users=wanted.users,
+        seconds=wanted.seconds,
+        grace_seconds=_PATIENCE_SECONDS + 5,
+        patience_seconds=_PATIENCE_SECONDS,
+        gate="/",
+        seed=wanted.seed,
+        settings=dict(SETTINGS),
+    )
+    async with grounded(folder, engine=wanted.engine, settings=SETTINGS, seed=wanted.seed) as ground:
+        ground.operator = Operator(ground.instances, ROOM, SETTINGS)
+        diary = Diary(settings=ground.operator.given, revoked=ground.operator.revoked)
         watch = Watch(ROOM, ground.redis.url, pause_seconds=_WATCH_SECONDS)
         async with watching(watch):
-            began = await _play(operator, schedule, _plan(folder, seed, seconds, users), say)
+            began = await _play(ground, diary, schedule, plan, say)
         books = await asyncio.to_thread(_books, ground)
-        logs = [log.read_text(encoding="utf-8", errors="replace") for log in ground.logs]
     history = History.read(folder)
     if not history.operations:
         raise LoadtestError(f"nobody came: see {folder / 'locust.log'}")
     seen = sights(history, watch.looks, diary, began)
     case = Case(history, diary, RoomSettings(**SETTINGS), watch.looks, books)
     return Campaign(
-        seed=seed,
-        engine=engine,
-        seconds=seconds,
-        users=users,
-        only=only,
+        **vars(wanted),
         schedule=schedule,
         sights=seen,
         endpoints=per_endpoint(history),
         checks=[
             *judged(case),
-            recovered(seen, seconds),
+            recovered(seen, wanted.seconds),
             Check("whatever was struck comes back", len(diary.entries), diary.faults),
-            said_of_logs(logs),
+            no_tracebacks(folder),
         ],
     )
 
 
 def _books(ground: Ground) -> Books | None:
     """The books, by whichever instance shows them; that one does not come back is another fault."""
-    for url in ground.admin_urls:
+    for instance in ground.instances:
         with suppress(BooksError):
-            return Books.balanced(url, ROOM, ground.stage.admin_key)
+            return Books.balanced(instance.url, ROOM, ADMIN_KEY)
     return None
 
 
-def _plan(folder: Path, seed: int, seconds: float, users: int) -> Plan:
-    return Plan(
-        folder=str(folder),
-        room=ROOM,
-        habits=CROWD,
-        users=users,
-        seconds=seconds,
-        grace_seconds=_PATIENCE_SECONDS + 5,
-        patience_seconds=_PATIENCE_SECONDS,
-        gate="/",
-        seed=seed,
-        settings=dict(SETTINGS),
-    )
-
-
-async def _play(operator: Operator, schedule: list[Fault], plan: Plan, say: Callable[[str], None]) -> float:
+async def _play(
+    ground: Ground, diary: Diary, schedule: Sequence[Fault], plan: Plan, say: Callable[[str], None]
+) -> float:
     """The crowd comes, and is struck, until it has gone home; returns when it began."""
-    crowd = asyncio.create_task(locust(plan, operator.ground.stage.url))
+    crowd = asyncio.create_task(locust(plan, ground.nginx.url))
     try:
-        async with asyncio.timeout(_START_SECONDS):
-            while not (Path(plan.folder) / "history-0.jsonl").exists():
-                if crowd.done():
-                    await crowd
-                    raise LoadtestError("the crowd did not come")
-                await asyncio.sleep(0.05)
+        begun = Path(plan.folder) / "history-0.jsonl"
+        await eventually(lambda: crowd.done() or begun.exists(), "the beginning of the crowd")
+        if crowd.done():
+            await crowd
+            raise LoadtestError("the crowd did not come")
         began = time.time()
         try:
-            await carry_out(operator.ground, schedule, operator.diary, say=say)
+            await carry_out(ground, schedule, diary, say=say)
         except* CampaignError as group:
-            operator.diary.faults += [str(error) for error in group.exceptions]
-        await heal(operator)
+            diary.faults += [str(error) for error in group.exceptions]
+        await heal(ground, diary)
         await crowd
         return began
     finally:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from chaos.diary import Diary, Entry
-from crowd.history import EVENT, History, Operation
+from chaos.diary import Diary
+from crowd.history import EVENT, History
 from crowd.invariants import Check
 from crowd.watch import Look, resumed_after
 
@@ -37,46 +36,31 @@ class Sight:
 
 def sights(history: History, looks: Sequence[Look], diary: Diary, began: float) -> list[Sight]:
     """Each fault in the order in which they began."""
-    asked = [each for each in history.operations if each.call != EVENT]
-    entered = sorted((each for each in asked if each.call == "enter" and each.outcome == "ok"), key=_invoked)
-    return [
-        _sight(entry, asked, entered, looks, diary, began)
-        for entry in sorted(diary.entries, key=lambda each: each.began)
-    ]
+    found = []
+    for entry in sorted(diary.entries, key=lambda each: each.began):
+        during = [
+            each
+            for each in history.operations
+            if each.call != EVENT and entry.overlaps(each.invoked, each.completed or float("inf"))
+        ]
+        words = ("good" if each.outcome == "ok" else str(each.status or "none") for each in during)
+        sight = Sight(
+            fault=f"{entry.fault.kind} {entry.fault.target}".rstrip(),
+            began=entry.began - began,
+            lasted=entry.ended - entry.began,
+            answers=dict(Counter(words).most_common()),
+            worst_ms=max((each.took_ms for each in during if each.completed is not None), default=0.0),
+            enter=_known(history.good("enter", since=entry.ended)),
+            admission=_known(resumed_after(looks, entry.ended)),
+            alone=not any(other is not entry and other.overlaps(entry.ended, entry.ended) for other in diary.entries),
+            said=", ".join(entry.said),
+        )
+        found.append(sight)
+    return found
 
 
-def _invoked(operation: Operation) -> float:
-    return operation.invoked
-
-
-def _sight(
-    entry: Entry,
-    asked: Sequence[Operation],
-    entered: Sequence[Operation],
-    looks: Sequence[Look],
-    diary: Diary,
-    began: float,
-) -> Sight:
-    during = [each for each in asked if entry.overlaps(each.invoked, each.completed or float("inf"))]
-    first = bisect_left(entered, entry.ended, key=_invoked)
-    enter = min(((each.completed or 0.0) - entry.ended for each in entered[first : first + 200]), default=None)
-    return Sight(
-        fault=f"{entry.fault.kind} {entry.fault.target}".rstrip(),
-        began=entry.began - began,
-        lasted=entry.ended - entry.began,
-        answers=dict(Counter(map(_word, during)).most_common()),
-        worst_ms=max((each.took_ms for each in during if each.completed is not None), default=0.0),
-        enter=enter,
-        admission=resumed if (resumed := resumed_after(looks, entry.ended)) < float("inf") else None,
-        alone=not any(other is not entry and other.overlaps(entry.ended, entry.ended) for other in diary.entries),
-        said=", ".join(entry.said),
-    )
-
-
-def _word(operation: Operation) -> str:
-    if operation.outcome == "ok":
-        return "good"
-    return str(operation.status or "none")
+def _known(seconds: float) -> float | None:
+    return seconds if seconds < float("inf") else None
 
 
 def recovered(found: Sequence[Sight], seconds: float) -> Check:

@@ -8,19 +8,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import ExitStack, asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from loadtest.stage import Stage
-from rig import faults
+from rig.faults import Ground
 from rig.instance import ADMIN_KEY, KEYS, Instance, variables
 from rig.line import Line
 from rig.machine import Missing, allow_many_files
-from rig.nginx import Nginx, crowded
+from rig.nginx import crowded
 from rig.origin import constant
 from rig.ports import free_port
-from rig.servers import Server, program
+from rig.servers import ON_DISK, Server, program
 
 ROOM: Final = "shop"
 INSTANCES: Final = 3
@@ -29,41 +27,11 @@ INSTANCES: Final = 3
 LEASE_SECONDS: Final = 3.0
 
 #: Everything that was answered is on disk, so that nothing may be forgotten by a server that is killed.
-_REDIS: Final = (
-    *("--bind", "127.0.0.1"),
-    *("--save", ""),
-    *("--appendonly", "yes"),
-    *("--appendfsync", "always"),
-    *("--maxmemory-policy", "noeviction"),
-    *("--enable-debug-command", "no"),
-)
+_REDIS: Final = (*ON_DISK, "--appendfsync", "always", "--enable-debug-command", "no")
 
 
 class CampaignError(Exception):
     """The campaign cannot be run, or what was struck does not come back; the message says why."""
-
-
-@dataclass(kw_only=True)
-class Ground(faults.Ground):
-    """What a campaign strikes."""
-
-    folder: Path
-    nginx: Nginx = field(init=False)
-
-    @property
-    def stage(self) -> Stage:
-        """The same for the crowd and the books."""
-        return Stage(self.nginx.url, ROOM, "/", self.admin_urls[0], ADMIN_KEY)
-
-    @property
-    def admin_urls(self) -> list[str]:
-        """Where operators ask."""
-        return [instance.url for instance in self.instances]
-
-    @property
-    def logs(self) -> list[Path]:
-        """What the instances said."""
-        return sorted(self.folder.glob("waitroom-*.log"))
 
 
 @asynccontextmanager
@@ -76,7 +44,7 @@ async def grounded(folder: Path, *, engine: str, settings: Mapping[str, Any], se
     allow_many_files()
     with Server(folder / "redis", *_REDIS, port=free_port(), binary=binary) as redis:
         async with Line(redis.url, seed=seed) as line:
-            ground = Ground(folder=folder, redis=redis, line=line)
+            ground = Ground(redis=redis, line=line)
             ground.instances += [
                 Instance(
                     folder,

@@ -13,7 +13,7 @@ from typing import Any, Final, Self
 from crowd.history import History, Operation
 from crowd.invariants import Check
 from crowd.turns import honest
-from crowd.watch import WAYS_OUT
+from crowd.watch import missing
 
 #: Looks at books that do not balance: sessions that are over stand in no column until the next tick has swept them.
 _LOOKS: Final = 30
@@ -50,24 +50,17 @@ class Books:
         """The books once they balance; as they are if they do not within three seconds."""
         for _ in range(_LOOKS):
             books = cls.read(url, room, key)
-            if not books.missing():
+            if conserved(books).holds:
                 break
             time.sleep(_PAUSE_SECONDS)
         return books
 
-    def missing(self) -> int:
-        """How many came and are in no column."""
-        gone = sum(self.counts[way] for way in WAYS_OUT)
-        return self.counts["entered"] + self.counts["restored"] - self.waiting - self.occupancy - gone
-
 
 def conserved(books: Books) -> Check:
     """Everybody who came waits, is inside, or went out by one way."""
-    missing = books.missing()
-    faults = (
-        [f"{missing} of {books.counts['entered']} visitors are in no column: {dict(books.counts)}"] if missing else []
-    )
-    return Check("nobody is lost in the room's books", books.counts["entered"], faults)
+    lost, came = missing(books.counts, books.waiting, books.occupancy), books.counts["entered"]
+    faults = [f"{lost} of {came} visitors are in no column: {dict(books.counts)}"] if lost else []
+    return Check("nobody is lost in the room's books", came, faults)
 
 
 def reconciled(

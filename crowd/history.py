@@ -84,9 +84,9 @@ class Operation:
 
     def told(self) -> str:
         """The same in a line, for a message."""
-        took = f"{self.took_ms:.0f} ms" if self.completed else "never"
-        who = f"{self.visitor} ({self.habit}) at {self.invoked:.3f}"
-        return f"{who}: {self.call}: {self.status} after {took} {self.error}".rstrip()
+        when = f"answered after {self.took_ms:.0f} ms" if self.completed else "never answered"
+        said = f"{self.visitor} ({self.habit}): {self.call}: {self.status or 'no answer'} {self.error}".rstrip()
+        return f"{said}; sent at {self.invoked:.3f}, {when}"
 
 
 @dataclass(frozen=True)

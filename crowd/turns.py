@@ -93,33 +93,22 @@ def admissions(history: History, rules: Rules, gap: ClockGap) -> list[Admission]
     for visitor, operations in history.by_visitor().items():
         own = list(honest(operations))
         inside = [each for each in own if each.state == "admitted"]
-        if inside:
-            found.append(_admission(visitor, operations, own, inside, rules, gap))
+        if not inside:
+            continue
+        first = min(inside, key=lambda each: each.completed or 0.0)
+        before = [each for each in own if each.state == "waiting" and each.invoked <= first.invoked]
+        left = min((each.invoked for each in operations if each.call == "leave"), default=float("inf"))
+        admission = Admission(
+            visitor,
+            first.identity,
+            serial=before[-1].serial if before else LATEST,
+            after=max((each.as_of for each in before), default=first.invoked + gap.least),
+            by=first.expires - (rules.claim_seconds if first.offer else rules.session_seconds),
+            inside_from=first.completed or 0.0,
+            inside_until=min(left, max(each.expires for each in inside) - gap.most),
+        )
+        found.append(admission)
     return found
-
-
-def _admission(
-    visitor: str,
-    operations: Sequence[Operation],
-    own: Sequence[Operation],
-    inside: Sequence[Operation],
-    rules: Rules,
-    gap: ClockGap,
-) -> Admission:
-    first = min(inside, key=lambda each: each.completed or 0.0)
-    before = [each for each in own if each.state == "waiting" and each.invoked <= first.invoked]
-    lasted = rules.claim_seconds if first.offer else rules.session_seconds
-    left = min((each.invoked for each in operations if each.call == "leave"), default=float("inf"))
-    expires = max(each.expires for each in inside)
-    return Admission(
-        visitor,
-        first.identity,
-        before[-1].serial if before else LATEST,
-        max(each.as_of for each in before) if before else first.invoked + gap.least,
-        first.expires - lasted,
-        first.completed or 0.0,
-        min(left, expires - gap.most),
-    )
 
 
 def returns(history: History, rules: Rules) -> list[Operation]:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 from crowd.history import History
-from crowd.invariants import CHECKS, WANTING, Check, Scene, answered, came_in, welcome, went_out
+from crowd.invariants import Check, came_in, check_all, welcome, went_out
 from crowd.rules import Rules
-from crowd.turns import honest
 from crowd.watch import Look, Losses, looks_hold
 
 #: What does not hold where the last moments of a Redis were lost. Visitors who came in them are back at the old place
@@ -39,34 +37,16 @@ def faults(
     `bearing`: whether visitors put up with no answer, and with a documented 503. `losses`: when data were lost.
     `excused`: names of checks that do not hold, as documented.
     """
-    scene = Scene.of(history, rules)
-    heard = [each for each in history.operations if each.outcome != "unknown"] if bearing else history.operations
-    checks = [make(scene) for make in (*CHECKS, came_in, went_out, welcome) if make is not answered]
-    checks += [answered(replace(scene, history=History(heard))), *looks_hold(looks, rules, losses=losses)]
+    checks = check_all(history, rules, lambda each: bearing and each.outcome == "unknown")
+    checks += [came_in(history), went_out(history), welcome(history), *looks_hold(looks, rules, losses=losses)]
     checks.append(Check("the room was watched", len(looks), ["too few looks"] if len(looks) < _FEWEST_LOOKS else []))
     excused = (*excused, *(LOST if losses else ()))
     return [f"{check.name}: {fault}" for check in checks if check.name not in excused for fault in check.faults]
 
 
-def lost(history: History) -> list[str]:
-    """The visitors who did not keep their place: another serial, never let in, or never out again."""
-    return [
-        visitor
-        for visitor, operations in history.by_visitor().items()
-        if operations[-1].habit in WANTING
-        and not (
-            any(each.state == "admitted" for each in honest(operations))
-            and any(each.call == "leave" for each in honest(operations))
-            and len({each.serial for each in honest(operations) if each.serial}) < 2
-        )
-    ]
-
-
-def duplicates(history: History) -> int:
-    """Serials, and identities, that more than one visitor has."""
-    owners: Counter[int | str] = Counter()
-    for operations in history.by_visitor().values():
-        own = list(honest(operations))
-        owners.update({each.identity for each in own if each.identity})
-        owners.update({each.serial for each in own if each.serial})
-    return sum(number > 1 for number in owners.values())
+def no_tracebacks(folder: Path) -> Check:
+    """No instance whose log is in this folder ran into an error that it does not know."""
+    said = [log.read_text(encoding="utf-8", errors="replace") for log in folder.glob("waitroom-*.log")]
+    found = [(text, text.find("Traceback")) for text in said]
+    faults = [text[max(at - 300, 0) : at + 1500] for text, at in found if at >= 0]
+    return Check("no instance met an error that it does not know", len(said), faults)

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Any, Final
 
 from redis.asyncio import Redis
@@ -78,11 +78,10 @@ class Look:
     admitted_at: float
     made_at: float
 
-    @property
-    def missing(self) -> int:
-        """How many came and are in no column."""
-        came = self.counts["entered"] + self.counts["restored"]
-        return came - self.waiting - self.held - sum(self.counts[way] for way in WAYS_OUT)
+
+def missing(counts: Mapping[str, int], waiting: int, inside: int) -> int:
+    """How many came and are in no column of the books."""
+    return counts["entered"] + counts["restored"] - waiting - inside - sum(counts[way] for way in WAYS_OUT)
 
 
 class Watch:
@@ -216,8 +215,8 @@ def _across(one: Look, other: Look, losses: Losses) -> bool:
 
 def _unbalanced(looks: Sequence[Look]) -> Iterator[str]:
     for each in looks:
-        if each.missing:
-            yield f"{each.missing} too many came at {each.at:.3f}: {dict(each.counts)}, {each.waiting} wait"
+        if lost := missing(each.counts, each.waiting, each.held):
+            yield f"{lost} too many came at {each.at:.3f}: {dict(each.counts)}, {each.waiting} wait"
 
 
 def _fallen(pairs: Sequence[tuple[Look, Look]]) -> Iterator[str]:
@@ -245,12 +244,8 @@ def _too_fast(looks: Sequence[Look], rules: Rules, losses: Losses) -> Iterator[s
     """Within each stretch of looks under the same settings, and by the widest of them in all, whatever the window."""
     for stretch in _stretches(looks, losses):
         yield from _beyond_rate(stretch, rules.admit_per_second)
-        same: list[Look] = []
-        for each in [*stretch, None]:
-            if same and (each is None or each.version != same[-1].version):
-                yield from _beyond_rate(same, same[0].admit_per_second)
-                same = []
-            same += [each] if each is not None else []
+        for (_, rate), same in groupby(stretch, key=lambda each: (each.version, each.admit_per_second)):
+            yield from _beyond_rate(same, rate)
 
 
 def _stretches(looks: Sequence[Look], losses: Losses) -> Iterator[list[Look]]:

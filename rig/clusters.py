@@ -14,7 +14,7 @@ from typing import Any, Final
 from redis.exceptions import RedisError
 
 from rig.ports import free_ports
-from rig.servers import IN_MEMORY, Server, listening
+from rig.servers import IN_MEMORY, Server
 from rig.waiting import until
 
 SERVICE: Final = "waiting"
@@ -78,21 +78,33 @@ def watched(
     """
     ports = free_ports(5)
     follow = ("--replicaof", f"127.0.0.1 {ports[0]}")
-    with _folders(5) as folders:
+    with _folders(5) as (stack, folders):
         primary, replica = (
             Server(folders[number], *_SETTINGS, *more, *settings, port=ports[number], binary=binary, login=login)
             for number, more in enumerate(((), follow))
         )
-        sentinels = [
-            Sentinel(folder, port, primary=ports[0], lines=lines, binary=binary, login=to_sentinels)
-            for folder, port in zip(folders[2:], ports[2:], strict=True)
-        ]
+        sentinels = []
+        for folder, port in zip(folders[2:], ports[2:], strict=True):
+            (folder / "sentinel.conf").write_text("\n".join((*_agreeing(ports[0]), *lines)) + "\n")
+            how = partial(Server, port=port, binary=binary, login=to_sentinels, file="sentinel.conf")
+            sentinels.append(how(folder, "--sentinel"))
         group = Watched([primary, replica], sentinels)
-        with _running([*group.servers, *sentinels]):
-            until(partial(_has_replica, primary), "the replica", despite=(RedisError, LookupError))
-            for sentinel in sentinels:
-                until(partial(_sees_all, sentinel), "a Sentinel's view", despite=RedisError)
-            yield group
+        for server in (primary, replica, *sentinels):
+            stack.enter_context(server)
+        until(partial(_has_replica, primary), "the replica", despite=(RedisError, LookupError))
+        for sentinel in sentinels:
+            until(partial(_sees_all, sentinel), "a Sentinel's view", despite=RedisError)
+        yield group
+
+
+def _agreeing(primary: int) -> tuple[str, ...]:
+    """The settings of a Sentinel that agrees with another one that the primary at that port is dead."""
+    return (
+        "bind 127.0.0.1",
+        f"sentinel monitor {SERVICE} 127.0.0.1 {primary} 2",
+        f"sentinel down-after-milliseconds {SERVICE} {SILENCE_MS}",
+        f"sentinel failover-timeout {SERVICE} 4000",
+    )
 
 
 def _has_replica(primary: Server) -> bool:
@@ -102,33 +114,6 @@ def _has_replica(primary: Server) -> bool:
 def _sees_all(sentinel: Server) -> bool:
     state = sentinel.ask("SENTINEL MASTER", SERVICE)
     return (state["num-slaves"], state["num-other-sentinels"]) == (1, 2) and not state["is_sdown"]
-
-
-class Sentinel(Server):
-    """One Sentinel, which agrees with another one that the primary at that port is dead."""
-
-    def __init__(
-        self,
-        folder: Path,
-        port: int,
-        *,
-        primary: int,
-        lines: Sequence[str] = (),
-        binary: Path | None = None,
-        login: Mapping[str, Any] | None = None,
-    ) -> None:
-        settings = listening(port, login or {})
-        configured = [
-            *(f"{name.removeprefix('--')} {value}" for name, value in zip(settings[::2], settings[1::2], strict=True)),
-            "bind 127.0.0.1",
-            f"sentinel monitor {SERVICE} 127.0.0.1 {primary} 2",
-            f"sentinel down-after-milliseconds {SERVICE} {SILENCE_MS}",
-            f"sentinel failover-timeout {SERVICE} 4000",
-            *lines,
-        ]
-        (folder / "sentinel.conf").write_text("\n".join(configured) + "\n")
-        super().__init__(folder, port=port, binary=binary, login=login)
-        self.command[1:] = ["sentinel.conf", "--sentinel"]
 
 
 @dataclass
@@ -166,19 +151,20 @@ def clustered(
     places = list(zip(ports[:number], ports[number:], strict=True))
     lines = [_node_line(index, port, bus) for index, (port, bus) in enumerate(places)]
     nodes = []
-    with _folders(number) as folders:
+    with _folders(number) as (stack, folders):
         for folder, (port, bus) in zip(folders, places, strict=True):
             mine = [re.sub("(master|slave)", r"myself,\1", line) if f":{port}@" in line else line for line in lines]
             text = "\n".join((*mine, "vars currentEpoch 3 lastVoteEpoch 0")) + "\n"
             (folder / "nodes.conf").write_text(text)
             own = ("--cluster-port", str(bus), *_SETTINGS, *_CLUSTERED, *settings)
             nodes.append(Server(folder, *own, port=port, binary=binary, login=login))
-        with _running(nodes):
-            for node in nodes:
-                until(partial(_is_settled, node, number - 3), "the cluster", despite=RedisError)
-            for follower in nodes[3:]:
-                until(partial(_is_linked, follower), "a replica", despite=RedisError)
-            yield Clustered(nodes[:3], nodes[3:])
+        for node in nodes:
+            stack.enter_context(node)
+        for node in nodes:
+            until(partial(_is_settled, node, number - 3), "the cluster", despite=RedisError)
+        for follower in nodes[3:]:
+            until(partial(_is_linked, follower), "a replica", despite=RedisError)
+        yield Clustered(nodes[:3], nodes[3:])
 
 
 def _is_linked(replica: Server) -> bool:
@@ -202,17 +188,10 @@ def _is_settled(node: Server, replicas: int) -> bool:
 
 
 @contextmanager
-def _folders(number: int) -> Iterator[list[Path]]:
-    with tempfile.TemporaryDirectory(prefix="wr-") as root:
+def _folders(number: int) -> Iterator[tuple[ExitStack, list[Path]]]:
+    """So many empty folders, and what to put on top of them."""
+    with tempfile.TemporaryDirectory(prefix="wr-") as root, ExitStack() as stack:
         folders = [Path(root) / str(each) for each in range(number)]
         for folder in folders:
             folder.mkdir()
-        yield folders
-
-
-@contextmanager
-def _running(servers: Sequence[Server]) -> Iterator[None]:
-    with ExitStack() as stack:
-        for server in servers:
-            stack.enter_context(server)
-        yield
+        yield stack, folders

@@ -17,12 +17,12 @@ import resource
 import shutil
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from inspect import isasyncgenfunction
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import psutil
 from redis.asyncio import Redis
@@ -32,7 +32,9 @@ from rig.accounting import family
 from rig.instance import Instance
 from rig.line import Line, Mode
 from rig.machine import missing
-from rig.process import Ended, Process
+from rig.nginx import Nginx
+from rig.operator import Operator
+from rig.process import Ended
 from rig.servers import Server
 from rig.waiting import eventually
 from waitroom.cancelling import cancelled
@@ -53,22 +55,6 @@ _HANG_UP_SECONDS: Final = 0.5
 _HUNGRY: Final = "import os, sys; open(sys.argv[1], 'w').write(str(os.getpid())); b = bytearray(64_000_000)"
 
 
-class Operator(Protocol):
-    """An operator who tries until an instance has done it."""
-
-    room: str
-    settings: Mapping[str, Any]
-
-    async def change(self, **settings: Any) -> None:
-        """Give the room these settings."""
-
-    async def command(self, name: str, state: str) -> None:
-        """`pause`, `resume` or `close` the room, which gives it that state."""
-
-    async def revoke(self, visitor: str) -> None:
-        """Send that visitor away."""
-
-
 @dataclass(kw_only=True)
 class Ground:
     """What is struck: Redis, the line to it, the instances at its end, and what else there is.
@@ -80,7 +66,7 @@ class Ground:
     line: Line
     instances: list[Instance] = field(default_factory=list)
     replica: Server = field(init=False, repr=False)
-    nginx: Process = field(init=False, repr=False)
+    nginx: Nginx = field(init=False, repr=False)
     operator: Operator = field(init=False, repr=False)
     group: Path = field(init=False, repr=False)
 
@@ -226,20 +212,21 @@ def _command(name: str, *command: str, pause_seconds: float = _AGAIN_SECONDS) ->
             yield
 
 
-def _setting(name: str, setting: str, value: str, before: str) -> None:
+def _commands(name: str, command: str, undo: str) -> None:
     @_fault("redis", name)
     async def brought(ground: Ground, _: Blow) -> AsyncIterator[None]:
-        await _told(ground.redis, "CONFIG", "SET", setting, value)
+        await _told(ground.redis, *command.split())
         yield
-        await _told(ground.redis, "CONFIG", "SET", setting, before)
+        await _told(ground.redis, *undo.split())
 
 
 _command("scripts flushed", "SCRIPT", "FLUSH")
 _command("connections killed", "CLIENT", "KILL", "TYPE", "normal")
 _command("lease lost", "DEL", keys.LEASE, pause_seconds=0.02)
-_setting("no replicas", "min-replicas-to-write", "1", "0")
-_setting("silent replica", "replica-serve-stale-data", "no", "yes")
-_setting("evicting", "maxmemory-policy", "allkeys-lru", "noeviction")
+_commands("no replicas", "CONFIG SET min-replicas-to-write 1", "CONFIG SET min-replicas-to-write 0")
+_commands("silent replica", "CONFIG SET replica-serve-stale-data no", "CONFIG SET replica-serve-stale-data yes")
+_commands("evicting", "CONFIG SET maxmemory-policy allkeys-lru", "CONFIG SET maxmemory-policy noeviction")
+_commands("read only", "REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE")
 
 
 @_fault("redis")
@@ -250,32 +237,30 @@ async def frozen(ground: Ground, _: Blow) -> AsyncIterator[None]:
     ground.redis.thaw()
 
 
-@_fault("redis")
-async def killed(ground: Ground, _: Blow) -> AsyncIterator[None]:
-    """SIGKILL, and a start on its append-only file."""
-    await asyncio.to_thread(ground.redis.kill)
-    yield
-    await asyncio.to_thread(ground.redis.start)
+def _killed(name: str, meanwhile: Callable[[Path, Blow], object] = lambda folder, blow: None) -> None:
+    @_fault("redis", name)
+    async def brought(ground: Ground, blow: Blow) -> AsyncIterator[None]:
+        await asyncio.to_thread(ground.redis.kill)
+        meanwhile(ground.redis.folder, blow)
+        yield
+        await asyncio.to_thread(ground.redis.start)
 
 
-@_fault("redis")
-async def emptied(ground: Ground, blow: Blow) -> AsyncIterator[None]:
-    """SIGKILL, and its data are gone."""
-    await asyncio.to_thread(ground.redis.kill)
-    shutil.rmtree(ground.redis.folder / "appendonlydir")
+def _empty(folder: Path, blow: Blow) -> None:
+    shutil.rmtree(folder / "appendonlydir")
     blow.said.append("all data are gone")
-    yield
-    await asyncio.to_thread(ground.redis.start)
 
 
-@_fault("redis")
-async def file_cut(ground: Ground, blow: Blow) -> AsyncIterator[None]:
-    """SIGKILL, and so many bytes are missing at the end of its file."""
-    await asyncio.to_thread(ground.redis.kill)
-    (tail,) = ground.redis.folder.glob("appendonlydir/*.incr.aof")
+def _cut(folder: Path, blow: Blow) -> None:
+    """So many bytes are missing at the end of its file."""
+    (tail,) = folder.glob("appendonlydir/*.incr.aof")
     os.truncate(tail, tail.stat().st_size - round(blow.value))
-    yield
-    await asyncio.to_thread(ground.redis.start)
+
+
+# SIGKILL, and a start on its append-only file, or on what is left of it.
+_killed("killed")
+_killed("emptied", _empty)
+_killed("file cut", _cut)
 
 
 @_fault("redis")
@@ -285,14 +270,6 @@ async def failed_over(ground: Ground, _: Blow) -> AsyncIterator[None]:
     yield
     await _told(ground.replica, "REPLICAOF", "NO", "ONE")
     ground.line.target = ground.replica.url
-
-
-@_fault("redis")
-async def read_only(ground: Ground, _: Blow) -> AsyncIterator[None]:
-    """It is a replica (READONLY)."""
-    await _told(ground.redis, "REPLICAOF", "127.0.0.1", "1")
-    yield
-    await _told(ground.redis, "REPLICAOF", "NO", "ONE")
 
 
 @_fault("redis")
@@ -374,40 +351,24 @@ async def _struck(ground: Ground, blow: Blow) -> list[Instance]:
     return [ground.instances[number - 1]]
 
 
-async def _each(act: Callable[[Instance], object], instances: Sequence[Instance]) -> None:
-    await asyncio.gather(*(asyncio.to_thread(act, each) for each in instances))
-
-
 def _stop(instance: Instance) -> None:
     if code := instance.stop():
         raise Ended(f"{instance} was told to stop and ended with {code}")
 
 
-@_fault("instance")
-async def instance_killed(ground: Ground, blow: Blow) -> AsyncIterator[None]:
-    """SIGKILL, and a start."""
-    struck = await _struck(ground, blow)
-    await _each(Instance.kill, struck)
-    yield
-    await _each(Instance.__enter__, struck)
+def _instance(name: str, act: Callable[[Instance], object], undo: Callable[[Instance], object]) -> None:
+    @_fault("instance", name)
+    async def brought(ground: Ground, blow: Blow) -> AsyncIterator[None]:
+        struck = await _struck(ground, blow)
+        await asyncio.gather(*(asyncio.to_thread(act, each) for each in struck))
+        yield
+        await asyncio.gather(*(asyncio.to_thread(undo, each) for each in struck))
 
 
-@_fault("instance")
-async def instance_frozen(ground: Ground, blow: Blow) -> AsyncIterator[None]:
-    """It stands still, and goes on as if nothing had happened."""
-    struck = await _struck(ground, blow)
-    await _each(Instance.freeze, struck)
-    yield
-    await _each(Instance.thaw, struck)
-
-
-@_fault("instance")
-async def instance_restarted(ground: Ground, blow: Blow) -> AsyncIterator[None]:
-    """SIGTERM, and a start."""
-    struck = await _struck(ground, blow)
-    await _each(_stop, struck)
-    yield
-    await _each(Instance.__enter__, struck)
+# SIGKILL and a start; it stands still, and goes on as if nothing had happened; SIGTERM and a start.
+_instance("instance killed", Instance.kill, Instance.__enter__)
+_instance("instance frozen", Instance.freeze, Instance.thaw)
+_instance("instance restarted", _stop, Instance.__enter__)
 
 
 @_fault("instance")

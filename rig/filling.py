@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final, cast
 
@@ -126,17 +126,9 @@ def trim(redis: Redis, room: str, waiting: int) -> int:
     """
     wait, seen = keys.room_key(room, "wait"), keys.room_key(room, "seen")
     gone = 0
-    for newest in _newest(redis, wait, waiting):
+    while newest := cast("list[Visitor]", redis.zrange(wait, waiting, waiting + 5 * BATCH)):
         redis.zrem(wait, *newest)
         redis.zrem(seen, *newest)
         gone += len(newest)
     redis.hincrby(keys.room_key(room, "state"), "left", gone)
     return gone
-
-
-def _newest(redis: Redis, wait: str, waiting: int) -> Iterator[list[Visitor]]:
-    while True:
-        found = cast("list[Visitor]", redis.zrange(wait, waiting, waiting + 5 * BATCH))
-        if not found:
-            return
-        yield found

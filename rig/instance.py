@@ -102,18 +102,20 @@ class Instance(Served):
         """Whether its scheduler acts."""
         return "\nwaitroom_leader 1.0" in self.get("/metrics")[1]
 
-    def operate(self, method: str, path: str, document: Mapping[str, Any] | None = None) -> None:
-        """An operator's call with the admin key that it was given. Raises HTTPError where it is refused."""
+    def operate(
+        self, method: str, path: str, document: Mapping[str, Any], *, seconds: float = PATIENCE_SECONDS
+    ) -> None:
+        """An operator's call with the admin key that it was given. Raises OSError: HTTPError where it is refused."""
         request = urllib.request.Request(
             self.url + path,
             method=method,
-            data=json.dumps(document or {}).encode(),
+            data=json.dumps(document).encode(),
             headers={
                 "Authorization": f"Bearer {self.variables['WAITROOM_ADMIN_KEY']}",
                 "Content-Type": "application/json",
             },
         )
-        with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS):
+        with urllib.request.urlopen(request, timeout=seconds):
             pass
 
 

@@ -1,4 +1,4 @@
-"""Real Redis and Valkey servers: on a unix socket or a port, in a folder of their own, without persistence."""
+"""Real Redis and Valkey servers: on a unix socket or a port, in a folder of their own."""
 
 from __future__ import annotations
 
@@ -19,14 +19,10 @@ from redis.retry import Retry
 from rig.machine import missing
 from rig.process import Process
 
-#: Nothing is written to disk, and nobody is thrown out.
-IN_MEMORY: Final = (
-    *("--bind", "127.0.0.1"),
-    *("--save", ""),
-    *("--appendonly", "no"),
-    *("--daemonize", "no"),
-    *("--maxmemory-policy", "noeviction"),
-)
+#: Nobody is thrown out; nothing is written to disk, or everything to an append-only file.
+_LASTING: Final = ("--bind", "127.0.0.1", "--save", "", "--daemonize", "no", "--maxmemory-policy", "noeviction")
+IN_MEMORY: Final = (*_LASTING, "--appendonly", "no")
+ON_DISK: Final = (*_LASTING, "--appendonly", "yes")
 
 
 def engines() -> tuple[str, ...]:
@@ -75,7 +71,9 @@ class Server(Process):
         """`binary`: the program, by default any engine's; `file`: its configuration; `started_by`: what starts it."""
         self.port = port
         self.login: dict[str, Any] = dict(login or {})
-        where = listening(port, self.login) if port else ("--port", "0", "--unixsocket", str(folder / "s"))
+        where = ("--port", str(port)) if port else ("--port", "0", "--unixsocket", str(folder / "s"))
+        if self.login.get("ssl"):
+            where = ("--port", "0", "--tls-port", str(port))
         command = [*started_by, str(binary or program()), *([file] if file else []), *where, *settings]
         super().__init__(f"redis-{port}" if port else "redis", command, folder=folder)
 
@@ -112,11 +110,6 @@ class Server(Process):
         once = Retry(NoBackoff(), 0)
         with Redis(decode_responses=True, socket_timeout=10, protocol=2, retry=once, **where, **self.login) as client:
             return client.execute_command(*command)
-
-
-def listening(port: int, login: Mapping[str, Any]) -> tuple[str, ...]:
-    """The settings of a port, with TLS where the login has it."""
-    return ("--port", "0", "--tls-port", str(port)) if login.get("ssl") else ("--port", str(port))
 
 
 @contextmanager

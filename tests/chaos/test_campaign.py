@@ -6,9 +6,7 @@ import json
 import random
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -36,11 +34,6 @@ def run(seed: int, engine: str, out: Path) -> tuple[subprocess.CompletedProcess[
     return done, folders[0]
 
 
-def scheduled(faults: Sequence[dict[str, Any]]) -> list[Fault]:
-    """The schedule that a report has."""
-    return [Fault(**fault) for fault in faults]
-
-
 def test_a_campaign_holds_and_says_how_to_run_it_again(tmp_path: Path) -> None:
     """Exit code 0; the schedule of its seed, all of it done; every check that can be held against something was."""
     done, folder = run(SEED, "valkey", tmp_path)
@@ -51,17 +44,12 @@ def test_a_campaign_holds_and_says_how_to_run_it_again(tmp_path: Path) -> None:
     assert said[-1].startswith(again)
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     assert report["verdict"] == "pass"
-    assert scheduled(report["schedule"]) == draw(SEED, SECONDS)
+    assert [Fault(**fault) for fault in report["schedule"]] == draw(SEED, SECONDS)
     assert len(report["sights"]) == len(report["schedule"])
     idle = {check["name"] for check in report["checks"] if not check["looked_at"]}
     assert idle <= {"who was revoked stays out"}
-    assert {each.habit for each in History.read(folder).operations} >= {
-        "patient",
-        "reloader",
-        "sleeper",
-        "forger",
-        "watcher",
-    }
+    came = {each.habit for each in History.read(folder).operations}
+    assert came >= {"patient", "reloader", "sleeper", "forger", "watcher"}
     assert (folder / "report.txt").stat().st_size
 
 

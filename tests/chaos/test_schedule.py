@@ -16,33 +16,21 @@ from chaos.schedule import (
     ODDS,
     SHORTEST_SECONDS,
     WARM_UP_SECONDS,
-    Fault,
     draw,
     told,
 )
 from loadtest.run import ROOT
 from rig.faults import KINDS
 
-SEEDS = st.integers(min_value=0, max_value=2**63)
-SECONDS = st.floats(min_value=SHORTEST_SECONDS, max_value=600)
-
 
 @settings(deadline=None)  # how long it takes says nothing on a busy machine
-@given(SEEDS, SECONDS)
-def test_the_same_seed_gives_the_same_schedule(seed: int, seconds: float) -> None:
-    """Whatever else was drawn before; and it is told the same."""
-    first = draw(seed, seconds)
-    draw(seed + 1, seconds)
-    assert draw(seed, seconds) == first
-    assert told(draw(seed, seconds)) == told(first)
-
-
-@settings(deadline=None)  # how long it takes says nothing on a busy machine
-@given(SEEDS, SECONDS)
-def test_every_fault_is_within_the_run_and_over_before_its_end(seed: int, seconds: float) -> None:
-    """Quiet at the beginning and at the end; in order; each as long as its kind has it at most."""
+@given(st.integers(min_value=0, max_value=2**63), st.floats(min_value=SHORTEST_SECONDS, max_value=600))
+def test_a_schedule(seed: int, seconds: float) -> None:
+    """The same each time; quiet at both ends, in order, each as long as its kind has it; a lane has one at a time."""
     faults = draw(seed, seconds)
-    assert faults == sorted(faults, key=lambda fault: fault.at)
+    draw(seed + 1, seconds)
+    assert draw(seed, seconds) == faults == sorted(faults, key=lambda fault: fault.at)
+    assert told(draw(seed, seconds)) == told(faults)
     for fault in faults:
         odds = ODDS[fault.kind]
         assert fault.at >= WARM_UP_SECONDS
@@ -50,15 +38,8 @@ def test_every_fault_is_within_the_run_and_over_before_its_end(seed: int, second
         assert odds.lasts[0] - 0.01 <= fault.lasts <= odds.lasts[1]
         assert bool(fault.target) == odds.at_instance
         assert odds.value is None or odds.value[0] - 0.01 <= fault.value <= odds.value[1]
-
-
-@settings(deadline=None)  # how long it takes says nothing on a busy machine
-@given(SEEDS, SECONDS)
-def test_what_strikes_the_same_thing_never_overlaps(seed: int, seconds: float) -> None:
-    """A lane has one fault at a time."""
-    for one, other in combinations(draw(seed, seconds), 2):
-        if one.lane == other.lane:
-            assert one.until <= other.at or other.until <= one.at
+    for one, other in combinations(faults, 2):
+        assert one.lane != other.lane or one.until <= other.at or other.until <= one.at
 
 
 def test_every_kind_is_drawn_and_a_loss_of_data_rarely() -> None:
@@ -67,35 +48,27 @@ def test_every_kind_is_drawn_and_a_loss_of_data_rarely() -> None:
     drawn = Counter(fault.kind for faults in schedules for fault in faults)
     assert drawn.keys() == ODDS.keys()
     assert min(drawn, key=lambda kind: drawn[kind]) == "emptied"
-    assert sum(map(overlapping, schedules)) > 200
-
-
-def overlapping(faults: list[Fault]) -> bool:
-    """Whether two are there at a time."""
-    return any(one.at < other.until and other.at < one.until for one, other in combinations(faults, 2))
+    pairs = [combinations(faults, 2) for faults in schedules]
+    overlaps = (any(one.at < other.until and other.at < one.until for one, other in those) for those in pairs)
+    assert sum(overlaps) > 200
 
 
 def test_there_are_quiet_spells() -> None:
     """In a long run there are several spells of five seconds without a fault, so that recovery is seen."""
     for seed in range(50):
-        ends = sorted(draw(seed, 300), key=lambda fault: fault.at)
         quiet, until = 0, 0.0
-        for fault in ends:
+        for fault in draw(seed, 300):
             quiet += fault.at - until >= 5
             until = max(until, fault.until)
         assert quiet >= 3, seed
 
 
-def test_some_kinds_alone_can_be_asked_for() -> None:
-    """Nothing else is drawn then; a kind that there is not is named."""
+def test_what_is_asked_for() -> None:
+    """Of some kinds alone nothing else is drawn; other kinds, and a run without faults, are refused."""
     only = ("emptied", "instance killed")
     assert {fault.kind for seed in range(20) for fault in draw(seed, 60, only)} == set(only)
     with pytest.raises(ValueError, match="no kind of fault 'flood': choose from refused, "):
         draw(1, 60, ("flood",))
-
-
-def test_a_run_that_is_too_short_is_refused() -> None:
-    """It would be a run without faults."""
     with pytest.raises(ValueError, match="at least 25 seconds, not 24"):
         draw(1, 24)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from crowd.history import History, Operation
+from crowd.history import Operation
 from crowd.rules import Rules
-from crowd.verdict import duplicates, faults, lost
+from crowd.verdict import faults, no_tracebacks
 from tests.crowd.made import RULES, START, asked, comes_in, good, leaves, told, waits
 from tests.crowd.test_looks import look
 
@@ -68,18 +69,11 @@ def test_the_looks_count() -> None:
     assert faults(told(*good()), Rules(), LOOKS) == []
 
 
-def test_who_lost_the_place() -> None:
-    """Another serial, never in, or never out. Who comes to try only has none."""
-    whole = good()
-    assert lost(told(*whole)) == []
-    assert lost(told(*whole, waits("a", 0.5, 1, came=0.1))) == ["a"]
-    assert lost(told(waits("a", 0, 1, came=0), leaves("a", 1))) == ["a"]
-    assert lost(told(comes_in("a", 0))) == ["a"]
-    assert lost(told(comes_in("a", 0, habit="prober"))) == []
-
-
-def test_who_shares_a_place() -> None:
-    """A serial and an identity of two visitors are two duplicates; one's own again is none."""
-    one = waits("a", 0, 1, came=0)
-    assert duplicates(History([one, one])) == 0
-    assert duplicates(History([one, replace(one, visitor="b")])) == 2
+def test_a_traceback_in_a_log_is_a_fault(tmp_path: Path) -> None:
+    """Once for each instance."""
+    logs = [tmp_path / "waitroom-1.log", tmp_path / "waitroom-2.log"]
+    for log in logs:
+        log.write_text("INFO: all is well\n")
+    assert no_tracebacks(tmp_path).holds
+    logs[0].write_text("...\nTraceback (most recent call last):\n  x\n")
+    assert len(no_tracebacks(tmp_path).faults) == 1

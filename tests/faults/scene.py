@@ -19,8 +19,8 @@ from rig.faults import Ground
 from rig.instance import in_group, serving
 from rig.line import Line
 from rig.ports import free_port
-from rig.servers import Server
-from rig.waiting import eventually
+from rig.servers import ON_DISK, Server
+from rig.waiting import eventually, until
 from tests.faults.scrape import Scraper
 
 #: Whether faults last as long as they do for operators: `make failures`.
@@ -52,33 +52,14 @@ _VARIABLES: Final = {
 #: WAITROOM_REDIS_TIMEOUT_SECONDS for faults that cost no visitor a 503: a busy machine must not do so either.
 UNHURRIED: Final = "10"
 
-_SERVER: Final = (
-    *("--bind", "127.0.0.1"),
-    *("--save", ""),
-    *("--appendonly", "yes"),
-    *("--appendfsync", "everysec"),
-    *("--daemonize", "no"),
-    *("--maxmemory-policy", "noeviction"),
-    # Seen by nobody, and it would write to the disk that one test fills.
-    *("--auto-aof-rewrite-percentage", "0"),
-)
+#: Rewrites of its file are seen by nobody, and would write to the disk that one test fills.
+_SERVER: Final = (*ON_DISK, "--appendfsync", "everysec", "--auto-aof-rewrite-percentage", "0")
 
 #: Seconds after which a visitor gives an answer up and asks another instance.
 PATIENCE_SECONDS: Final = 4.0
 
 #: Seconds that a run may take, faults and recovery included.
 DEADLINE_SECONDS: Final = 120.0
-
-
-@asynccontextmanager
-async def redis_server(folder: Path, *settings: str, **more: Any) -> AsyncIterator[Server]:
-    """A server with an append-only file in that folder; `more` is the Server's own."""
-    server = Server(folder, *_SERVER, *settings, port=free_port(), **more)
-    await asyncio.to_thread(server.start)
-    try:
-        yield server
-    finally:
-        await asyncio.to_thread(server.kill)
 
 
 @dataclass(kw_only=True)
@@ -108,14 +89,6 @@ class Stage(Ground):
         name = name or f"{kind.habit}-{number}"
         return kind(name, browser, "shop", self.history, seed=number, pages=(1, 3), stay_seconds=0.3)
 
-    async def led(self) -> None:
-        """Wait until the scheduler of an instance acts."""
-
-        async def leads() -> bool:
-            return any(await asyncio.gather(*(asyncio.to_thread(each.leads) for each in self.instances)))
-
-        await eventually(leads, "a leader")
-
     def logged(self, text: str) -> bool:
         """Whether an instance has logged that."""
         return any(text in each.said() for each in self.instances)
@@ -142,11 +115,13 @@ async def staged(
     """
     made = {**ROOM, **(room or {})}
     async with AsyncExitStack() as stack:
-        (folder / "redis").mkdir(exist_ok=True)
-        redis = await stack.enter_async_context(
-            redis_server(folder / "redis", *settings, started_by=started_by, binary=binary)
-        )
-        follower = await stack.enter_async_context(_replica(folder, redis)) if replica else None
+        given: dict[str, Any] = {"started_by": started_by, "binary": binary}
+        servers = [stack.enter_context(Server(folder / "redis", *_SERVER, *settings, port=free_port(), **given))]
+        redis = servers[0]
+        if replica:
+            follow = ("--replicaof", f"127.0.0.1 {redis.port}", "--repl-diskless-sync-delay", "0")
+            servers.append(stack.enter_context(Server(folder / "replica", *_SERVER, *follow, port=free_port())))
+            until(lambda: servers[1].ask("INFO", "replication")["master_link_status"] == "up", "the replica")
         line = await stack.enter_async_context(Line(redis.url))
         served = [
             serving(
@@ -161,25 +136,15 @@ async def staged(
         # In threads: the line to their Redis runs here.
         stack.push_async_callback(lambda: asyncio.gather(*(asyncio.to_thread(each.stop) for each in served)))
         await asyncio.gather(*(asyncio.to_thread(each.__enter__) for each in served))
-        watch = Watch("shop", *(each.url for each in (redis, follower) if each), pause_seconds=0.02)
+        watch = Watch("shop", *(each.url for each in servers), pause_seconds=0.02)
         scraper = Scraper({chr(ord("a") + number): one.port for number, one in enumerate(served)})
         await stack.enter_async_context(watching(watch))
         await stack.enter_async_context(scraper.running())
         stage = Stage(redis=redis, line=line, instances=served, folder=folder, watch=watch, scraper=scraper, room=made)
-        if follower:
-            stage.replica = follower
+        stage.replica = servers[-1]
         if group:
             stage.group = group
         yield stage
-
-
-@asynccontextmanager
-async def _replica(folder: Path, redis: Server) -> AsyncIterator[Server]:
-    (folder / "replica").mkdir()
-    settings = ("--replicaof", f"127.0.0.1 {redis.port}", "--repl-diskless-sync-delay", "0")
-    async with redis_server(folder / "replica", *settings) as made:
-        await eventually(lambda: made.ask("INFO", "replication")["master_link_status"] == "up", "the replica")
-        yield made
 
 
 @dataclass

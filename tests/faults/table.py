@@ -164,16 +164,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="wr-") as folder:
         path = Path(folder) / "rows"
         environment = {**os.environ, "WAITROOM_FAULTS": "long", ROWS_VARIABLE: str(path)}
-        command = [
-            sys.executable,
-            "-m",
-            "pytest",
-            "tests/faults",
-            "--ignore",
-            "tests/faults/test_table.py",
-            *sys.argv[1:],
-        ]
-        code = subprocess.run(command, cwd=ROOT, env=environment).returncode
+        command = [sys.executable, "-m", "pytest", "tests/faults", "--ignore", "tests/faults/test_table.py"]
+        code = subprocess.run([*command, *sys.argv[1:]], cwd=ROOT, env=environment).returncode
         rows = {row["fault"]: row for row in map(json.loads, path.read_text().splitlines())} if path.exists() else {}
     page = PAGE.read_text(encoding="utf-8")
     PAGE.write_text(written(page, table(rows, page)), encoding="utf-8")

@@ -20,6 +20,7 @@ from crowd.history import clock
 from rig.faults import strike
 from rig.instance import Instance
 from rig.machine import missing
+from rig.waiting import eventually
 from tests.faults.scene import UNHURRIED, Stage, lasting, live_through, staged
 from tests.faults.verdict import judged
 from waitroom.store import keys
@@ -40,7 +41,7 @@ _NOTICED_SECONDS: Final = 4.0
 @asynccontextmanager
 async def leaderless(stage: Stage, fault: str) -> AsyncIterator[None]:
     """The leader is lost in the middle of its work."""
-    await stage.led()
+    await eventually(lambda: asyncio.to_thread(lambda: any(each.leads() for each in stage.instances)), "a leader")
     async with strike(fault, target="leader")(stage):
         stage.lost_at = clock()
         yield

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from crowd.invariants import Scene, forgeries_refused
-from crowd.verdict import duplicates, faults, lost
+from crowd.invariants import came_in, forgeries_refused, one_place, went_out
+from crowd.verdict import faults, no_tracebacks
 from crowd.watch import resumed_after
 from tests.faults.scene import Run
 from tests.faults.scrape import FASTER, fired
@@ -32,18 +32,9 @@ class Row:
     duplicates: int
     past_the_gate: int
 
-    def yielded(self) -> Row:
-        """The same, written down where it was asked for."""
-        path = os.environ.get(ROWS_VARIABLE)
-        if path:
-            with Path(path).open("a", encoding="utf-8") as file:
-                file.write(json.dumps(asdict(self)) + "\n")
-        print(f"\n{self}")
-        return self
-
 
 def row(run: Run, fault: str, how: str, *, succeeded_within: float | None = None) -> Row:
-    """The figures of a run.
+    """The figures of a run, written down where that was asked for.
 
     A moment without an admission says nothing of a leader. Where one was lost the longest time without an admission
     counts, of the seconds `succeeded_within` which another has to lead, and one more.
@@ -53,29 +44,21 @@ def row(run: Run, fault: str, how: str, *, succeeded_within: float | None = None
         admission = resumed_after(run.stage.watch.looks, at)
     else:
         admission = run.stage.watch.longest_gap(at, at + succeeded_within + 1)
-    return Row(
+    made = Row(
         fault,
         how,
         round(run.history.good("enter", since=at), 2),
         round(admission, 2),
         run.told_to_wait,
-        len(lost(run.history)),
-        duplicates(run.history),
-        len(forgeries_refused(Scene.of(run.history, run.stage.rules)).faults),
-    ).yielded()
-
-
-def faults_of(run: Run, *, excused: Collection[str] = (), loss: bool = False) -> list[str]:
-    """What is wrong with a run: nothing. `excused` names checks that do not hold for this fault, as documented.
-
-    With `loss` Redis has lost data.
-    """
-    losses = [(run.began, run.lifted)] if loss else []
-    looks, rules = run.stage.watch.looks, run.stage.rules
-    found = faults(run.history, rules, looks, bearing=True, losses=losses, excused=excused)
-    return found + [
-        f"{log.name} has a traceback" for log in run.stage.folder.glob("*.log") if "Traceback" in log.read_text()
-    ]
+        len(came_in(run.history).faults + went_out(run.history).faults),
+        len(one_place(run.history).faults),
+        len(forgeries_refused(run.history).faults),
+    )
+    if path := os.environ.get(ROWS_VARIABLE):
+        with Path(path).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(made)) + "\n")
+    print(f"\n{made}")
+    return made
 
 
 def judged(
@@ -89,9 +72,14 @@ def judged(
     succeeded_within: float | None = None,
     faster: float = FASTER,
 ) -> Row:
-    """The row of a run of which everything holds that must, and in which those alerts fired."""
+    """The row of a run of which everything holds that must, and in which those alerts fired.
+
+    `excused` names checks that do not hold for this fault, as documented. With `loss` Redis has lost data.
+    """
     made = row(run, fault, how, succeeded_within=succeeded_within)
-    wrong = faults_of(run, excused=excused, loss=loss)
+    losses = [(run.began, run.lifted)] if loss else []
+    wrong = faults(run.history, run.stage.rules, run.stage.watch.looks, bearing=True, losses=losses, excused=excused)
+    wrong += no_tracebacks(run.stage.folder).faults
     if wrong:
         (run.stage.folder / "history.txt").write_text("\n".join(map(str, run.history.operations)))
     assert not wrong, "\n".join(wrong)

@@ -55,7 +55,9 @@ def test_a_run_that_failed(tmp_path: Path) -> None:
     failed = [check for check in document["runs"][0]["checks"] if not check["holds"]]
     assert [check["number_of_faults"] for check in failed] == [1, 1]
     page = Cells((tmp_path / "report.html").read_text(encoding="utf-8"))
-    assert {"fail", "<b> (patient): enter: 500"} <= set(page.texts)
+    (said,) = failed[0]["faults"]
+    assert said.startswith("<b> (patient): enter: 500;")
+    assert {"fail", said} <= set(page.texts)
 
 
 def test_beside_the_replaced_system(tmp_path: Path) -> None:

@@ -34,13 +34,14 @@ def main() -> int:
         ends.append(run_lua(given.names or lua.files(), like=given.like, every=given.every, excused=given.excused))
     if given.kind != "lua":
         ends.append(run_python(given.names or list(python.GROUPS)))
-    return max(ends)
+    faults = [fault for made, survivors in ends for fault in judging.judge(made=made, survivors=survivors)]
+    print(*faults, sep="\n", end="\n" if faults else "")
+    return 1 if faults else 0
 
 
-def run_python(names: Sequence[str]) -> int:
-    """The groups of modules."""
-    made: list[str] = []
-    survivors: list[str] = []
+def run_python(names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The groups of modules: what was made, and what survived."""
+    made, survivors = list[str](), list[str]()
     for name in names:
         with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
             judged = python.run(python.GROUPS[name], Path(folder))
@@ -50,41 +51,28 @@ def run_python(names: Sequence[str]) -> int:
         print(f"{name}: {len(judged) - len(survived)} of {len(judged)} mutants noticed", flush=True)
         made += judged
         survivors += survived
-    return _end(made, survivors)
+    return made, survivors
 
 
-def run_lua(names: Sequence[str], *, like: str, every: int, excused: bool) -> int:
-    """The scripts and their blocks."""
+def run_lua(names: Sequence[str], *, like: str, every: int, excused: bool) -> tuple[list[str], list[str]]:
+    """The scripts and their blocks: what was made, and what survived."""
     if running.is_noticed(names[0], scripts.source(names[0])):
-        print("the tests fail without any fault: nothing can be said of mutants")
-        return 1
+        sys.exit("the tests fail without any fault: nothing can be said of mutants")
     spared = {} if excused else judging.excused()
-    made: list[str] = []
-    survivors: list[str] = []
+    made, survivors = list[str](), list[str]()
     for name in names:
         mutants = list(programs(name))
         made += [mutant.key for mutant in mutants]
         chosen = [mutant for mutant in mutants[::every] if like in mutant.key and mutant.key not in spared]
-        survived = [mutant.key for mutant in chosen if not _is_noticed(name, mutant)]
-        survivors += survived
-        print(
-            f"{name}: {len(chosen) - len(survived)} of {len(chosen)} mutants noticed, {len(mutants)} made", flush=True
-        )
-    return _end(made, survivors)
-
-
-def _end(made: Sequence[str], survivors: Sequence[str]) -> int:
-    faults = judging.judge(made=made, survivors=survivors)
-    for fault in faults:
-        print(fault)
-    return 1 if faults else 0
-
-
-def _is_noticed(file: str, mutant: lua.Mutant) -> bool:
-    noticed = running.is_noticed(file, mutant.text)
-    if not noticed:
-        print(f"survived  {mutant.key}", flush=True)
-    return noticed
+        noticed = 0
+        for mutant in chosen:
+            if running.is_noticed(name, mutant.text):
+                noticed += 1
+            else:
+                survivors.append(mutant.key)
+                print(f"survived  {mutant.key}", flush=True)
+        print(f"{name}: {noticed} of {len(chosen)} mutants noticed, {len(mutants)} made", flush=True)
+    return made, survivors
 
 
 def programs(name: str) -> Iterator[lua.Mutant]:

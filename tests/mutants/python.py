@@ -21,6 +21,8 @@ _PROJECT: Final = Path(__file__).parent.parent.parent
 #: What the copy needs.
 _COPIED: Final = ("waitroom", "rig", "crowd", "tests", "lua", "deploy", "pyproject.toml")
 
+_MUTMUT: Final = (sys.executable, "-m", "mutmut")
+
 #: What pytest ends with when a test failed.
 _FAILED: Final = 1
 
@@ -102,7 +104,7 @@ def run(group: Group, folder: Path) -> dict[str, Judged]:
     text = configuration.read_text(encoding="utf-8")
     configuration.write_text(text.replace("[tool.mutmut]\n", f"[tool.mutmut]\n{chosen}"), encoding="utf-8")
     done = subprocess.run(
-        [*_mutmut(), "run", "--max-children", "1", *group.mutants],
+        [*_MUTMUT, "run", "--max-children", "1", *group.mutants],
         cwd=folder,
         capture_output=True,
         text=True,
@@ -112,10 +114,6 @@ def run(group: Group, folder: Path) -> dict[str, Judged]:
     if done.returncode:
         raise RuntimeError(f"mutmut ended with {done.returncode}: {done.stdout[-2000:]} {done.stderr[-2000:]}")
     return {_key(judged, folder): judged for module in group.modules for judged in _judged(folder, module)}
-
-
-def _mutmut() -> list[str]:
-    return [sys.executable, "-m", "mutmut"]
 
 
 def _judged(folder: Path, module: str) -> Iterator[Judged]:
@@ -131,7 +129,7 @@ def _key(judged: Judged, folder: Path) -> str:
     if judged.noticed:
         return judged.name
     shown = subprocess.run(
-        [*_mutmut(), "show", judged.name], cwd=folder, check=True, capture_output=True, text=True
+        [*_MUTMUT, "show", judged.name], cwd=folder, check=True, capture_output=True, text=True
     ).stdout.splitlines()
     lines = [line for line in shown if not line.startswith(("---", "+++", "@@"))]
     before, after = ("\n".join(line[1:] for line in lines if not line.startswith(sign)) for sign in "+-")

@@ -45,25 +45,20 @@ def test_of_every_script(name: str) -> None:
 
 @pytest.mark.parametrize("name", lua.files())
 def test_of_every_file(name: str) -> None:
-    """Every mutant differs from the file in one line of code, from each other mutant, and has a key of its own."""
+    """Every mutant differs from the file in one line of code, from each other mutant, and has a key of its own.
+
+    A file without a fault is part of the script as it is loaded, and a fault of a block is in it once.
+    """
     text = scripts.source(name)
     mutants = list(lua.of(name, text))
     assert mutants
     assert len({mutant.key for mutant in mutants}) == len({mutant.text for mutant in mutants}) == len(mutants)
-    for mutant in mutants:
-        changed = [line for line in difflib.ndiff(text.split("\n"), mutant.text.split("\n")) if line.startswith("- ")]
+    loaded = scripts.load(lua.scripts_with(name)[0]).text
+    assert lua.whole(name, text) == loaded
+    for before, after in [(loaded, lua.whole(name, mutants[0].text)), *((text, mutant.text) for mutant in mutants)]:
+        changed = [line for line in difflib.ndiff(before.split("\n"), after.split("\n")) if line.startswith("- ")]
         assert len(changed) == 1
         assert not changed[0][2:].lstrip().startswith("--")
-
-
-@pytest.mark.parametrize("name", lua.files())
-def test_the_whole_of_a_file(name: str) -> None:
-    """A file without a fault is part of the script as it is loaded, and a fault of a block is in it once."""
-    script = lua.scripts_with(name)[0]
-    assert lua.whole(name, scripts.source(name)) == scripts.load(script).text
-    mutant = next(lua.of(name, scripts.source(name)))
-    lines = difflib.ndiff(scripts.load(script).text.split("\n"), lua.whole(name, mutant.text).split("\n"))
-    assert len([line for line in lines if line.startswith("- ")]) == 1
 
 
 def test_every_reason_is_of_a_mutant() -> None:

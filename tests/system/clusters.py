@@ -24,17 +24,11 @@ async def clustered(
     instances: int,
     rooms: Mapping[str, Any],
     settings: Mapping[str, str] | None = None,
-    by_name: bool = True,
-    named_while_leaving: bool = True,
+    **how: Any,
 ) -> AsyncIterator[Composed]:
-    """A running cluster with these rooms."""
-    cluster = Composed(
-        folder,
-        instances=instances,
-        settings={"WAITROOM_ROOMS": json.dumps(rooms), "WAITROOM_REDIS_TIMEOUT_SECONDS": "5", **(settings or {})},
-        by_name=by_name,
-        named_while_leaving=named_while_leaving,
-    )
+    """A running cluster with these rooms; `how` is its own."""
+    given = {"WAITROOM_ROOMS": json.dumps(rooms), "WAITROOM_REDIS_TIMEOUT_SECONDS": "5", **(settings or {})}
+    cluster = Composed(folder, instances=instances, settings=given, **how)
     await asyncio.to_thread(cluster.__enter__)
     try:
         yield cluster
@@ -42,14 +36,9 @@ async def clustered(
         await asyncio.to_thread(cluster.__exit__)
 
 
-@asynccontextmanager
-async def raw(cluster: Composed) -> AsyncIterator[Redis]:
-    """A raw client on the cluster's Redis; replies are text."""
-    client = Redis.from_url(cluster.redis_url, decode_responses=True, protocol=2)
-    try:
-        yield client
-    finally:
-        await client.aclose()
+def raw(cluster: Composed) -> Redis:
+    """A raw client on the cluster's Redis, to be entered; replies are text."""
+    return Redis.from_url(cluster.redis_url, decode_responses=True, protocol=2)
 
 
 def tried(cluster: Composed) -> list[list[str]]:
