@@ -57,7 +57,7 @@ def scene(browser: Browser, folder: Path) -> Iterator[Scene]:
     """A room with one place inside, taken; polls are about a second apart."""
     with (
         serving(folder, rooms={"shop": ROOM}) as served,
-        line_to(served.port) as line,
+        line_to(served.url) as line,
         visiting(browser, locale="en-GB") as visitor,
     ):
         Caller(served)

@@ -12,7 +12,7 @@ import pytest
 
 from rig.waiting import eventually
 from tests.client.scene import QUICK, SLIDING, count, hold, is_settled, once, sizes, slowed, stopped, taken_away
-from tests.relay import Relay
+from rig.raw import Relay
 from tests.web.sites import PATIENCE_SECONDS, Site
 from waitroom.client import (
     AdmissionLost,

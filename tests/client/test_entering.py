@@ -12,7 +12,7 @@ import pytest
 
 from rig.waiting import eventually
 from tests.client.scene import count
-from tests.relay import Relay, answer
+from rig.raw import Relay, answer
 from tests.web import sites
 from tests.web.sites import Site
 from waitroom.client import (

@@ -20,7 +20,7 @@ from tests.client.scene import (
     stopped,
     taken_away,
 )
-from tests.relay import Mishap, Relay, answer
+from rig.raw import Mishap, Relay, answer
 from tests.web import sites
 from tests.web.sites import PATIENCE_SECONDS, Site
 from waitroom.client import (

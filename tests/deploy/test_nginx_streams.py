@@ -16,7 +16,7 @@ from rig.instance import serving
 from rig.nginx import Nginx
 from rig.waiting import PATIENCE_SECONDS as DEADLINE_SECONDS
 from rig.waiting import eventually
-from tests.accepting import accepting
+from rig.raw import accepting
 from waitroom.demo.nginx import configuration_folder
 
 _PATH: Final = "/v1/rooms/shop/events"
