@@ -1,4 +1,4 @@
-"""HTTP servers in the caller's own loop, byte by byte: an origin that notes what arrives, a relay before an instance."""
+"""HTTP servers in the caller's own loop, byte by byte: an origin that notes requests, a relay before an instance."""
 
 from __future__ import annotations
 

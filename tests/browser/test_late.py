@@ -13,7 +13,8 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 
 from rig.instance import Instance, serving
-from tests.browser.line import TAB, Line, Part, line_to
+from rig.raw import Part
+from tests.browser.line import TAB, Line, line_to
 from tests.browser.stage import WAITING, Stage, standing
 from tests.browser.test_live import AT_80, AT_100, FAR, hide, place_event, rank_is, until
 from tests.browser.test_place import PATIENCE_MS, ROOM, Caller

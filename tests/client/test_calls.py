@@ -10,12 +10,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+from rig.raw import Relay
 from tests.client.scene import (
     QUICK,
     count,
     sizes,
 )
-from rig.raw import Relay
 from tests.test_architecture import imported
 from tests.web.sites import Site
 from waitroom import client as package

@@ -10,9 +10,9 @@ from functools import partial
 import httpx
 import pytest
 
+from rig.raw import Relay
 from rig.waiting import eventually
 from tests.client.scene import QUICK, SLIDING, count, hold, is_settled, once, sizes, slowed, stopped, taken_away
-from rig.raw import Relay
 from tests.web.sites import PATIENCE_SECONDS, Site
 from waitroom.client import (
     AdmissionLost,

@@ -7,13 +7,12 @@ import time
 from contextlib import ExitStack
 from datetime import UTC, datetime
 
-import httpx
 import pytest
 
 from rig.line import Line
+from rig.raw import Relay, answer
 from rig.waiting import eventually
 from tests.client.scene import QUICK, count, filled, once, outage, sizes, slowed
-from rig.raw import Relay, answer
 from tests.web import sites
 from tests.web.sites import Site
 from waitroom.client import (

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rig.raw import Mishap, Relay, answer
 from rig.waiting import eventually
 from tests.client.scene import count, filled, sizes
-from rig.raw import Mishap, Relay, answer
 from tests.web import sites
 from tests.web.sites import Site
 from waitroom.client import Waiting, WaitroomClient, documents, watching

@@ -88,7 +88,7 @@ def everything() -> list[bytes]:
             for family in TABLE["oddly"]
             for item in items([family["form"].replace("*", item, 1) for item in family["items"]])
         ),
-        *(smuggling for host in (b"/shop/x", b"/about", b"/v1/rooms/shop/enter", EXEMPT) for smuggling in _smuggling(host)),
+        *(request for host in (b"/shop/x", b"/about", b"/v1/rooms/shop/enter", EXEMPT) for request in _smuggling(host)),
     ]
 
 

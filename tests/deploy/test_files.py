@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from tests.deploy import project, units
-from tests.deploy.dockerfile import Stage
+from tests.deploy.image import Image
 from waitroom import __version__
 from waitroom.serve import workers
 from waitroom.settings import sources
@@ -54,7 +54,7 @@ PARSERS: Final[dict[str, Callable[[Path], object]]] = {
     ".yml": lambda file: list(yaml.safe_load_all(text_of(file))),
     ".json": lambda file: json.loads(text_of(file)),
     ".toml": lambda file: tomllib.loads(text_of(file)),
-    ".service": lambda file: units.read(project.DEPLOY / file),
+    ".service": lambda file: units.Unit(project.DEPLOY / file),
     ".py": lambda file: compile(text_of(file), str(file), "exec"),
     ".sh": _shell,
 }
@@ -296,7 +296,7 @@ def test_composes_services_wait_for_services() -> None:
 
 
 @pytest.mark.timeout(900)  # the image is built first
-def test_the_origin_of_the_demo_runs_in_the_image(image: Stage) -> None:
+def test_the_origin_of_the_demo_runs_in_the_image(image: Image) -> None:
     """The image has what the shop needs, though not all that the demo on one machine does."""
     module = services()["shop"]["entrypoint"][2]
     command = [str(image.at("/opt/waitroom/bin/python")), "-c", f"import {module}"]

@@ -16,8 +16,8 @@ import pytest
 from rig import servers
 from rig.instance import ADMIN_KEY, Instance, serving
 from rig.origin import Answer, answering
-from rig.raw import MARK, Origin
 from rig.ports import free_port
+from rig.raw import MARK, Origin
 from rig.waiting import until
 from tests.deploy import corpus, proxies
 from tests.deploy.proxies import PAGE, Room, World, request_of
