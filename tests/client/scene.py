@@ -75,13 +75,6 @@ async def stopped(slot: Slot) -> None:
         assert time.monotonic() < slot.place.lasts_until
 
 
-def is_settled() -> bool:
-    """Whether no cancellation of the current task is left over."""
-    task = asyncio.current_task()
-    assert task is not None
-    return task.cancelling() == 0
-
-
 def slowed(relay: Relay, word: str, wait: Callable[..., Awaitable[object]], *arguments: object) -> None:
     """Answers to requests with that word in their line come after that wait, though they are carried out at once."""
 
