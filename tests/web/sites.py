@@ -8,8 +8,8 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, cast
@@ -326,3 +326,13 @@ def frozen(redis: Redis) -> Iterator[None]:
         yield
     finally:
         os.kill(pid, signal.SIGCONT)
+
+
+Outage = Callable[[Site, Line], AbstractContextManager[None]]
+
+#: Ways in which a `severable` instance has no Redis, each for the length of a block.
+OUTAGES: Final[dict[str, Outage]] = {
+    "refused": lambda site, line: line.cut("refuse"),
+    "silent": lambda site, line: line.cut("blackhole"),
+    "frozen": lambda site, line: frozen(site.redis),
+}
