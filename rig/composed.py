@@ -232,13 +232,10 @@ def write_configuration(folder: Path, *, port: int, resolver: str, origin: int, 
         },
     )
     main = folder / "nginx.conf"
-    main.write_text(_BY_NAME.sub(lambda line: _servers(instances, parameters=line[1]), text), encoding="ascii")
+    servers = [f"server {each}{' resolve' if each.startswith('waitroom:') else ''}" for each in instances]
+    text = _BY_NAME.sub(lambda line: " ".join(f"{server} {line[1]}" for server in servers), text)
+    main.write_text(text, encoding="ascii")
     return main
-
-
-def _servers(instances: Sequence[str], *, parameters: str) -> str:
-    how = {each: " resolve" if each.startswith("waitroom:") else "" for each in instances}
-    return " ".join(f"server {each}{how[each]} {parameters}" for each in instances)
 
 
 def _checked(number: int) -> int:

@@ -41,8 +41,6 @@ _CHUNK: Final = 65_536
 #: Seconds that a change of the mode may take on a busy machine.
 _CHANGE_SECONDS: Final = 30
 
-Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
-
 
 class Line:
     """The line to a server, whose Redis URL is its `target`: new connections lead there.
@@ -159,9 +157,13 @@ class Line:
         self.did["connections"] += 1
         reader, writer = await asyncio.open_connection(sock=connection)
         try:
-            there_reader, there = await self._reach()
+            target = urlsplit(self.target)
+            if target.scheme == "unix":
+                there_reader, there = await asyncio.open_unix_connection(target.path)
+            else:
+                there_reader, there = await asyncio.open_connection(target.hostname, target.port)
             try:
-                await _Connection(self, (reader, writer), (there_reader, there)).carry()
+                await self._carry(reader, writer, there_reader, there)
             finally:
                 there.close()
         except OSError:
@@ -172,20 +174,58 @@ class Line:
         finally:
             writer.close()
 
-    async def _reach(self) -> Streams:
-        target = urlsplit(self.target)
-        if target.scheme == "unix":
-            return await asyncio.open_unix_connection(target.path)
-        return await asyncio.open_connection(target.hostname, target.port)
+    async def _carry(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        there_reader: asyncio.StreamReader,
+        there: asyncio.StreamWriter,
+    ) -> None:
+        """Carry both ways until one end is closed and all that it said has arrived."""
+        asked = b""
 
-    async def passable(self, *closed: Mode) -> None:
+        async def requests() -> None:
+            nonlocal asked
+            with suppress(OSError):
+                while chunk := await reader.read(_CHUNK):
+                    await self._passable("blackhole")
+                    self.did["requests"] += 1
+                    if chunk.startswith(b"*"):  # the beginning of a request, which names its command and script
+                        asked = chunk
+                    there.write(chunk)
+                    await there.drain()
+                await self._passable("blackhole")
+
+        async def replies() -> None:
+            with suppress(OSError):
+                while chunk := await there_reader.read(_CHUNK):
+                    await self._passable("blackhole", "deaf")
+                    self.did["replies"] += 1
+                    mode = self._fate(asked)
+                    if mode == "drop":
+                        # Nothing more is said here, until the other side gives up.
+                        while await there_reader.read(_CHUNK):
+                            pass
+                        return
+                    if not await self._hand_on(writer, chunk, mode):
+                        return
+
+        both = asyncio.create_task(requests()), asyncio.create_task(replies())
+        try:
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in both:
+                each.cancel()
+            await asyncio.gather(*both, return_exceptions=True)
+
+    async def _passable(self, *closed: Mode) -> None:
         """Wait while the mode is one of those."""
         if self._mode in closed:
             self.did[self._mode] += 1
         while self._mode in closed:
             await self._changed.wait()
 
-    def fate(self, request: bytes) -> Mode:
+    def _fate(self, request: bytes) -> Mode:
         """What is done to the reply to that request."""
         if self._once is not None and self._once[1] in request:
             mode, self._once = self._once[0], None
@@ -195,71 +235,19 @@ class Line:
             self.did[mode] += 1
         return mode
 
-    def delay(self) -> float:
-        """Seconds that a slow reply takes."""
-        return self._chance.uniform(*self.delay_seconds)
-
-    def cut_off(self, reply: bytes) -> bytes:
-        """The beginning of a reply, never the whole."""
-        return reply[: self._chance.randrange(len(reply))]
-
-
-class _Connection:
-    """Two directions, and what was asked last."""
-
-    def __init__(self, line: Line, here: Streams, there: Streams) -> None:
-        self._line = line
-        self._reader, self._writer = here
-        self._there_reader, self._there = there
-        self._asked = b""
-
-    async def carry(self) -> None:
-        """Carry both ways until one end is closed and all that it said has arrived."""
-        there, back = asyncio.create_task(self._requests()), asyncio.create_task(self._replies())
-        try:
-            await asyncio.wait((there, back), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            there.cancel()
-            back.cancel()
-            await asyncio.gather(there, back, return_exceptions=True)
-
-    async def _requests(self) -> None:
-        with suppress(OSError):
-            while chunk := await self._reader.read(_CHUNK):
-                await self._line.passable("blackhole")
-                self._line.did["requests"] += 1
-                if chunk.startswith(b"*"):  # the beginning of a request, which names its command and script
-                    self._asked = chunk
-                self._there.write(chunk)
-                await self._there.drain()
-            await self._line.passable("blackhole")
-
-    async def _replies(self) -> None:
-        with suppress(OSError):
-            while chunk := await self._there_reader.read(_CHUNK):
-                await self._line.passable("blackhole", "deaf")
-                self._line.did["replies"] += 1
-                if not await self._hand_on(chunk, self._line.fate(self._asked)):
-                    return
-
-    async def _hand_on(self, reply: bytes, mode: Mode) -> bool:
+    async def _hand_on(self, writer: asyncio.StreamWriter, reply: bytes, mode: Mode) -> bool:
         """Hand a reply on as the mode has it; False where the connection is over."""
-        if mode == "drop":
-            # Nothing more is said here, until the other side gives up.
-            while await self._there_reader.read(_CHUNK):
-                pass
-            return False
         if mode == "reset":
-            _reset(self._writer)
+            _reset(writer)
             return False
-        pieces = [reply[at : at + 1] for at in range(len(reply))] if mode == "trickle" else [reply]
-        if mode == "truncate":
-            pieces = [self._line.cut_off(reply)]
         if mode == "slow":
-            await asyncio.sleep(self._line.delay())
-        for piece in pieces:
-            self._writer.write(piece)
-            await self._writer.drain()
+            await asyncio.sleep(self._chance.uniform(*self.delay_seconds))
+        if mode == "truncate":  # never the whole
+            reply = reply[: self._chance.randrange(len(reply))]
+        size = 1 if mode == "trickle" else max(len(reply), 1)
+        for at in range(0, len(reply), size):
+            writer.write(reply[at : at + size])
+            await writer.drain()
             if mode == "trickle":
                 await asyncio.sleep(0)  # a packet of its own
         return mode != "truncate"

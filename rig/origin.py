@@ -55,7 +55,7 @@ class Stub:
 def answering(answer: Callable[[Seen], Answer]) -> Iterator[Stub]:
     """Run a stub on a free loopback port."""
     stub = Stub(0, answer)
-    server = Server(("127.0.0.1", 0), _handler(stub))
+    server = _Server(("127.0.0.1", 0), _handler(stub))
     server.daemon_threads = True
     stub.port = server.server_address[1]
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
@@ -68,7 +68,7 @@ def answering(answer: Callable[[Seen], Answer]) -> Iterator[Stub]:
         thread.join()
 
 
-class Server(ThreadingHTTPServer):
+class _Server(ThreadingHTTPServer):
     """Says nothing of clients that hang up, and lets many come at once."""
 
     request_queue_size = 1024

@@ -5,16 +5,13 @@ from __future__ import annotations
 import re
 import socket
 import ssl
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 import httpx
-import uvicorn
 from starlette.types import ASGIApp, Message
 
-from rig.waiting import until
 from tests.web.sites import PATIENCE_SECONDS, SIGNING_KEY, Site
 from waitroom.asgi import WaitroomGate
 
@@ -35,24 +32,6 @@ def gated(mode: str, app: ASGIApp, room: str, site: Site, **more: Any) -> Waitro
 def redis_url(site: Site) -> str:
     """The site's Redis."""
     return f"unix://{site.redis.connection_pool.connection_kwargs['path']}"
-
-
-@contextmanager
-def running(app: ASGIApp, **settings: Any) -> Iterator[str]:
-    """uvicorn with that application, in a thread; its address."""
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        given = {"log_config": None, "access_log": False, "proxy_headers": False, "ws": "wsproto", **settings}
-        web = uvicorn.Server(uvicorn.Config(app, timeout_graceful_shutdown=1, **given))
-        thread = threading.Thread(target=web.run, kwargs={"sockets": [listening]})
-        thread.start()
-        until(lambda: web.started or not thread.is_alive(), what="the server's start")
-        try:
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        finally:
-            web.should_exit = True
-            thread.join(PATIENCE_SECONDS)
-            assert not thread.is_alive()
 
 
 @contextmanager

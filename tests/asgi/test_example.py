@@ -10,8 +10,8 @@ import pytest
 
 import waitroom.asgi
 from rig.waiting import until
-from tests.asgi.running import redis_url, running, visiting
-from tests.web.sites import SIGNING_KEY, Site
+from tests.asgi.running import redis_url, visiting
+from tests.web.sites import SIGNING_KEY, Site, running
 
 pytestmark = pytest.mark.usefixtures("unhurried")
 

@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from tests.accepting import Take, accepting
+from rig.raw import Take, accepting
 from tests.asgi.apps import bare_origin
 from tests.asgi.running import told
 from tests.leaping import LeapingLoop, leaping

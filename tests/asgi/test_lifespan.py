@@ -15,9 +15,9 @@ from starlette.types import ASGIApp, Message
 
 from rig.waiting import until
 from tests.asgi.apps import bare_origin, django_origin, fastapi_origin, starlette_origin
-from tests.asgi.running import fetch, running, told
+from tests.asgi.running import fetch, told
 from tests.web import sites
-from tests.web.sites import SIGNING_KEY
+from tests.web.sites import SIGNING_KEY, running
 from waitroom.asgi import WaitroomGate
 from waitroom.serve.assemble import assemble
 from waitroom.settings.server import ServerSettings

@@ -11,8 +11,8 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from tests.asgi.apps import bare_origin, fastapi_origin
-from tests.asgi.running import gated, running, visiting
-from tests.web.sites import SIGNING_KEY, Site
+from tests.asgi.running import gated, visiting
+from tests.web.sites import SIGNING_KEY, Site, running
 from waitroom.asgi import WaitroomGate
 from waitroom.errors import SettingsError
 

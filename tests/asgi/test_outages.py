@@ -23,9 +23,9 @@ import pytest
 from rig.line import Line, Mode, in_thread
 from rig.waiting import until
 from tests.asgi.apps import Origin, bare_origin
-from tests.asgi.running import fetch, gated, running, told, visiting
+from tests.asgi.running import fetch, gated, told, visiting
 from tests.web import sites
-from tests.web.sites import SIGNING_KEY, Site
+from tests.web.sites import SIGNING_KEY, Site, running
 from waitroom.asgi import WaitroomGate, remote
 from waitroom.asgi.instance import OwnInstance
 from waitroom.asgi.keeper import Keeper, Keepers

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.asgi.apps import Origin, bare_origin
-from tests.asgi.running import gated, running, status_of
+from tests.asgi.running import gated, status_of
 from tests.deploy.corpus import ADDRESSES
-from tests.web.sites import Site
+from tests.web.sites import Site, running
 from waitroom.asgi.paths import ExemptPaths, OwnPaths, plain_path
 
 pytestmark = pytest.mark.usefixtures("unhurried")

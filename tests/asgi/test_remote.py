@@ -13,8 +13,8 @@ import pytest
 from rig.origin import Answer, Seen, Stub, answering, ask
 from rig.waiting import until
 from tests.asgi.apps import Origin, bare_origin, starlette_origin
-from tests.asgi.running import PAGE, fetch, running, told, visiting
-from tests.web.sites import PATIENCE_SECONDS
+from tests.asgi.running import PAGE, fetch, told, visiting
+from tests.web.sites import PATIENCE_SECONDS, running
 from waitroom.asgi import WaitroomGate
 
 pytestmark = pytest.mark.usefixtures("unhurried")

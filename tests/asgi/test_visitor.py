@@ -9,8 +9,8 @@ import pytest
 
 from rig.waiting import until
 from tests.asgi.apps import CACHING, ORIGINS, Origin
-from tests.asgi.running import fetch, gated, running, visiting
-from tests.web.sites import Site, bearer, set_cookies
+from tests.asgi.running import fetch, gated, visiting
+from tests.web.sites import Site, bearer, running, set_cookies
 
 pytestmark = pytest.mark.usefixtures("unhurried")
 

@@ -12,8 +12,8 @@ from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection, RejectConnection, RejectData, Request, TextMessage
 
 from tests.asgi.apps import Origin, fastapi_origin, starlette_origin
-from tests.asgi.running import gated, running
-from tests.web.sites import PATIENCE_SECONDS, Site
+from tests.asgi.running import gated
+from tests.web.sites import PATIENCE_SECONDS, Site, running
 from waitroom.asgi import WaitroomGate
 
 pytestmark = pytest.mark.usefixtures("unhurried")

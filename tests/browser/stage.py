@@ -46,6 +46,12 @@ PAUSED: Final = replace(
 )
 
 
+#: What of a page stands in the waiting document too.
+_ETA: Final = ("eta_seconds", "eta_low_seconds", "eta_high_seconds")
+_POLLS: Final = ("poll_after_seconds", "latest_poll_seconds")
+_TOLD: Final = ("room", "rank", "serial", "waiting", *_ETA, *_POLLS, "room_state", "message")
+
+
 def standing(situation: rendering.Situation, *, message: str = "") -> rendering.Page:
     """What a visitor without a place is told."""
     return replace(
@@ -109,9 +115,7 @@ class Stage:
             "state": self.shown.room_state,
             "waiting": ladder[-1][0] if ladder else 0,
             "admitted_per_second": None,
-            "eta_seconds": None,
-            "eta_low_seconds": None,
-            "eta_high_seconds": None,
+            **dict.fromkeys(_ETA),
             "message": self.shown.message,
             "ladder": ladder,
             "lost_at": None,
@@ -123,20 +127,5 @@ class Stage:
 
 def document(shown: rendering.Page) -> dict[str, Any]:
     """The waiting document of the same place."""
-    return {
-        "room": shown.room,
-        "state": "waiting",
-        "rank": shown.rank,
-        "serial": shown.serial,
-        "waiting": shown.waiting,
-        "eta_seconds": shown.eta_seconds,
-        "eta_low_seconds": shown.eta_low_seconds,
-        "eta_high_seconds": shown.eta_high_seconds,
-        "poll_after_seconds": shown.poll_after_seconds,
-        "latest_poll_seconds": shown.latest_poll_seconds,
-        "entered_at": NOON.isoformat(),
-        "as_of": shown.as_of.isoformat(),
-        "room_state": shown.room_state,
-        "message": shown.message,
-        "ticket": "a-ticket",
-    }
+    times = {"entered_at": NOON.isoformat(), "as_of": shown.as_of.isoformat()}
+    return {name: getattr(shown, name) for name in _TOLD} | times | {"state": "waiting", "ticket": "a-ticket"}

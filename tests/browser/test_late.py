@@ -13,7 +13,8 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 
 from rig.instance import Instance, serving
-from tests.browser.line import TAB, Line, Part, line_to
+from rig.raw import Part
+from tests.browser.line import TAB, Line, line_to
 from tests.browser.stage import WAITING, Stage, standing
 from tests.browser.test_live import AT_80, AT_100, FAR, hide, place_event, rank_is, until
 from tests.browser.test_place import PATIENCE_MS, ROOM, Caller
@@ -57,7 +58,7 @@ def scene(browser: Browser, folder: Path) -> Iterator[Scene]:
     """A room with one place inside, taken; polls are about a second apart."""
     with (
         serving(folder, rooms={"shop": ROOM}) as served,
-        line_to(served.port) as line,
+        line_to(served.url) as line,
         visiting(browser, locale="en-GB") as visitor,
     ):
         Caller(served)

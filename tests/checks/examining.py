@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from tests.accepting import accepting
+from rig.raw import accepting
 from waitroom.checks.finding import Finding
 from waitroom.checks.judgement import ANSWER_SECONDS
 from waitroom.checks.redis import examine

@@ -7,11 +7,11 @@ import logging
 import os
 import re
 import signal
+import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import dataclass
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
@@ -25,56 +25,39 @@ KEYS = {
     "WAITROOM_SIGNING_KEYS": "k1:a-signing-key-made-up-for-the-tests-0123456789",
 }
 
-
 #: Wide enough for tables, and without colours.
 PLAIN = {"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"}
 
 
-@dataclass
-class Done:
-    """What came of a command."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-@contextmanager
-def restored() -> Iterator[None]:
-    """Put back what a command sets for its whole process."""
-    root = logging.getLogger()
-    level, handlers, hook = root.level, list(root.handlers), sys.excepthook
-    variables, folder = dict(os.environ), Path.cwd()
-    on_signal = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in on_signal.items():
-            signal.signal(number, handler)
-        os.chdir(folder)
-        os.environ.clear()
-        os.environ.update(variables)
-        root.setLevel(level)
-        root.handlers[:] = handlers
-        sys.excepthook = hook
+Done = subprocess.CompletedProcess[str]
 
 
 def run(*arguments: str, folder: Path, **more: str) -> Done:
     """A command that ends by itself, run in that folder; in this process, which is ten times as fast as another one.
 
-    A failure that the command does not expect comes out as the exception that it is.
+    A failure that the command does not expect comes out as the exception that it is. What a command sets for its whole
+    process is put back.
     """
-    out, err = io.StringIO(), io.StringIO()
-    with restored(), redirect_stdout(out), redirect_stderr(err), pytest.MonkeyPatch.context() as patch:
-        variables = environment(**PLAIN, **more)
-        os.environ.clear()
-        os.environ.update(variables)
-        os.chdir(folder)
-        patch.setattr(sys, "argv", ["waitroom", *arguments])
-        with pytest.raises(SystemExit) as ended:
+    out, err, root = io.StringIO(), io.StringIO(), logging.getLogger()
+    level, handlers = root.level, list(root.handlers)
+    on_signal = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with (
+            redirect_stdout(out),
+            redirect_stderr(err),
+            chdir(folder),
+            patch.dict(os.environ, environment(**PLAIN, **more), clear=True),
+            patch.multiple(sys, argv=["waitroom", *arguments], excepthook=sys.excepthook),
+            pytest.raises(SystemExit) as ended,
+        ):
             main()
+    finally:
+        for number, handler in on_signal.items():
+            signal.signal(number, handler)
+        root.setLevel(level)
+        root.handlers[:] = handlers
     code = ended.value.code
-    return Done(code if isinstance(code, int) else int(code is not None), out.getvalue(), err.getvalue())
+    return Done(arguments, code if isinstance(code, int) else int(code is not None), out.getvalue(), err.getvalue())
 
 
 def room(served: Instance, *arguments: str) -> Done:

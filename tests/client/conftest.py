@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from rig.line import Line
-from tests.relay import Relay, relaying
+from rig.raw import Relay
 from tests.web import sites
 from tests.web.sites import Site
 from waitroom.client import (
@@ -35,7 +35,7 @@ async def client(site: Site) -> AsyncIterator[WaitroomClient]:
 @pytest.fixture
 async def relay(site: Site) -> AsyncIterator[Relay]:
     """A relay in front of that instance."""
-    async with relaying(site.url) as running:
+    async with Relay(site.url) as running:
         yield running
 
 

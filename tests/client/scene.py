@@ -11,14 +11,10 @@ from typing import Any
 import pytest
 
 from rig.line import Line
-from tests.relay import Mishap, Relay
+from rig.raw import Mishap, Part, Relay
 from tests.web import sites
 from tests.web.sites import PATIENCE_SECONDS, Site
-from waitroom.client import (
-    Admitted,
-    Slot,
-    WaitroomClient,
-)
+from waitroom.client import Admitted, Slot, WaitroomClient
 
 #: A room of one. Whoever waits asks soon by the fixture `brief`, not because a place is lost soon.
 QUICK: dict[str, Any] = {"capacity": 1, "abandon_seconds": 60}
@@ -79,21 +75,11 @@ async def stopped(slot: Slot) -> None:
         assert time.monotonic() < slot.place.lasts_until
 
 
-def is_settled() -> bool:
-    """Whether no cancellation of the current task is left over."""
-    task = asyncio.current_task()
-    assert task is not None
-    return task.cancelling() == 0
-
-
 def slowed(relay: Relay, word: str, wait: Callable[..., Awaitable[object]], *arguments: object) -> None:
     """Answers to requests with that word in their line come after that wait, though they are carried out at once."""
-    asked = relay._ask
 
-    async def slowly(line: str, headers: dict[str, str]) -> bytes:
-        found = await asked(line, headers)
-        if word in line:
+    async def late(part: Part) -> None:
+        if part == "answer":
             await wait(*arguments)
-        return found
 
-    relay._ask = slowly  # type: ignore[method-assign]
+    relay.mishap = lambda line: late if word in line else None

@@ -10,9 +10,9 @@ from functools import partial
 import httpx
 import pytest
 
+from rig.raw import Relay
 from rig.waiting import eventually
-from tests.client.scene import QUICK, SLIDING, count, hold, is_settled, once, sizes, slowed, stopped, taken_away
-from tests.relay import Relay
+from tests.client.scene import QUICK, SLIDING, count, hold, once, sizes, slowed, stopped, taken_away
 from tests.web.sites import PATIENCE_SECONDS, Site
 from waitroom.client import (
     AdmissionLost,
@@ -26,6 +26,13 @@ pytestmark = pytest.mark.usefixtures("brief")
 def is_idle(http: httpx.AsyncClient) -> bool:
     """Whether no connection of the client is in use."""
     return all(connection.is_idle() for connection in http._transport._pool.connections)  # type: ignore[attr-defined]
+
+
+def is_settled() -> bool:
+    """Whether no cancellation of the current task is left over."""
+    task = asyncio.current_task()
+    assert task is not None
+    return task.cancelling() == 0
 
 
 @pytest.mark.parametrize("seed", range(2))

@@ -10,9 +10,9 @@ from typing import Any, Final
 import jwt
 import pytest
 
+from rig.raw import Relay, answer
 from rig.waiting import eventually
 from tests.client.scene import count
-from tests.relay import Relay, answer
 from tests.web import sites
 from tests.web.sites import Site
 from waitroom.client import (

@@ -7,13 +7,12 @@ import time
 from contextlib import ExitStack
 from datetime import UTC, datetime
 
-import httpx
 import pytest
 
 from rig.line import Line
+from rig.raw import Relay, answer
 from rig.waiting import eventually
 from tests.client.scene import QUICK, count, filled, once, outage, sizes, slowed
-from tests.relay import Relay, answer, relaying
 from tests.web import sites
 from tests.web.sites import Site
 from waitroom.client import (
@@ -39,7 +38,7 @@ async def test_a_restart_of_the_server_keeps_the_place() -> None:
     with sites.own_redis() as (url, redis), ExitStack() as first:
         settings = sites.settings_for(url, rooms={"shop": QUICK})
         site = first.enter_context(sites.serving(redis, settings))
-        async with relaying(site.url) as relay, WaitroomClient(relay.url) as client:
+        async with Relay(site.url) as relay, WaitroomClient(relay.url) as client:
             inside = await filled(client, "shop")
             waits = asyncio.create_task(client.wait_until_admitted("shop", on_progress=seen.append))
             await eventually(lambda: seen, "the first answer")
@@ -48,7 +47,7 @@ async def test_a_restart_of_the_server_keeps_the_place() -> None:
             await eventually(lambda: len(relay.asked) > tries + 3, "tries while nobody answers")
             assert len(seen) == before
             with sites.serving(redis, settings) as second:
-                relay.port = httpx.URL(second.url).port or 0
+                relay.target = second.url
                 await eventually(lambda: len(seen) > before, "an answer of the second instance")
                 await client.leave(inside)
                 assert isinstance(await waits, Admitted)
@@ -62,7 +61,7 @@ async def test_an_outage_of_redis_keeps_the_place(severable: tuple[Site, Line], 
     site, line = severable
     room = site.make_room(**QUICK)
     seen: list[Waiting] = []
-    async with relaying(site.url) as relay, WaitroomClient(relay.url) as client:
+    async with Relay(site.url) as relay, WaitroomClient(relay.url) as client:
         inside = await filled(client, room)
         waits = asyncio.create_task(client.wait_until_admitted(room, on_progress=seen.append))
         await eventually(lambda: seen, "the first answer")

@@ -10,6 +10,7 @@ from functools import partial
 import pytest
 
 from rig.line import Line
+from rig.raw import Mishap, Relay, answer
 from rig.waiting import eventually
 from tests.client.scene import (
     SLIDING,
@@ -20,7 +21,6 @@ from tests.client.scene import (
     stopped,
     taken_away,
 )
-from tests.relay import Mishap, Relay, answer
 from tests.web import sites
 from tests.web.sites import PATIENCE_SECONDS, Site
 from waitroom.client import (

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rig.raw import Mishap, Relay, answer
 from rig.waiting import eventually
 from tests.client.scene import count, filled, sizes
-from tests.relay import Mishap, Relay, answer
 from tests.web import sites
 from tests.web.sites import Site
 from waitroom.client import Waiting, WaitroomClient, documents, watching
@@ -65,7 +65,7 @@ async def test_the_room_is_watched_and_the_turn_found(site: Site, relay: Relay, 
     assert len(relay.lines("/status")) == asked + 1
     assert [place.rank for place in seen] == sorted((place.rank for place in seen), reverse=True)
     assert {place.room_waiting for place in seen} == {4, 3, 2, 1}
-    assert not [one for one in relay.lines(f"/v1/rooms/{room} ") if "authorization" in one.headers]
+    assert not [one for one in relay.lines(f"/v1/rooms/{room} ") if one.all("authorization")]
     await far.leave(admitted)
     assert sizes(site, room) == (0, 0)
 

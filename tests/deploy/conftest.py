@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from rig import nginx
-from tests.deploy import image as images
-from tests.deploy.dockerfile import Stage
+from tests.deploy.image import Image, built
 from tests.deploy.worlds import Builder, World
 
 
@@ -34,7 +33,7 @@ def world(build: Builder) -> World:
 
 
 @pytest.fixture(scope="session")
-def image() -> Iterator[Stage]:
+def image() -> Iterator[Image]:
     """What the Dockerfile makes, without a container engine; one for the whole run."""
-    with images.built() as stage:
-        yield stage
+    with built() as made:
+        yield made

@@ -3,31 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
-from prometheus_client import REGISTRY
-from prometheus_client.core import Metric
-from prometheus_client.metrics import MetricWrapperBase
 from typer.exceptions import TyperException
 from typer.main import get_command
 
 from waitroom.cli.main import app
 from waitroom.errors import WaitroomError
-from waitroom.rooms.registry import Rooms
 from waitroom.serve.assemble import assemble
 from waitroom.settings.server import ENVIRONMENT_PREFIX, ServerSettings
 from waitroom.web.app import routes
-from waitroom.web.probes import RoomCollector
 
 ROOT: Final = Path(__file__).parent.parent.parent
 DEPLOY: Final = ROOT / "deploy"
-
-#: Labels that Prometheus adds to what it scrapes.
-_ADDED_LABELS: Final = frozenset({"job", "instance"})
 
 
 def variables() -> set[str]:
@@ -36,36 +28,14 @@ def variables() -> set[str]:
 
 
 @cache
-def paths() -> tuple[re.Pattern[str], ...]:
-    """The addresses that an instance answers, as patterns of whole paths."""
+def _paths() -> tuple[re.Pattern[str], ...]:
     settings = ServerSettings(redis_url="redis://127.0.0.1:1", signing_keys=["k1:" + "0123456789abcdef" * 3])
     return tuple(route.path_regex for route in routes(assemble(settings)))
 
 
 def is_answered(path: str) -> bool:
     """Whether an instance has this address."""
-    return any(pattern.match(path) for pattern in paths())
-
-
-@cache
-def metric_labels() -> Mapping[str, frozenset[str]]:
-    """The labels of each series of ours that Prometheus sees, by its name."""
-    found: dict[str, frozenset[str]] = {}
-    for collector in list(REGISTRY._collector_to_names):
-        if isinstance(collector, MetricWrapperBase):
-            for family in collector.describe():
-                found |= _series(family, collector._labelnames)
-    for family in RoomCollector(Rooms(None, {})).collect():  # type: ignore[arg-type]  # without rooms none is asked
-        found |= _series(family, getattr(family, "_labelnames"))  # noqa: B009 - not in the stubs
-    return {name: labels for name, labels in found.items() if name.startswith("waitroom_")}
-
-
-def _series(family: Metric, labels: Sequence[str]) -> dict[str, frozenset[str]]:
-    common = frozenset(labels) | _ADDED_LABELS
-    if family.type == "histogram":
-        name = family.name
-        return {f"{name}_bucket": common | {"le"}, f"{name}_sum": common, f"{name}_count": common}
-    return {family.name + ("_total" if family.type == "counter" else ""): common}
+    return any(pattern.match(path) for pattern in _paths())
 
 
 def faults_of_command(words: Sequence[str]) -> list[str]:

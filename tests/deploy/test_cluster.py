@@ -14,11 +14,12 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import psutil
 import pytest
 from dnslib import RCODE, DNSRecord
 from redis import Redis
@@ -327,15 +328,9 @@ def cluster(folder: Path, *options: str) -> Iterator[Typed]:
             process.kill()
 
 
-def descendants(pid: int) -> set[int]:
+def descendants(pid: int) -> list[psutil.Process]:
     """The processes that a process started, and those that these did."""
-    parents = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-    found, fresh = set[int](), {pid}
-    while fresh := {child for child, parent in parents.items() if parent in fresh} - found:
-        found |= fresh
+    found: list[psutil.Process] = psutil.Process(pid).children(recursive=True)
     return found
 
 
@@ -356,7 +351,7 @@ def test_it_is_scaled_by_typing_and_leaves_nothing(tmp_path: Path) -> None:
         assert len(started) >= 8
         typed.process.send_signal(signal.SIGINT)
         assert typed.process.wait(PATIENCE_SECONDS) == 0
-        until(lambda: not [pid for pid in started if Path(f"/proc/{pid}").exists()], "the end of all")
+        until(lambda: not [each for each in started if each.is_running()], "the end of all")
 
 
 def test_nothing_outlives_it_when_it_is_killed(tmp_path: Path) -> None:
@@ -366,7 +361,7 @@ def test_nothing_outlives_it_when_it_is_killed(tmp_path: Path) -> None:
         started = descendants(typed.process.pid)
         assert len(started) >= 6
         typed.process.kill()
-        until(lambda: not [pid for pid in started if Path(f"/proc/{pid}").exists()], "the end of all")
+        until(lambda: not [each for each in started if each.is_running()], "the end of all")
 
 
 @pytest.mark.parametrize(

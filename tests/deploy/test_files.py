@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from tests.deploy import project, units
-from tests.deploy.dockerfile import Stage
+from tests.deploy.image import Image
 from waitroom import __version__
 from waitroom.serve import workers
 from waitroom.settings import sources
@@ -54,7 +54,7 @@ PARSERS: Final[dict[str, Callable[[Path], object]]] = {
     ".yml": lambda file: list(yaml.safe_load_all(text_of(file))),
     ".json": lambda file: json.loads(text_of(file)),
     ".toml": lambda file: tomllib.loads(text_of(file)),
-    ".service": lambda file: units.read(project.DEPLOY / file),
+    ".service": lambda file: units.Unit(project.DEPLOY / file),
     ".py": lambda file: compile(text_of(file), str(file), "exec"),
     ".sh": _shell,
 }
@@ -146,55 +146,31 @@ def test_the_secrets_that_the_readme_makes_for_kubernetes_are_good(tmp_path: Pat
 # deploy/compose.yaml
 
 
-def compose() -> dict[str, Any]:
-    """The document."""
-    found: dict[str, Any] = yaml.safe_load(text_of(Path("compose.yaml")))
-    return found
-
-
-def services() -> dict[str, Any]:
-    """Its services by name."""
-    found: dict[str, Any] = compose()["services"]
-    return found
-
-
-def environment(service: dict[str, Any]) -> dict[str, str]:
-    """A service's variables, in either notation."""
-    given = service.get("environment", {})
-    pairs = given.items() if isinstance(given, dict) else (entry.partition("=")[::2] for entry in given)
-    return {name: "" if value is None else str(value) for name, value in pairs}
+COMPOSE: Final[dict[str, Any]] = project.documents(project.DEPLOY / "compose.yaml")[0]
+SERVICES: Final[dict[str, dict[str, Any]]] = COMPOSE["services"]
 
 
 def mounts(service: dict[str, Any]) -> list[tuple[str, str]]:
-    """Source and target of each volume, in either notation."""
-    found = []
-    for volume in service.get("volumes", []):
-        if isinstance(volume, str):
-            source, _, rest = volume.partition(":")
-            found.append((source, rest.partition(":")[0]))
-        else:
-            found.append((volume.get("source", ""), volume["target"]))
-    return found
+    """Source and target of each volume."""
+    return [(source, target) for source, target, *_ in (text.split(":") for text in service.get("volumes", []))]
 
 
-def test_compose_has_the_services_that_the_other_files_name() -> None:
-    """Prometheus looks for `waitroom`, Grafana for `prometheus`; both only with their profile."""
-    assert {"nginx", "waitroom", "redis", "prometheus", "grafana"} <= services().keys()
-    assert services()["prometheus"]["profiles"] == services()["grafana"]["profiles"]
-    assert not [name for name in ("nginx", "waitroom", "redis") if "profiles" in services()[name]]
+def test_grafana_asks_composes_prometheus() -> None:
+    """By its name; that both start together is held by test_cluster.py."""
     (source,) = project.documents(project.DEPLOY / "grafana/provisioning/datasources/prometheus.yml")[0]["datasources"]
     assert source["url"] == "http://prometheus:9090"
+    assert "prometheus" in SERVICES
 
 
 def test_composes_mounts_lead_to_files_that_are_there() -> None:
     """Each source is of the tree, or a volume that is declared; targets are where the programs look."""
-    for service in services().values():
+    for service in SERVICES.values():
         for source, _ in mounts(service):
             if source.startswith((".", "/")):
                 assert (project.DEPLOY / source).exists(), source
             else:
-                assert source in compose()["volumes"], source
-    prometheus, grafana = services()["prometheus"], services()["grafana"]
+                assert source in COMPOSE["volumes"], source
+    prometheus, grafana = SERVICES["prometheus"], SERVICES["grafana"]
     for wanted in ("prometheus.yml", "alerts.yml"):
         assert seen(prometheus, f"/etc/prometheus/{wanted}") == project.DEPLOY / "prometheus" / wanted
     for wanted in ("provisioning/datasources/prometheus.yml", "provisioning/dashboards/waitroom.yml"):
@@ -214,7 +190,7 @@ def seen(service: dict[str, Any], path: str) -> Path | None:
 
 def test_composes_instances_run_as_the_image_means_it() -> None:
     """Built from the Dockerfile, with a command and variables that exist, and folders to write to."""
-    service = services()["waitroom"]
+    service = SERVICES["waitroom"]
     build = service["build"]
     context = (project.DEPLOY / build["context"]).resolve()
     assert context == project.ROOT
@@ -222,9 +198,9 @@ def test_composes_instances_run_as_the_image_means_it() -> None:
     assert service["image"] == f"waitroom:{__version__}"
     assert "entrypoint" not in service
     assert project.faults_of_command(service["command"]) == []
-    assert environment(service).keys() <= project.variables()
+    assert service["environment"].keys() <= project.variables()
     config = service["command"][service["command"].index("--config") + 1]
-    given = {name: value for name, value in environment(service).items() if not re.search("[$]|^/run/", value)}
+    given = {name: value for name, value in service["environment"].items() if not re.search("[$]|^/run/", value)}
     loaded = sources.load(seen(service, config), environment={**given, **KEYS})
     assert loaded.production
     assert loaded.rooms
@@ -236,7 +212,7 @@ def test_composes_instances_run_as_the_image_means_it() -> None:
 
 def test_composes_instances_can_be_as_many_as_one_likes() -> None:
     """Nothing that only one container can have; the health check is the image's; stopping leaves time to drain."""
-    service = services()["waitroom"]
+    service = SERVICES["waitroom"]
     assert not service.keys() & {"container_name", "ports", "healthcheck", "hostname"}
     config = seen(service, service["command"][service["command"].index("--config") + 1])
     drain = sources.load(config, environment={}).drain_seconds
@@ -245,33 +221,28 @@ def test_composes_instances_can_be_as_many_as_one_likes() -> None:
 
 
 def test_composes_networks_and_secrets_are_declared() -> None:
-    """And used so that nobody but the instances reaches Redis, and nobody but nginx is reached from outside."""
-    declared, secrets = compose()["networks"], compose()["secrets"]
-    attached = {name: set(service["networks"]) for name, service in services().items()}
-    assert set().union(*attached.values()) == declared.keys()
-    assert {name for name, networks in attached.items() if networks & attached["redis"]} == {"redis", "waitroom"}
-    assert attached["nginx"] & attached["waitroom"]
-    assert attached["prometheus"] & attached["waitroom"]
+    """Who reaches whom is held by test_cluster.py; here that nothing is missing or left over."""
+    attached = {name: set(service["networks"]) for name, service in SERVICES.items()}
+    assert set().union(*attached.values()) == COMPOSE["networks"].keys()
     assert attached["grafana"] & attached["prometheus"]
-    assert {name for name, service in services().items() if "ports" in service} == {"nginx", "grafana"}
     for name in attached["waitroom"]:
-        assert declared[name] == {"internal": True}
-    used = {secret for service in services().values() for secret in service.get("secrets", [])}
-    assert used == secrets.keys()
+        assert COMPOSE["networks"][name] == {"internal": True}
+    used = {secret for service in SERVICES.values() for secret in service.get("secrets", [])}
+    assert used == COMPOSE["secrets"].keys()
     made = text_of(Path("compose/init.sh"))
-    for secret in secrets.values():
+    for secret in COMPOSE["secrets"].values():
         assert Path(secret["file"]).name in made
 
 
 def test_composes_nginx_is_the_shipped_one() -> None:
     """It listens where the port leads to, looks for instances and origin by the services' names, and has its files."""
-    service = services()["nginx"]
+    service = SERVICES["nginx"]
     text = text_of(Path("compose/nginx.conf"))
     (port,) = service["ports"]
     assert re.search(rf"^ +listen {port.rpartition(':')[2]};", text, re.MULTILINE)
     assert re.search(rf"server waitroom:{ServerSettings().port} resolve", text)
     (origin, origins_port) = re.findall(r"server (origin):([0-9]+) resolve", text)[0]
-    shop = services()["shop"]
+    shop = SERVICES["shop"]
     assert origin in shop["networks"]["site"]["aliases"]
     assert origins_port in shop["command"]
     copied = [word for word in service["build"]["dockerfile_inline"].split() if "/" in word][:-1]
@@ -281,7 +252,7 @@ def test_composes_nginx_is_the_shipped_one() -> None:
 
 def test_composes_redis_keeps_the_queue() -> None:
     """Append-only file, no eviction, users from a file, a volume; and the same in Kubernetes."""
-    service = services()["redis"]
+    service = SERVICES["redis"]
     options = dict(zip(service["command"][::2], service["command"][1::2], strict=True))
     assert options["--appendonly"] == "yes"
     assert options["--maxmemory-policy"] == "noeviction"
@@ -291,14 +262,14 @@ def test_composes_redis_keeps_the_queue() -> None:
 
 def test_composes_services_wait_for_services() -> None:
     """What one depends on is there."""
-    for service in services().values():
-        assert set(service.get("depends_on", {})) <= services().keys()
+    for service in SERVICES.values():
+        assert set(service.get("depends_on", {})) <= SERVICES.keys()
 
 
 @pytest.mark.timeout(900)  # the image is built first
-def test_the_origin_of_the_demo_runs_in_the_image(image: Stage) -> None:
+def test_the_origin_of_the_demo_runs_in_the_image(image: Image) -> None:
     """The image has what the shop needs, though not all that the demo on one machine does."""
-    module = services()["shop"]["entrypoint"][2]
+    module = SERVICES["shop"]["entrypoint"][2]
     command = [str(image.at("/opt/waitroom/bin/python")), "-c", f"import {module}"]
     done = subprocess.run(command, capture_output=True, text=True, env={}, cwd="/")
     assert (done.returncode, done.stderr) == (0, "")

@@ -15,7 +15,7 @@ import pytest
 
 from rig import machine
 from tests.deploy import project
-from tests.deploy.dockerfile import Stage
+from tests.deploy.image import Image
 from waitroom import __version__
 from waitroom.settings import sources
 
@@ -340,7 +340,7 @@ def test_two_at_once_do_not_mix(root: Path) -> None:
 
 @pytest.mark.system
 @pytest.mark.timeout(900)
-def test_the_program_is_installed_replaced_and_brought_back(root: Path, image: Stage, tmp_path: Path) -> None:
+def test_the_program_is_installed_replaced_and_brought_back(root: Path, image: Image, tmp_path: Path) -> None:
     """From a wheel: a folder for each version, a link to the newest, settings checked by it, the old one on undo."""
     (wheel,) = image.at("/dist").glob("*.whl")
     with_program = ("--wheel", str(wheel), "--python", str(image.at("/opt/waitroom/bin/python")))
@@ -375,7 +375,7 @@ def test_the_program_is_installed_replaced_and_brought_back(root: Path, image: S
     assert not (root / "opt").exists()
 
 
-def _dependencies(image: Stage, folder: Path) -> dict[str, str]:
+def _dependencies(image: Image, folder: Path) -> dict[str, str]:
     """Variables by which a new environment finds the image's packages, all but waitroom, and asks no index for them."""
     (site,) = image.at("/opt/waitroom").glob("lib/python*/site-packages")
     folder.mkdir()

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from tests.deploy import project
-from tests.deploy.dockerfile import parsed
+from tests.deploy.image import said
 from waitroom import __version__
 from waitroom.errors import SettingsError
 from waitroom.serve import workers
@@ -63,11 +63,6 @@ def container(kind: str, name: str) -> dict[str, Any]:
 def environment() -> dict[str, str]:
     """The variables that the instances are given as plain values."""
     return {entry["name"]: entry["value"] for entry in container("Deployment", "waitroom")["env"] if "value" in entry}
-
-
-def image_says(word: str) -> str:
-    """The last instruction of that word in the Dockerfile."""
-    return [instruction.rest for instruction in parsed(project.DEPLOY / "Dockerfile") if instruction.word == word][-1]
 
 
 WORKLOADS: Final = [("Deployment", "waitroom"), ("StatefulSet", "redis")]
@@ -139,13 +134,13 @@ def test_every_mount_has_its_volume(kind: str, name: str) -> None:
 def test_the_instances_run_as_the_image_means_it() -> None:
     """User, command, folders and port are those of the Dockerfile."""
     found = container("Deployment", "waitroom")
-    user, group = map(int, image_says("USER").split(":"))
+    user, group = map(int, said("USER").rest.split(":"))
     security = pod("Deployment", "waitroom")["securityContext"]
     assert (security["runAsUser"], security["runAsGroup"], security["fsGroup"]) == (user, group, group)
     assert project.faults_of_command(found["args"]) == []
-    assert [port["containerPort"] for port in found["ports"]] == [ServerSettings().port] == [int(image_says("EXPOSE"))]
+    assert [port["containerPort"] for port in found["ports"]] == [ServerSettings().port] == [int(said("EXPOSE").rest)]
     mounts = {mount["mountPath"]: mount["name"] for mount in found["volumeMounts"]}
-    assert image_says("VOLUME") in mounts
+    assert said("VOLUME").rest in mounts
     assert "tmp" in mounts.values()
     config = Path(found["args"][found["args"].index("--config") + 1])
     assert str(config.parent) in mounts

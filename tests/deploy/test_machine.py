@@ -9,7 +9,7 @@ import pytest
 
 from tests.deploy import machine as machines
 from tests.deploy import project
-from tests.deploy.dockerfile import Stage
+from tests.deploy.image import Image
 from tests.deploy.machine import Machine
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
@@ -22,7 +22,7 @@ print(u.urlopen(u.Request("http://127.0.0.1:8000/v1/rooms/shop/enter", method="P
 
 
 @pytest.fixture(scope="module")
-def machine(image: Stage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+def machine(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     """A machine on which the installer has run and both services have been started."""
     folder = tmp_path_factory.mktemp("machine")
     with machines.booted(folder, project.ROOT, image.at("/opt/waitroom")) as booted:

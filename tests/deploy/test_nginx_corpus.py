@@ -16,14 +16,11 @@ import pytest
 from rig.edits import Edit
 from rig.instance import Instance, serving
 from rig.nginx import TRUSTED, Nginx, added, binary, variant
+from rig.raw import MARK, Arrived, Origin
 from tests.deploy.corpus import (
     EXEMPT,
     EXEMPT_SPELLINGS,
     HARMLESS,
-    MARK,
-    Arrived,
-    Counter,
-    counting,
     everything,
     exchange,
     one,
@@ -76,9 +73,9 @@ def _pass_of(instance: Instance, room: str) -> str:
 
 
 @asynccontextmanager
-async def _site(program: Path, folder: Path, gated: Gated, *edits: Edit) -> AsyncIterator[tuple[int, Counter]]:
+async def _site(program: Path, folder: Path, gated: Gated, *edits: Edit) -> AsyncIterator[tuple[int, Origin]]:
     """nginx in front of the instance and a counting origin; its port and the origin."""
-    async with counting() as origin:
+    async with Origin() as origin:
         # Trusted, because the corpus comes from one address faster than visitors do.
         behind, at = [gated.instance.port], origin.port
         with Nginx(folder, *edits, instances=behind, origin=at, files=TRUSTED, program=program) as nginx:
@@ -117,9 +114,9 @@ async def test_the_gated_server(binary: Path, tmp_path: Path, gated: Gated, tell
     async with _site(binary, tmp_path, gated, added(_EXEMPTION)) as (port, origin):
         requests = [*everything(), *(one(address) for address in EXEMPT_SPELLINGS)]
         said = await send_all(port, requests)
-        ungated = [request for request in origin.requests if not _is_exempt(request)]
+        ungated = [request for request in origin.asked if not _is_exempt(request)]
         tell("gated server", ungated, requests)
-        assert len(origin.requests) >= len(EXEMPT_SPELLINGS)
+        assert len(origin.asked) >= len(EXEMPT_SPELLINGS)
         assert [answer for answer in said if re.search(rb"\r\nX-Injected:", answer, re.IGNORECASE)] == []
         told_to_wait = [answer for answer in said if re.match(rb"HTTP/1.1 (401|303)", answer)]
         assert len(told_to_wait) > len(requests) / 2  # the gate was asked; the rest nginx refuses by itself
@@ -132,11 +129,11 @@ async def test_one_path_gated(binary: Path, tmp_path: Path, gated: Gated, tell: 
     async with _site(binary, tmp_path, gated, variant("one-path")) as (port, origin):
         requests = everything()
         await send_all(port, requests)
-        tell("one path gated", _addressing(origin.requests, "/shop"), requests)
+        tell("one path gated", _addressing(origin.asked, "/shop"), requests)
         open_addresses = [b"/", b"/about", b"/a/b.html", b"/a-b_c/", b"/x?y=%2F..%2Fz", b"/favicon.ico"]
-        origin.requests.clear()
+        origin.asked.clear()
         await send_all(port, [one(address, method=b"POST", body=b"a=1") for address in open_addresses])
-        assert sorted(origin.targets()) == sorted(open_addresses)
+        assert sorted(origin.targets) == sorted(open_addresses)
         await _assert_harmless_get_through(port, origin, gated.cookie("shop"))
 
 
@@ -145,15 +142,15 @@ async def test_several_rooms(binary: Path, tmp_path: Path, gated: Gated, tell: T
     async with _site(binary, tmp_path, gated, variant("several-rooms")) as (port, origin):
         requests = everything()
         await send_all(port, requests)
-        tell("several rooms", origin.requests, requests)
+        tell("several rooms", origin.asked, requests)
         cookie = gated.cookie("outlet")
         brought = [_with(request, cookie) for request in requests]
         await send_all(port, brought)
-        strayed = [request for request in origin.requests if not _is_outlet(request)]
+        strayed = [request for request in origin.asked if not _is_outlet(request)]
         tell("several rooms, with the other room's pass", strayed, brought)
-        origin.requests.clear()
+        origin.asked.clear()
         await send_all(port, [one(address, headers=cookie) for address in (b"/outlet", b"/outlet/x?y=1")])
-        assert sorted(origin.targets()) == [b"/outlet", b"/outlet/x?y=1"]
+        assert sorted(origin.targets) == [b"/outlet", b"/outlet/x?y=1"]
         await _assert_harmless_get_through(port, origin, gated.cookie("shop"))
 
 
@@ -171,7 +168,7 @@ async def test_the_count_sees_what_gets_past(tmp_path: Path, gated: Gated, mista
     """The same corpus finds a way through common mistakes."""
     async with _site(binary("wheel"), tmp_path, gated, _MISTAKES[mistake]) as (port, origin):
         await send_all(port, [*everything(), *(one(address) for address in EXEMPT_SPELLINGS)])
-        assert [request for request in origin.requests if not _is_exempt(request)] != []
+        assert [request for request in origin.asked if not _is_exempt(request)] != []
 
 
 async def test_the_second_lock_holds_where_an_exemption_is_wrong(binary: Path, tmp_path: Path, gated: Gated) -> None:
@@ -179,7 +176,7 @@ async def test_the_second_lock_holds_where_an_exemption_is_wrong(binary: Path, t
     wrong = added("location ~ \\.css$ { auth_request off; proxy_pass http://shop_origin$waitroom_lock; }")
     async with _site(binary, tmp_path, gated, wrong) as (port, origin):
         said = await send_all(port, everything())
-        assert origin.requests == []
+        assert origin.asked == []
         assert any(answer.startswith(b"HTTP/1.1 503") for answer in said)
 
 
@@ -198,21 +195,21 @@ def _with(request: bytes, header: bytes) -> bytes:
     return line + ending + (header + rest if rest else rest)
 
 
-async def _assert_harmless_get_through(port: int, origin: Counter, cookie: bytes) -> None:
-    origin.requests.clear()
+async def _assert_harmless_get_through(port: int, origin: Origin, cookie: bytes) -> None:
+    origin.asked.clear()
     said = await send_all(port, [one(address, headers=cookie) for address in HARMLESS])
     assert [answer.partition(b"\r\n")[0] for answer in said if MARK not in answer] == []
-    assert sorted(origin.targets()) == sorted(HARMLESS)
+    assert sorted(origin.targets) == sorted(HARMLESS)
 
 
-async def _assert_a_pass_is_for_its_own_request(port: int, origin: Counter, cookie: bytes) -> None:
+async def _assert_a_pass_is_for_its_own_request(port: int, origin: Origin, cookie: bytes) -> None:
     """On one connection, before and after requests without a pass."""
-    origin.requests.clear()
+    origin.asked.clear()
     bare, brought = (
         one(b"/shop/x", headers=headers).replace(b"Connection: close\r\n", b"") for headers in (b"", cookie)
     )
     said = await exchange(port, bare + brought + bare + brought + one(b"/shop/y"))
-    assert said.count(MARK) == len(origin.requests) == 2
+    assert said.count(MARK) == len(origin.asked) == 2
     assert re.findall(rb"HTTP/1.1 (\d+)", said) == [b"401", b"200", b"401", b"200", b"401"]
 
 

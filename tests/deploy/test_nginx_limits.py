@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections import Counter as Tally
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,7 +17,7 @@ from rig.edits import replaced
 from rig.machine import missing
 from rig.nginx import Nginx
 from rig.origin import ask
-from tests.deploy.corpus import Arrived, Counter, counting
+from rig.raw import Arrived, Origin
 from tests.deploy.worlds import PAGE, Builder, World
 from waitroom.demo.crowd import can_send_from
 from waitroom.demo.nginx import configuration_folder
@@ -57,18 +57,18 @@ def _instance(request: Arrived) -> bytes:
 
 
 @asynccontextmanager
-async def _nginx(program: Path, folder: Path) -> AsyncIterator[tuple[int, Counter]]:
+async def _nginx(program: Path, folder: Path) -> AsyncIterator[tuple[int, Origin]]:
     """nginx as it stands, before an instance that answers quickly; it waits longer for clients on a busy machine."""
     patient = replaced("client_header_timeout 10s;", "client_header_timeout 60s;")
-    async with counting(_instance) as instance:
+    async with Origin(_instance) as instance:
         with Nginx(folder, patient, instances=[instance.port], origin=instance.port, program=program) as nginx:
             yield nginx.port, instance
 
 
-async def _browse(port: int, requests: Iterable[tuple[str, str]]) -> Tally[int]:
+async def _browse(port: int, requests: Iterable[tuple[str, str]]) -> Counter[int]:
     """How often each status came, over one connection."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    statuses: Tally[int] = Tally()
+    statuses: Counter[int] = Counter()
     for method, path in requests:
         writer.write(
             f"{method} {path} HTTP/1.1\r\nHost: shop\r\nAccept: text/html\r\nContent-Length: 0\r\n\r\n".encode()
@@ -87,7 +87,7 @@ async def test_an_office_that_arrives_at_once_is_spared(binary: Path, tmp_path: 
     """Hundreds behind one address come in the same moment and then ask as often as they are told: nobody is limited."""
     async with _nginx(binary, tmp_path) as (port, _):
         each = await asyncio.gather(*(_browse(port, _ARRIVAL) for _ in range(OFFICE)))
-        assert sum(each, Tally()) == {303: OFFICE, 200: OFFICE * (len(_ARRIVAL) - 1)}
+        assert sum(each, Counter()) == {303: OFFICE, 200: OFFICE * (len(_ARRIVAL) - 1)}
 
 
 async def test_whoever_enters_again_and_again_is_told_to_slow_down(binary: Path, tmp_path: Path) -> None:
@@ -96,9 +96,9 @@ async def test_whoever_enters_again_and_again_is_told_to_slow_down(binary: Path,
         began = asyncio.get_running_loop().time()
         each = await asyncio.gather(*(_browse(port, [("POST", "/v1/rooms/shop/enter")] * 150) for _ in range(10)))
         took = asyncio.get_running_loop().time() - began
-        statuses = sum(each, Tally())
+        statuses = sum(each, Counter())
         assert statuses[200] + statuses[429] == 1500
-        assert 1000 <= statuses[200] == len(instance.requests) <= 1001 + 40 * took + 1
+        assert 1000 <= statuses[200] == len(instance.asked) <= 1001 + 40 * took + 1
         assert instance.connections < 100  # they are kept open
 
 

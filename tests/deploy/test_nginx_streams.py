@@ -14,9 +14,9 @@ from crowd.browser import Listener, all_listen, browsing
 from rig.accounting import family
 from rig.instance import serving
 from rig.nginx import Nginx
+from rig.raw import accepting
 from rig.waiting import PATIENCE_SECONDS as DEADLINE_SECONDS
 from rig.waiting import eventually
-from tests.accepting import accepting
 from waitroom.demo.nginx import configuration_folder
 
 _PATH: Final = "/v1/rooms/shop/events"

@@ -17,6 +17,7 @@ from rig import servers
 from rig.instance import ADMIN_KEY, Instance, serving
 from rig.origin import Answer, answering
 from rig.ports import free_port
+from rig.raw import MARK, Origin
 from rig.waiting import until
 from tests.deploy import corpus, proxies
 from tests.deploy.proxies import PAGE, Room, World, request_of
@@ -299,15 +300,15 @@ async def test_nothing_in_the_corpus_reaches_the_origin(
     """The whole corpus without a pass, addresses, headers, smuggling: the count of ungated requests is zero (I23)."""
     room = stack.enter_context(Room(instance.port, "shop", capacity=1, session_seconds=3600.0))
     granted = room.pass_of_new()
-    async with corpus.counting() as origin:
+    async with Origin() as origin:
         instances = (instance.port, instance.port)
         with proxies.running(proxy, tmp_path, "shop", instances, origin=origin.port) as world:
             said = await corpus.send_all(world.port, corpus.everything())
-            assert (origin.targets(), [answer for answer in said if corpus.MARK in answer]) == ([], [])
+            assert (origin.targets, [answer for answer in said if MARK in answer]) == ([], [])
             passing = [corpus.one(at, headers=b"X-Waitroom-Pass: %s\r\n" % granted.encode()) for at in corpus.HARMLESS]
             said = await corpus.send_all(world.port, passing)
-            assert sum(corpus.MARK in answer for answer in said) == len(corpus.HARMLESS)
-            assert (sorted(origin.targets()), origin.ambiguous) == (sorted(corpus.HARMLESS), [])
+            assert sum(MARK in answer for answer in said) == len(corpus.HARMLESS)
+            assert (sorted(origin.targets), origin.ambiguous) == (sorted(corpus.HARMLESS), [])
 
 
 def test_no_way_to_write_a_path_reaches_an_instances_other_calls(new_world: NewWorld) -> None:

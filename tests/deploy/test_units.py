@@ -56,7 +56,7 @@ def test_a_service_can_do_little(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_the_command_exists(name: str) -> None:
     """Command and options are those of the command line; variables are settings."""
-    unit = units.read(SYSTEMD / name)
+    unit = units.Unit(SYSTEMD / name)
     program, *words = shlex.split(unit.one("ExecStart").replace("%i", "8001"))
     assert program == "/opt/waitroom/bin/waitroom"
     assert project.faults_of_command(words) == []
@@ -66,7 +66,7 @@ def test_the_command_exists(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_the_secrets_come_from_files_that_the_installer_makes(name: str) -> None:
     """Neither key nor password stands in a unit, whose text everybody may read."""
-    unit = units.read(SYSTEMD / name)
+    unit = units.Unit(SYSTEMD / name)
     installer = (SYSTEMD / "install.sh").read_text(encoding="utf-8")
     (credential,) = unit.all("LoadCredential")
     identifier, _, path = credential.partition(":")
@@ -80,16 +80,16 @@ def test_the_secrets_come_from_files_that_the_installer_makes(name: str) -> None
 @pytest.mark.parametrize("name", NAMES)
 def test_stopping_leaves_time_for_draining(name: str) -> None:
     """The manager waits for longer than an instance drains and answers what is in flight."""
-    unit = units.read(SYSTEMD / name)
+    unit = units.Unit(SYSTEMD / name)
     drain = float(unit.environment()["WAITROOM_DRAIN_SECONDS"])
-    assert unit.seconds("TimeoutStopSec") >= drain + workers.GRACE_SECONDS + 5
+    assert units.in_seconds(unit.one("TimeoutStopSec")) >= drain + workers.GRACE_SECONDS + 5
     assert unit.one("KillMode") == "mixed"
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_data_folder_is_the_services_own(name: str) -> None:
     """What `serve` writes to is what systemd makes for it."""
-    unit = units.read(SYSTEMD / name)
+    unit = units.Unit(SYSTEMD / name)
     assert unit.environment()["WAITROOM_DATA_DIR"] == f"%S/{unit.one('StateDirectory')}"
 
 
@@ -102,8 +102,8 @@ def test_a_wrong_setting_is_not_tried_again(tmp_path: Path) -> None:
     )
     assert "signing_keys: missing" in done.stderr
     for name in NAMES:
-        assert units.read(SYSTEMD / name).one("RestartPreventExitStatus") == str(done.returncode)
-        assert units.read(SYSTEMD / name).one("Restart") == "always"
+        assert units.Unit(SYSTEMD / name).one("RestartPreventExitStatus") == str(done.returncode)
+        assert units.Unit(SYSTEMD / name).one("Restart") == "always"
 
 
 def test_one_instance_and_several_differ_in_port_and_folder_only() -> None:
@@ -121,7 +121,7 @@ def test_one_instance_and_several_differ_in_port_and_folder_only() -> None:
 
 def test_the_settings_file_is_sound() -> None:
     """The seed of /etc/waitroom/waitroom.toml is accepted as the units would have it read."""
-    unit = units.read(SYSTEMD / "waitroom.service")
+    unit = units.Unit(SYSTEMD / "waitroom.service")
     keys = {"WAITROOM_ADMIN_KEY": "a" * 20 + "0123456789-ABCDEF", "WAITROOM_SIGNING_KEYS": "k1:" + "0123456789ab" * 4}
     given = {name: value for name, value in unit.environment().items() if name != "WAITROOM_REDIS_PASSWORD_FILE"}
     loaded = sources.load(SYSTEMD / "waitroom.toml", environment={**given, **keys})

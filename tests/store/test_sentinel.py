@@ -9,8 +9,8 @@ import pytest
 from redis.exceptions import RedisError
 
 from rig import clusters
+from rig.raw import accepting
 from rig.waiting import until
-from tests.accepting import accepting
 from tests.leaping import LeapingLoop, leaping
 from tests.store.opening import SHORT, arrive, served_again, stored
 from waitroom.errors import Unavailable

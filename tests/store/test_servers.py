@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tests.accepting import accepting
+from rig.raw import accepting
 from tests.store.opening import stored
 from waitroom.errors import Unavailable
 from waitroom.store.cluster import Cluster

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from rig.line import Line
 from tests.web import sites
 from tests.web.sites import Site
 
@@ -18,6 +19,13 @@ def site() -> Iterator[Site]:
         settings = sites.settings_for(url, enqueue_keys=["shop:a-key-that-no-test-signs-with-0123456789"])
         with sites.serving(redis, settings) as running:
             yield running
+
+
+@pytest.fixture(scope="module")
+def cut_site() -> Iterator[tuple[Site, Line]]:
+    """An instance behind a line that can be cut."""
+    with sites.severable() as cut:
+        yield cut
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import socket
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -69,26 +68,6 @@ class Listener:
         document: dict[str, Any] = json.loads(self._answer.read())
         assert document["status"] == self.status
         return document
-
-
-@contextmanager
-def hearing(listener: Listener) -> Iterator[list[Event]]:
-    """What a visitor hears who reads at once, in a thread of its own; it ends with the block or the stream."""
-    heard: list[Event] = []
-    over = threading.Event()
-
-    def read() -> None:
-        with suppress(OSError):
-            while not over.is_set() and (event := listener.event()) is not None:
-                heard.append(event)
-
-    reading = threading.Thread(target=read)
-    reading.start()
-    try:
-        yield heard
-    finally:
-        over.set()
-        reading.join()
 
 
 def _event(fields: dict[str, str]) -> Event:

@@ -8,8 +8,8 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, cast
@@ -18,6 +18,7 @@ import httpx
 import pytest
 import uvicorn
 from redis import Redis
+from starlette.types import ASGIApp
 
 from rig import servers
 from rig.instance import Instance, variables
@@ -239,37 +240,38 @@ def settings_for(redis_url: str, **more: Any) -> ServerSettings:
 
 
 @contextmanager
-def serving(redis: Redis, settings: ServerSettings, *, send_buffer: int = 0) -> Iterator[Site]:
-    """An instance in a thread of this process; its connections hold `send_buffer` unread bytes, or the usual."""
+def running(app: ASGIApp, *, send_buffer: int = 0, **settings: Any) -> Iterator[str]:
+    """uvicorn with that application, in a thread; its address. `send_buffer`: unread bytes that a connection holds."""
     with socket.socket() as listening:
         if send_buffer:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         listening.bind(("127.0.0.1", 0))
-        application = worker.build(settings)
-        config = uvicorn.Config(
-            application,
-            http=WholeAnswers,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            # As `waitroom serve` has it: uvicorn hangs up after 5 s, as httpx does, and a call at that moment fails.
-            timeout_keep_alive=75,
-            timeout_graceful_shutdown=1,
-        )
-        web = uvicorn.Server(config)
+        given: dict[str, Any] = {"log_config": None, "access_log": False, "proxy_headers": False, "ws": "wsproto"}
+        web = uvicorn.Server(uvicorn.Config(app, timeout_graceful_shutdown=1, **(given | settings)))
         thread = threading.Thread(target=web.run, kwargs={"sockets": [listening]})
         thread.start()
         until(lambda: web.started or not thread.is_alive(), what="the server's start")
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            web.should_exit = True
+            thread.join(PATIENCE_SECONDS)
+            assert not thread.is_alive()
+
+
+@contextmanager
+def serving(redis: Redis, settings: ServerSettings, *, send_buffer: int = 0) -> Iterator[Site]:
+    """An instance in a thread of this process."""
+    application = worker.build(settings)
+    # As `waitroom serve` has it: uvicorn hangs up after 5 s, as httpx does, and a call at that moment fails.
+    how: dict[str, Any] = {"http": WholeAnswers, "ws": "auto", "server_header": False, "timeout_keep_alive": 75}
+    with running(application, send_buffer=send_buffer, **how) as url:
         prefix = "__Host-waitroom_" if settings.secure else "waitroom_"
-        site = Site(f"http://127.0.0.1:{listening.getsockname()[1]}", redis, prefix, store=application.instance.store)
+        site = Site(url, redis, prefix, store=application.instance.store)
         try:
             yield site
         finally:
             site.close()
-            web.should_exit = True
-            thread.join(PATIENCE_SECONDS)
-            assert not thread.is_alive()
 
 
 @contextmanager
@@ -324,3 +326,13 @@ def frozen(redis: Redis) -> Iterator[None]:
         yield
     finally:
         os.kill(pid, signal.SIGCONT)
+
+
+Outage = Callable[[Site, Line], AbstractContextManager[None]]
+
+#: Ways in which a `severable` instance has no Redis, each for the length of a block.
+OUTAGES: Final[dict[str, Outage]] = {
+    "refused": lambda site, line: line.cut("refuse"),
+    "silent": lambda site, line: line.cut("blackhole"),
+    "frozen": lambda site, line: frozen(site.redis),
+}

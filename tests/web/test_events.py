@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import socket
 import struct
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import pytest
 
 from rig.waiting import until
 from tests.web import sites
-from tests.web.listeners import Listener, hearing, listening, request
+from tests.web.listeners import Event, Listener, listening, request
 from tests.web.sites import Site, bearer
 from waitroom.model import Place, Ticket, Visitor
 from waitroom.rooms import streams
@@ -51,6 +52,26 @@ def visitor_of(site: Site, room: str, ticket: str) -> Visitor:
     proved = site.tickets.verify(room, ticket)
     assert proved is not None
     return proved.visitor
+
+
+@contextmanager
+def hearing(listener: Listener) -> Iterator[list[Event]]:
+    """What a visitor hears who reads at once, in a thread of its own; it ends with the block or the stream."""
+    heard: list[Event] = []
+    over = threading.Event()
+
+    def read() -> None:
+        with suppress(OSError):
+            while not over.is_set() and (event := listener.event()) is not None:
+                heard.append(event)
+
+    reading = threading.Thread(target=read)
+    reading.start()
+    try:
+        yield heard
+    finally:
+        over.set()
+        reading.join()
 
 
 # What a stream tells.

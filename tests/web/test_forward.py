@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -405,28 +404,14 @@ def test_the_query_of_the_proxys_own_address_is_no_return_address(site: Site, fu
 # While Redis is down.
 
 
-@pytest.fixture(scope="module")
-def cut_site() -> Iterator[tuple[Site, Line]]:
-    """An instance behind a line that can be cut."""
-    with sites.severable() as cut:
-        yield cut
-
-
-OUTAGES: dict[str, Callable[[Site, Line], AbstractContextManager[None]]] = {
-    "refused": lambda site, line: line.cut("refuse"),
-    "silent": lambda site, line: line.cut("blackhole"),
-    "frozen": lambda site, line: sites.frozen(site.redis),
-}
-
-
-@pytest.mark.parametrize("kind", OUTAGES)
+@pytest.mark.parametrize("kind", sites.OUTAGES)
 def test_while_redis_is_down(cut_site: tuple[Site, Line], kind: str) -> None:
     """Each `when_down` as at the gate, in both forms; browsers find the page that tries again."""
     site, line = cut_site
     rooms = {mode: site.make_room(when_down=mode, admit_per_second=0.01) for mode in ("static", "closed", "open")}
     passes = {mode: site.pass_of_new(room) for mode, room in rooms.items()}
     told: dict[tuple[str, str], int] = {}
-    with sites.hurried(site), OUTAGES[kind](site, line):
+    with sites.hurried(site), sites.OUTAGES[kind](site, line):
         for mode, room in rooms.items():
             for who, text, headers in (
                 ("browser", None, NAVIGATION),

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from typing import Any
 
 import httpx
@@ -320,28 +319,14 @@ def test_binding_begins_and_ends_without_harm(site: Site, new_room: NewRoom) -> 
 # While Redis is down.
 
 
-@pytest.fixture(scope="module")
-def cut_site() -> Iterator[tuple[Site, Line]]:
-    """An instance behind a line that can be cut."""
-    with sites.severable() as cut:
-        yield cut
-
-
-OUTAGES: dict[str, Callable[[Site, Line], AbstractContextManager[None]]] = {
-    "frozen": lambda site, line: sites.frozen(site.redis),
-    "refused": lambda site, line: line.cut("refuse"),
-    "silent": lambda site, line: line.cut("blackhole"),
-}
-
-
-@pytest.mark.parametrize("kind", OUTAGES)
+@pytest.mark.parametrize("kind", sites.OUTAGES)
 def test_while_redis_is_down(cut_site: tuple[Site, Line], kind: str) -> None:
     """`static` and `open` honour passes already given, `closed` does not; only `open` lets in who has none (I24)."""
     site, line = cut_site
     rooms = {mode: site.make_room(when_down=mode, capacity=100) for mode in ("static", "closed", "open")}
     passes = {mode: site.pass_of_new(room) for mode, room in rooms.items()}
     decisions: dict[tuple[str, bool], int] = {}
-    with sites.hurried(site), OUTAGES[kind](site, line):
+    with sites.hurried(site), sites.OUTAGES[kind](site, line):
         for mode, room in rooms.items():
             for text in (None, passes[mode]):
                 decisions[mode, text is not None] = site.gate(room, text).status_code

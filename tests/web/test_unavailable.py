@@ -6,9 +6,9 @@ import selectors
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import httpx
@@ -114,12 +114,7 @@ def _refuses(redis: Redis, word: str) -> bool:
     return False
 
 
-OUTAGES: dict[str, Callable[[Cut], AbstractContextManager[None]]] = {
-    "refused": lambda cut: cut.line.cut("refuse"),
-    "silent": lambda cut: cut.line.cut("blackhole"),
-    "frozen": lambda cut: sites.frozen(cut.site.redis),
-    "busy": lambda cut: busy(cut.site.redis),
-}
+OUTAGES: dict[str, sites.Outage] = {**sites.OUTAGES, "busy": lambda site, _line: busy(site.redis)}
 
 
 def has_recovered(cut: Cut) -> bool:
@@ -132,7 +127,7 @@ def has_recovered(cut: Cut) -> bool:
 @pytest.mark.parametrize("outage", OUTAGES)
 def test_every_endpoint_answers_meanwhile(cut: Cut, outage: str) -> None:
     """Each answers what it can, 503 with Retry-After else; afterwards the place is still there."""
-    with sites.hurried(cut.site), OUTAGES[outage](cut):
+    with sites.hurried(cut.site), OUTAGES[outage](cut.site, cut.line):
         for method, path, headers, statuses in calls(cut.inside, cut.ticket, cut.other_ticket):
             answer = cut.site.call(method, path, headers=headers)
             assert answer.status_code in statuses, (method, path, answer.text[:200])

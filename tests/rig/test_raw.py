@@ -1,4 +1,4 @@
-"""The servers of tests leave nothing open, whatever a connection is just about."""
+"""Servers in a loop leave nothing open, whatever a connection is just about."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import pytest
 
-from tests.accepting import accepting
+from rig.raw import accepting
 
 
 @pytest.mark.parametrize("rounds", range(6))
