@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
-from crowd.history import Outcome
+import orjson
+
+from crowd.history import Outcome, clock
 from crowd.proofs import noted
 
 
 class Jar(dict[str, str]):
     """Cookies by name; what a server takes back is gone."""
 
-    def store(self, lines: str | Iterable[str] | None) -> None:
+    def store(self, lines: str | Sequence[str] | None) -> None:
         """Take over what `Set-Cookie` says."""
         for line in [lines] if isinstance(lines, str) else lines or ():
             pair, _, attributes = line.partition(";")
@@ -35,22 +37,23 @@ class Jar(dict[str, str]):
 
 @dataclass(frozen=True)
 class Answer:
-    """What a visitor was told. `status` is 0 if there was no answer; `retry_after` in seconds, where it was said."""
+    """What a visitor was told. `status` is 0 if there was no answer but an `error`; `retry_after` in seconds."""
 
     status: int = 0
     document: Mapping[str, Any] = field(default_factory=dict)
     passed: bool = False
     retry_after: float | None = None
+    cookies: str | Sequence[str] | None = None
+    body: bytes = b""
+    error: str = ""
+    at: float = field(default_factory=clock)
 
     @classmethod
-    def of(
-        cls, call: str, status: int, document: Mapping[str, Any], retry_after: float | None, granted: str = ""
-    ) -> Answer:
-        """The answer to that call; `granted` is the pass that a gate gave by cookie."""
-        passed = call == "gate" and status in (200, 204)
-        if passed:
-            document = {"state": "admitted", "pass": granted} if granted else {}
-        return cls(status, document, passed, retry_after)
+    def read(cls, status: int, body: bytes, cookies: str | Sequence[str] | None, retry_after: object) -> Self:
+        """An answer that has just come, from what the lines of its head say."""
+        seconds = float(retry_after) if isinstance(retry_after, str) and retry_after.isdigit() else None
+        document = orjson.loads(body) if body.startswith(b"{") else {}
+        return cls(status, document, retry_after=seconds, cookies=cookies, body=body)
 
     @property
     def again(self) -> bool:
@@ -64,14 +67,19 @@ class Answer:
         return kind.removeprefix("urn:waitroom:") if kind.startswith("urn:waitroom:") else ""
 
     @property
+    def text(self) -> str:
+        """Its body, for a message."""
+        return self.body.decode(errors="replace") or "no body"
+
+    @property
     def state(self) -> str:
         """`waiting`, `admitted`, or nothing of the kind."""
         return str(self.document.get("state", ""))
 
     @property
     def poll_after(self) -> float:
-        """Seconds to stay away for, as told."""
-        return float(self.document.get("poll_after_seconds", 1.0))
+        """Seconds to stay away for, as told; an offer says nothing of them."""
+        return float(self.document.get("poll_after_seconds", 0.0))
 
     def outcome(self, good: Collection[int], *, bearing: bool = True, bare: bool = False) -> Outcome:
         """What it is to a visitor who should get one of the `good`. A documented 503 is unknown to one who bears it.

@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
-import orjson
-
-from crowd.answers import Jar
+from crowd.answers import Answer, Jar
 
 #: Seconds after which an answer that did not come fails the test.
 _PATIENCE: Final = 30.0
@@ -25,7 +23,7 @@ class Browser:
     """One visitor's connection to one of several instances; moves on to the next when one dies.
 
     `tries`: how often a request is sent at most (default: twice to each). `address`: the visitor's own. `patience`:
-    seconds that an answer may take. `retry_after` is what the last answer said of that, in seconds.
+    seconds that an answer may take.
     """
 
     def __init__(
@@ -42,45 +40,39 @@ class Browser:
         self._stream: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         self._patience = patience
         self.cookies = Jar()
-        self.retry_after: float | None = None
 
     async def ask(self, method: str, path: str) -> tuple[int, dict[str, Any]]:
-        """The status and JSON document of an answer; repeats the request at another instance when one is gone.
+        """The status and JSON document of an answer, whose cookies are kept. Raises ConnectionError."""
+        answer = await self.send(method, path, self.cookies.header())
+        self.cookies.store(answer.cookies)
+        return answer.status, dict(answer.document)
+
+    async def send(self, method: str, path: str, headers: Mapping[str, str]) -> Answer:
+        """Send a request; repeat it at another instance when one is gone.
 
         Raises ConnectionError when all tries failed.
         """
         for _ in range(self._tries):
             try:
                 async with asyncio.timeout(self._patience):
-                    return await self._exchange(method, path)
+                    return await self._exchange(method, path, headers)
             except (OSError, asyncio.IncompleteReadError):
                 await self.close()
                 self._ports = self._ports[1:] + self._ports[:1]
         raise ConnectionError(f"no instance answers on any of {self._ports}")
 
-    async def _exchange(self, method: str, path: str) -> tuple[int, dict[str, Any]]:
+    async def _exchange(self, method: str, path: str, headers: Mapping[str, str]) -> Answer:
         if self._stream is None:
             self._stream = await asyncio.open_connection("127.0.0.1", self._ports[0], local_addr=self._from)
         reader, writer = self._stream
-        headers = {"Host": "test", **self.cookies.header()}
-        lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+        lines = [f"{method} {path} HTTP/1.1", "Host: test", *(f"{name}: {value}" for name, value in headers.items())]
         writer.write(("\r\n".join(lines) + "\r\n\r\n").encode())
-        head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
-        length = self._read_headers(head[1:])
-        body = await reader.readexactly(length) if length else b""
-        return int(head[0].split()[1]), orjson.loads(body) if body.startswith(b"{") else {}
-
-    def _read_headers(self, lines: list[str]) -> int:
-        length, self.retry_after = 0, None
-        for line in lines:
-            name, _, value = line.partition(":")
-            if name.lower() == "content-length":
-                length = int(value)
-            elif name.lower() == "retry-after":
-                self.retry_after = float(value)
-            elif name.lower() == "set-cookie":
-                self.cookies.store(value)
-        return length
+        first, *rest = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        said = [(name.lower(), value.strip()) for name, _, value in (line.partition(":") for line in rest)]
+        known = dict(said)
+        body = await reader.readexactly(int(known.get("content-length", 0)))
+        cookies = [value for name, value in said if name == "set-cookie"]
+        return Answer.read(int(first.split()[1]), body, cookies, known.get("retry-after"))
 
     async def close(self) -> None:
         """Hang up."""

@@ -14,6 +14,7 @@ client. Times are seconds since the epoch on the load generator's clock, `as_of`
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -105,6 +106,11 @@ class History:
             operations += _paired(_lines(path), notes)
         operations.sort(key=lambda operation: operation.invoked)
         return cls(operations, notes)
+
+    @property
+    def statuses(self) -> Counter[int]:
+        """The answers, counted; 0 is none."""
+        return Counter(each.status for each in self.operations)
 
     def by_visitor(self) -> dict[str, list[Operation]]:
         """Each visitor's operations, in the order in which they were sent."""

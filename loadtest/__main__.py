@@ -102,13 +102,8 @@ def _elsewhere(options: argparse.Namespace) -> Stage:
 
 
 def _told(scenario: Scenario) -> dict[str, object]:
-    return {
-        "users": scenario.users,
-        "seconds": scenario.seconds,
-        "rate": scenario.rate,
-        "prefilled": scenario.prefilled,
-        "generators": scenario.processes,
-    }
+    names = ("users", "seconds", "rate", "prefilled")
+    return {name: getattr(scenario, name) for name in names} | {"generators": scenario.processes}
 
 
 @contextlib.contextmanager

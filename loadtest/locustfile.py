@@ -18,8 +18,8 @@ from locust.runners import MasterRunner
 from crowd.history import Recorder, clock
 from loadtest.plan import Plan
 from loadtest.shapes import SHAPES
-from loadtest.visitors import HABITS, arrival
-from loadtest.visitors.visitor import Run, Visitor
+from loadtest.visitors import Arriving, Run, Visitor
+from loadtest.watcher import Watcher
 
 #: Seconds from when everybody is there until the first arrival is due.
 _LEAD_SECONDS = 0.5
@@ -28,7 +28,8 @@ PLAN = Plan.read()
 
 for _name, _weight in PLAN.habits.items():
     # A class of its own for each, because a weight is the class's and Locust collects classes by their names here.
-    globals()[HABITS[_name].__name__] = type(HABITS[_name].__name__, (HABITS[_name],), {"weight": _weight})
+    _driver = {"arrival": Arriving, "watcher": Watcher}.get(_name, Visitor)
+    globals()[_name] = type(_name, (_driver,), {"abstract": False, "habit": _name, "weight": _weight})
 
 Coming = type("Coming", (SHAPES[PLAN.shape],), {"abstract": False, "plan": PLAN})
 
@@ -49,10 +50,10 @@ def begin(environment: Environment, **_: Any) -> None:
 def open_doors(user_count: int, **_: Any) -> None:
     """Everybody is there: arrivals on schedule may begin."""
     run = getattr(Visitor, "run_of", None)
-    if PLAN.rate and run is not None and arrival.Arrival.schedule is None and user_count:
+    if PLAN.rate and run is not None and Arriving.places is None and user_count:
         first = clock() + _LEAD_SECONDS
         run.ends_at = time.monotonic() + _LEAD_SECONDS + PLAN.seconds
-        arrival.Arrival.open(run, first=first)
+        Arriving.open(run, first=first)
 
 
 def end(**_: Any) -> None:

@@ -58,7 +58,3 @@ class Plan:
     def offered(self) -> int:
         """How many arrivals the schedule has."""
         return round(self.rate * self.seconds)
-
-    def setting(self, name: str, default: float) -> float:
-        """A setting of the room, as a number."""
-        return float(self.settings.get(name, default))

@@ -17,8 +17,7 @@ from crowd.history import History
 from crowd.invariants import Check, check_all
 from crowd.rules import Rules
 from crowd.watch import Watch, looks_hold, watching
-from loadtest.batches import Batches
-from loadtest.calls import call_costs
+from loadtest.batches import Batches, call_costs
 from loadtest.figures import arrivals, per_endpoint, within
 from loadtest.machine import Account, accounting
 from loadtest.outcome import Outcome, by_second, generator
@@ -35,6 +34,10 @@ ROOT: Final = Path(__file__).parent.parent
 
 #: Seconds between two looks of the watch: often, but not so often that it is a load itself.
 _WATCH_SECONDS: Final = 0.1
+
+
+#: What a plan says as the scenario does.
+_SHARED: Final = ("habits", "shape", "users", "seconds", "processes", "rate", "stay_seconds", "drop_after_seconds")
 
 
 class LoadtestError(Exception):
@@ -59,16 +62,9 @@ def planned(scenario: Scenario, stage: Stage, folder: Path, settings: Mapping[st
     return Plan(
         folder=str(folder),
         room=stage.room,
-        habits=scenario.habits,
-        shape=scenario.shape,
-        users=scenario.users,
-        seconds=scenario.seconds,
-        processes=scenario.processes,
-        rate=scenario.rate,
         gate=stage.gate,
-        stay_seconds=scenario.stay_seconds,
-        drop_after_seconds=scenario.drop_after_seconds,
         settings=dict(settings),
+        **{name: getattr(scenario, name) for name in _SHARED},
     )
 
 

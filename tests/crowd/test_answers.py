@@ -7,7 +7,11 @@ import random
 import pytest
 
 from crowd.answers import Answer, Jar
+from crowd.browser import Browser
 from crowd.forgeries import forged_passes, forged_proofs
+from crowd.habits import Ask, Manner
+from crowd.history import History
+from crowd.visitors import Visitor
 from rig.instance import KEYS
 from waitroom.model import Pass, Ticket
 from waitroom.proofs import keyring
@@ -60,10 +64,17 @@ def test_a_pass_that_a_gate_gives_is_noted() -> None:
     """Whose it is; a gate that opens and gives none says no more."""
     visitor = new_visitor()
     given = PassOffice(keyring.parse([KEYS])).issue("shop", Pass(visitor, 1_800_000_300.0), now=1_800_000_000)
-    said = Answer.of("gate", 204, {}, None, given).said()
-    assert said == {"status": 204, "passed": True, "state": "admitted", "identity": visitor, "expires": 1_800_000_300.0}
-    assert Answer.of("gate", 204, {}, None).said() == {"status": 204, "passed": True}
-    assert Answer.of("enter", 500, FULL, None).said("oh") == {"status": 500, "error": "oh", "problem": "unavailable"}
+    history = History()
+    walker = Visitor("v", Browser([0]), Manner(room="shop", gate="/gate/shop"), history)
+    for cookies in (f"waitroom_pass_shop={given}", None):
+        steps = walker.ask("gate", (204,))
+        assert next(steps) == Ask("gate", "GET", "/gate/shop", walker.jar.header(), (204,))
+        with pytest.raises(StopIteration):
+            steps.send(Answer(204, cookies=cookies))
+    first, second = history.operations
+    assert (first.passed, first.state, first.identity, first.expires) == (True, "admitted", visitor, 1_800_000_300.0)
+    assert (second.passed, second.state, second.brought) == (True, "", visitor)
+    assert Answer(500, FULL).said("oh") == {"status": 500, "error": "oh", "problem": "unavailable"}
 
 
 def test_no_forgery_is_good() -> None:

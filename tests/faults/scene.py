@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from crowd.browser import Browser
+from crowd.habits import Manner
 from crowd.history import History, clock
 from crowd.rules import Rules
-from crowd.visitors import Forger, Prober, Visitor, ended
+from crowd.visitors import Visitor, ended
 from crowd.watch import Watch, watching
 from rig.faults import Ground
 from rig.instance import in_group, serving
@@ -81,13 +82,14 @@ class Stage(Ground):
         """What the visitors are promised."""
         return Rules.of(self.room)
 
-    def visitor(self, kind: type[Visitor], number: int, name: str = "") -> Visitor:
+    def visitor(self, habit: str, number: int, name: str = "") -> Visitor:
         """A visitor of the room who bears faults; the instances take turns as the first to be asked."""
         ports = [served.port for served in self.instances]
         turn = number % len(ports)
         browser = Browser([*ports[turn:], *ports[:turn]], tries=1, patience=PATIENCE_SECONDS)
-        name = name or f"{kind.habit}-{number}"
-        return kind(name, browser, "shop", self.history, seed=number, pages=(1, 3), stay_seconds=0.3)
+        name = name or f"{habit}-{number}"
+        manner = Manner(room="shop", gate="/gate/shop", pages=(1, 3), stay_seconds=0.3)
+        return Visitor(name, browser, manner, self.history, habit=habit, seed=number)
 
     def logged(self, text: str) -> bool:
         """Whether an instance has logged that."""
@@ -164,7 +166,7 @@ class Run:
     @property
     def told_to_wait(self) -> int:
         """Answers 503."""
-        return sum(visitor.told_to_wait for visitor in self.crowd)
+        return self.history.statuses[503]
 
 
 #: A fault: it is there for the length of the block.
@@ -181,20 +183,20 @@ async def live_through(
     """
     run = Run(stage)
 
-    def come(kind: type[Visitor], *numbers: int) -> list[Visitor]:
-        came = [stage.visitor(kind, number) for number in numbers]
+    def come(habit: str, *numbers: int) -> list[Visitor]:
+        came = [stage.visitor(habit, number) for number in numbers]
         run.crowd += came
         return came
 
-    early, during, late = (come(Visitor, *range(start, size, 3)) for start in range(3))
-    probers = come(Prober, size) if probing else []
-    forgers = come(Forger, size + 1, size + 2)
+    early, during, late = (come("patient", *range(start, size, 3)) for start in range(3))
+    probers = come("prober", size) if probing else []
+    forgers = come("intruder", size + 1, size + 2)
     others: list[asyncio.Task[None]] = []
     try:
         async with asyncio.timeout(DEADLINE_SECONDS), asyncio.TaskGroup() as visits:
             others += [asyncio.create_task(each.visit()) for each in probers]
             visits_of = [visits.create_task(each.visit()) for each in early]
-            await asyncio.gather(*(each.entered.wait() for each in (*early, *probers)))
+            await eventually(lambda: all(each.entered for each in (*early, *probers)), "the first entries")
             others += [asyncio.create_task(each.visit()) for each in forgers]
             await eventually(lambda: sum(each.inside for each in early) >= 2, "the admission of the first two")
             stage.cookie = "; ".join(each.browser.cookies.header()["Cookie"] for each in probers)

@@ -11,7 +11,7 @@ from typing import Final
 import pytest
 
 from crowd.verdict import OVERTAKEN
-from crowd.visitors import Visitor, ended
+from crowd.visitors import ended
 from rig.faults import refuses, strike
 from rig.waiting import eventually
 from tests.faults.scene import Stage, lasting, live_through, staged
@@ -82,10 +82,10 @@ async def behind(stage: Stage) -> AsyncIterator[None]:
     """A replica that has not heard of the last moments takes over."""
     stage.replica.ask("REPLICAOF", "127.0.0.1", "1")
     # Something happens in those moments, however far the others are.
-    unheard = stage.visitor(Visitor, 0, "unheard")
+    unheard = stage.visitor("patient", 0, "unheard")
     unheard.habit = "vanisher"
     visit = asyncio.create_task(unheard.visit())
-    await unheard.entered.wait()
+    await eventually(lambda: unheard.entered, "an entry that the replica does not hear of")
     await asyncio.sleep(_BEHIND_SECONDS)
     async with strike("failed over")(stage):
         await ended([visit], [unheard])

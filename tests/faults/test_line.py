@@ -12,7 +12,6 @@ from typing import Final
 import pytest
 
 from crowd.browser import Browser
-from crowd.visitors import Visitor
 from rig.faults import strike
 from rig.waiting import eventually
 from tests.faults.scene import Stage, lasting, live_through, staged
@@ -37,7 +36,7 @@ async def replies_lost(stage: Stage) -> AsyncIterator[None]:
     for number, script in enumerate(_SCRIPTS * round(lasting(1, 5))):
         stage.line.once("drop", of=digest(script))
         # Somebody who enters, waits and leaves, so that every script is called however far the others are.
-        visitor = stage.visitor(Visitor, number, f"extra-{number}")
+        visitor = stage.visitor("patient", number, f"extra-{number}")
         visits.append(asyncio.create_task(visitor.visit()))
         await eventually(lambda: not stage.line.pending, f"a reply to {script}")
     yield
@@ -113,9 +112,9 @@ async def test_a_partition_is_an_outage_and_no_more(tmp_path: Path) -> None:
 async def crowded(stage: Stage) -> AsyncIterator[None]:
     """Five hundred ask at once, again and again, over a slow line."""
     stage.line.mode, stage.line.delay_seconds = "slow", (0.2, 0.3)
-    holder = stage.visitor(Visitor, 0, "for-a-ticket")
+    holder = stage.visitor("patient", 0, "for-a-ticket")
     holder.habit = "leaver"
-    await holder.ask("POST", "enter", good=(200, 202))
+    await holder.take(holder.enter())
     browsers = [Browser([each.port], tries=1) for each in stage.instances for _ in range(250)]
     for browser in browsers:
         browser.cookies = holder.browser.cookies
@@ -127,8 +126,8 @@ async def crowded(stage: Stage) -> AsyncIterator[None]:
     assert statuses <= {200, 503}
     yield
     stage.line.mode = "open"
-    await asyncio.gather(*(browser.close() for browser in browsers))
-    await holder.leave()
+    await holder.take(holder.leave())
+    await asyncio.gather(*(browser.close() for browser in (*browsers, holder.browser)))
 
 
 async def test_too_many_at_once_are_told_so(tmp_path: Path) -> None:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import re
 
+from crowd.habits import HABITS
 from loadtest.run import ROOT
 from loadtest.scenarios import PEOPLE, SCENARIOS
 
 FOLDER = ROOT / "loadtest"
 
-#: The kinds of visitors. (Not by importing them: Locust changes the whole process that imports it.)
-KINDS = {
-    found
-    for path in (FOLDER / "visitors").glob("*.py")
-    for found in re.findall(r'^    habit = "([a-z]+)"$', path.read_text(encoding="utf-8"), re.MULTILINE)
-}
+#: The habits of those who come to a load test.
+KINDS = {*HABITS} - {"prober", "intruder"}
 
 
 def test_every_scenario_has_visitors_that_there_are() -> None:

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from crowd.books import Books, conserved
-from loadtest.batches import Batches
-from loadtest.calls import call_costs
+from loadtest.batches import Batches, call_costs
 from loadtest.stage import staged
 
 pytestmark = pytest.mark.system

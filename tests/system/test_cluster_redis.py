@@ -65,7 +65,7 @@ async def test_a_lost_node_costs_nobody_the_place(tmp_path: Path) -> None:
             await all_enter(crowd)
             for name in names:
                 await asyncio.to_thread(served.operate, "POST", f"/admin/rooms/{name}/resume", {})
-            staying = [asyncio.create_task(visitor.come_in_and_leave()) for visitor in crowd]
+            staying = [asyncio.create_task(visitor.take(visitor.go_through())) for visitor in crowd]
             await eventually(lambda: all(watch.admitted > 12 for watch in watches), "the first admissions")
             print("\nseconds without an admission, by room (25 a second otherwise):")
             for third, holds in ((2, "a room"), (0, "a room and the lease"), (1, "a room and the list of rooms")):
@@ -85,7 +85,7 @@ async def test_a_lost_node_costs_nobody_the_place(tmp_path: Path) -> None:
                 )
             await asyncio.gather(*staying)
         assert secured.leaks(tmp_path, served.pid) == []
-    print(f"  answers 503: {sum(visitor.told_to_wait for visitor in crowd)}")
+    print(f"  answers 503: {sum(history.statuses[503] for history in histories)}")
     for third, (history, watch) in enumerate(zip(histories, watches, strict=True)):
         lost = [losses[third]]
         found = faults(history, Rules.of(ROOM), watch.looks, bearing=True, losses=lost, excused=OVERTAKEN)

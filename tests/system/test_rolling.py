@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from crowd.browser import Browser
+from crowd.habits import Manner
 from crowd.history import History
 from crowd.rules import Rules
 from crowd.verdict import faults
@@ -47,8 +48,9 @@ class Sitters:
 
     def __init__(self, port: int, *, number: int) -> None:
         self.history = History()
+        manner = Manner(room="hall", gate="/gate/hall")
         self._crowd = [
-            Visitor(f"{index}", Browser([port], tries=1, address=f"127.8.0.{index + 1}"), "hall", self.history)
+            Visitor(f"{index}", Browser([port], tries=1, address=f"127.8.0.{index + 1}"), manner, self.history)
             for index in range(number)
         ]
         self._over = False
@@ -65,11 +67,11 @@ class Sitters:
     async def run(self) -> None:
         """Enter one after another; then ask for the rank again and again."""
         for visitor in self._crowd:
-            await visitor.enter()
+            await visitor.take(visitor.enter())
         while not self._over:
             await asyncio.sleep(0.5)
             for visitor in self._crowd:
-                await visitor.status()
+                await visitor.take(visitor.status())
         await asyncio.gather(*(visitor.browser.close() for visitor in self._crowd))
 
 
@@ -105,7 +107,7 @@ async def test_a_rolling_restart_costs_nobody_anything(tmp_path: Path, by_name: 
         f"{again} requests tried at another instance"
     )
     assert faults(crowd.history, Rules.of(SHOP), watch.looks) == []
-    assert set(crowd.statuses) == {200, 202, 204}
+    assert set(crowd.history.statuses) == {200, 202, 204}
     assert watch.most_inside == CAPACITY
     assert cluster.exit_codes == [0, 0, 0]
     assert not set(before) & set(after)
@@ -133,7 +135,7 @@ async def test_visitors_are_answered_while_an_instance_is_frozen(tmp_path: Path)
             await all_serve(cluster, crowd)
     print(f"{crowd.told()}; longest time without an admission {watch.longest_gap():.2f} s")
     assert faults(crowd.history, Rules.of(HAUNTED), watch.looks) == []
-    assert set(crowd.statuses) == {200, 202, 204}
+    assert set(crowd.history.statuses) == {200, 202, 204}
     assert watch.most_inside == CAPACITY
 
 

@@ -1,4 +1,4 @@
-"""Somebody whose page holds an event stream, asks in person as rarely as it may, and reconnects as it is told to."""
+"""A page that holds an event stream, asks in person as rarely as it may, and reconnects as it is told to."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from geventhttpclient.response import HTTPSocketPoolResponse
 from locust.contrib.fasthttp import FAILURE_EXCEPTIONS
 
 from crowd.answers import Answer
+from crowd.habits import Ask, Step, Watch
 from crowd.history import EVENT, clock
 from crowd.proofs import noted
-from loadtest.visitors.visitor import Visitor, seconds
+from loadtest.visitors import Visitor, read
 
 #: Seconds until a broken stream is opened again where the room has not said when: what browsers do by themselves.
 _RETRY_SECONDS: Final = 3.0
@@ -25,24 +26,24 @@ Word = Literal["admitted", "over", "reconnect", "broken", "poll"]
 
 
 class Watcher(Visitor):
-    """Waits at an event stream, like the waiting page. When the plan says so it breaks, with everybody else's."""
+    """Watches the event stream for crowd/habits.py's watcher. When the plan says so it breaks, with all others."""
 
-    habit = "watcher"
+    abstract = True
 
-    def turn(self) -> None:
-        """Enter, watch, come in, leave."""
+    def due(self) -> None:
+        """Forget the streams of the turn before."""
         self._words: Queue[Word] = Queue()
         self._stream: gevent.Greenlet[[], None] | None = None
         self._retry, self._open_at = _RETRY_SECONDS, 0.0
         self._dropped = time.monotonic() >= self.run_of.drop_at
-        answer = self.enter()
-        while answer.state == "waiting" and self._watch(answer):
-            answer = self.status()
-        self._close()
-        if answer.state == "admitted":
-            self.look_round()
-        if self.identity:
-            self.leave()
+
+    def step(self, step: Step) -> Any:
+        """Watch too; the stream is closed before anything but a question is asked."""
+        if isinstance(step, Watch):
+            return self._watch(self.turn.answer)
+        if isinstance(step, Ask) and step.call != "status":
+            self._close()
+        return super().step(step)
 
     def _watch(self, answer: Answer) -> bool:
         """Watch until it is time to ask in person; False if the run is over."""
@@ -88,7 +89,7 @@ class Watcher(Visitor):
         if self._stream is not None:
             self._close()
             self._open_at = now + self._retry
-            self.run_of.recorder.note(about="drop", visitor=self.name, at=clock())
+            self.run_of.recorder.note(about="drop", visitor=self.turn.name, at=clock())
 
     def _close(self) -> None:
         stream, self._stream = self._stream, None
@@ -115,24 +116,24 @@ class Watcher(Visitor):
 
     def _opened(self) -> HTTPSocketPoolResponse | None:
         """The stream, or None if the room says to poll instead. Raises what a connection raises."""
-        recorder, path = self.run_of.recorder, f"{self.room}/events"
-        began = clock()
-        number = recorder.invoke(began, visitor=self.name, habit=self.habit, call="events", brought=self.identity)
+        turn = self.turn
+        began = {"visitor": turn.name, "habit": turn.habit, "call": "events", "brought": turn.identity}
+        number = turn.notes.invoke(clock(), **began)
         try:
-            response = self.http.request("GET", path, headers={"Accept": "text/event-stream", **self.jar.header()})
+            path = f"/v1/rooms/{turn.manner.room}/events"
+            response = self.http.request("GET", path, headers={"Accept": "text/event-stream", **turn.jar.header()})
         except FAILURE_EXCEPTIONS as error:
-            recorder.complete(number, "unknown", clock(), {"error": repr(error)[:200]})
+            turn.notes.complete(number, "unknown", clock(), {"error": repr(error)[:200]})
             raise
-        status, ended = response.get_code(), clock()
-        if status == 200:
-            recorder.complete(number, "ok", ended, {"status": status})
+        if response.get_code() == 200:
+            turn.notes.complete(number, "ok", clock(), {"status": 200})
             return response
-        body = response.read()
-        instead = b"poll-instead" in body or status == 410  # the turn has come or gone meanwhile: ask
-        document = orjson.loads(body) if body.startswith(b"{") else {}
-        answer = Answer.of("events", status, document, seconds(response.get("retry-after")))
-        said = {"status": status} if instead else answer.said(body.decode(errors="replace") or "no body")
-        recorder.complete(number, self.outcome(answer, [status] if instead else []), ended, said)
+        answer = read(response)
+        instead = b"poll-instead" in answer.body or answer.status == 410  # the turn has come or gone meanwhile: ask
+        outcome = answer.outcome([answer.status] if instead else [], bearing=turn.manner.bears)
+        turn.notes.complete(
+            number, outcome, answer.at, {"status": answer.status} if instead else answer.said(answer.text)
+        )
         return None
 
     def _events(self, response: HTTPSocketPoolResponse) -> Iterator[tuple[str, bytes]]:
@@ -152,7 +153,6 @@ class Watcher(Visitor):
                 event, data = "message", b""
 
     def _note_place(self, document: dict[str, Any]) -> None:
-        recorder = self.run_of.recorder
-        at = clock()
-        number = recorder.invoke(at, visitor=self.name, habit=self.habit, call=EVENT)
-        recorder.complete(number, "ok", at, {"identity": self.identity, "serial": self.serial, **noted(document)})
+        turn, at = self.turn, clock()
+        number = turn.notes.invoke(at, visitor=turn.name, habit=turn.habit, call=EVENT)
+        turn.notes.complete(number, "ok", at, {"identity": turn.identity, "serial": turn.serial, **noted(document)})
