@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 from crowd.answers import Answer, Jar
 from crowd.forgeries import forged_passes, forged_proofs
 from crowd.history import Recorder, clock
+from crowd.proofs import noted
 from rig.instance import KEYS
 
 #: Seconds after which a visitor asks again who was not told when, and between two looks of one in a hurry.
@@ -111,9 +112,9 @@ class Visitor:
         """Ask for the place that it has."""
         return self.served("status", (200,))
 
-    def leave(self, headers: Mapping[str, str] | None = None) -> Steps[Answer]:
-        """Say goodbye."""
-        over = self.manner.refusals if self.offered and headers is None else ()
+    def leave(self, headers: Mapping[str, str] | None = None, *, offered: bool = False) -> Steps[Answer]:
+        """Say goodbye; with `headers`, to what they prove, which was `offered` at first contact or not."""
+        over = self.manner.refusals if (self.offered if headers is None else offered) else ()
         return self.served("leave", (204, *over), headers=headers)
 
     def wait(self) -> Step:
@@ -319,7 +320,8 @@ def intruder(visitor: Visitor) -> Steps[None]:
             shown = {"Cookie": f"waitroom_pass_{room}={forged}"} if forged else {}
             answer = yield from visitor.ask("gate", (204, 401, 403), headers=shown, attempt=name, brought="nobody")
             if answer.state:
-                yield from visitor.leave({"Cookie": f"waitroom_pass_{room}={answer.document['pass']}"})
+                given = {"Cookie": f"waitroom_pass_{room}={answer.document['pass']}"}
+                yield from visitor.leave(given, offered=noted(answer.document).get("offer", False))
             if not (yield Idle(_TRY_SECONDS)):
                 return
 

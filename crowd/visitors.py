@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, Protocol
 
@@ -56,7 +56,8 @@ class Visitor(habits.Visitor):
         over: Callable[[], bool] = lambda: False,
     ) -> None:
         super().__init__(name, habit, manner, _Noted(history), random.Random(seed))
-        self.browser, self.jar, self._turn, self._over = browser, browser.cookies, HABITS[habit], over
+        self.browser, self.jar, self.history = browser, browser.cookies, history
+        self._turn, self._over = HABITS[habit], over
 
     async def visit(self) -> None:
         """The whole turn."""
@@ -97,14 +98,26 @@ def visitors(browsers: Sequence[Browser], room: str, history: History, **how: An
     return [Visitor(f"{room}-{index}", browser, manner, history, seed=index) for index, browser in enumerate(browsers)]
 
 
-async def all_enter(crowd: Iterable[Visitor]) -> None:
-    """Everybody gets a place, some at a time."""
+async def all_enter(crowd: Sequence[Visitor]) -> None:
+    """Everybody gets a place, some at a time. Raises AssertionError where a visitor was told what none may be told."""
     await gently(visitor.take(visitor.enter()) for visitor in crowd)
+    _all_well_told(crowd)
 
 
-async def all_stay(crowd: Iterable[Visitor]) -> None:
-    """Everybody comes in, looks round and leaves."""
+async def all_stay(crowd: Sequence[Visitor]) -> None:
+    """Everybody comes in, looks round and leaves. Raises AssertionError as `all_enter` does."""
     await asyncio.gather(*(visitor.take(visitor.go_through()) for visitor in crowd))
+    _all_well_told(crowd)
+
+
+def _all_well_told(crowd: Sequence[Visitor]) -> None:
+    histories = {id(visitor.history): visitor.history for visitor in crowd}.values()
+    wrong = [
+        operation.told() for history in histories for operation in history.operations if operation.outcome == "fail"
+    ]
+    wrong += [f"{visitor.name} has no place" for visitor in crowd if not visitor.serial]
+    if wrong:
+        raise AssertionError("\n".join(wrong[:5]))
 
 
 class SteadyCrowd:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -62,16 +63,16 @@ def standing(situation: rendering.Situation, *, message: str = "") -> rendering.
 class Stage:
     """Answers every request of one visitor; `shown` is what the page and the status say.
 
-    `ladder` is the room document's (None: there is no such document), `more` what else is to stand in it; `events` the
-    whole of an event stream (None: poll instead). `asked` are the calls, by the last part of their path. `admits`: the
-    status says that the turn has come.
+    `ladder` is the room document's (None: there is no such document), `more` what else is to stand in it; `events` says
+    the whole of an event stream (None: poll instead). `asked` are the calls, by the last part of their path. `admits`:
+    the status says that the turn has come.
     """
 
     def __init__(self, visitor: Visitor, shown: rendering.Page) -> None:
         self.shown = shown
         self.ladder: list[tuple[int, int]] | None = None
         self.more: dict[str, Any] = {}
-        self.events: str | None = None
+        self.events: Callable[[], str] | None = None
         self.asked: list[str] = []
         self.admits = False
         visitor.context.route("**/*", self._answer)
@@ -98,7 +99,7 @@ class Stage:
         elif path.endswith("/leave"):
             route.fulfill(status=204)
         elif path.endswith("/events") and self.events is not None:
-            route.fulfill(body=self.events, content_type="text/event-stream")
+            route.fulfill(body=self.events(), content_type="text/event-stream")
         elif path.endswith("/events"):
             route.fulfill(status=503, json={"type": "urn:waitroom:poll-instead"})
         elif path == f"/v1/rooms/{self.shown.room}" and self.ladder is not None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -353,7 +354,7 @@ def test_an_answer_in_person_does_not_end_the_watch(browser: Browser) -> None:
     with played(browser) as (_, stage):
         stage.ladder = AT_100
         stage.shown = replace(stage.shown, streams=True, latest_poll_seconds=6.0)
-        stage.events = place_event(stage.shown)
+        stage.events = partial(place_event, stage.shown)
         page = stage.open()
         until(page, lambda: "shop" in stage.asked, "a document")
         documents = held_back(page, "**/v1/rooms/shop")

@@ -308,8 +308,8 @@ STREAMED: Final = replace(FAR, streams=True)
 
 def test_an_event_moves_the_rank(browser: Browser) -> None:
     """What the stream says is shown; when it has ended the room document is watched, and no status asked for."""
-    events = place_event(replace(STREAMED, rank=70, eta_seconds=700.0, eta_low_seconds=600.0, eta_high_seconds=800.0))
-    with staged(browser, STREAMED, ladder=AT_50, events=events) as (visitor, stage, page):
+    place = replace(STREAMED, rank=70, eta_seconds=700.0, eta_low_seconds=600.0, eta_high_seconds=800.0)
+    with staged(browser, STREAMED, ladder=AT_50, events=lambda: place_event(place)) as (visitor, stage, page):
         rank_is(page, 70)
         expect(page.locator("#eta")).to_have_text(SERVER.wording.eta(600, 800))
         until(page, lambda: "shop" in stage.asked, "watching")
@@ -322,7 +322,7 @@ def test_an_event_moves_the_rank(browser: Browser) -> None:
 def test_the_last_event_is_a_reason_to_ask(browser: Browser, last: str) -> None:
     """Only the status claims an offer, and says what has become of a place."""
     events = f'retry: 1000\nevent: {last}\ndata: {{"room":"shop","state":"{last}"}}\n\n'
-    with staged(browser, STREAMED, ladder=AT_100, events=events, admits=True) as (visitor, stage, page):
+    with staged(browser, STREAMED, ladder=AT_100, events=lambda: events, admits=True) as (visitor, stage, page):
         ended(page)
         assert stage.asked == ["events", "status"]
         assert visitor.complaints == []
