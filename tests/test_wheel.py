@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cyclonedx.schema import SchemaVersion
-from cyclonedx.validation.json import JsonStrictValidator
 from packaging.requirements import Requirement
 
 from crowd.browser import browsing
@@ -70,6 +68,10 @@ def bill_in(wheel: Path) -> dict[str, Any]:
 
 def assert_shareable(text: str) -> None:
     """It is CycloneDX to the letter, and tells nothing of the machine or the index that it was made with."""
+    # A grammar is made at this import, for a second of each worker.
+    from cyclonedx.schema import SchemaVersion
+    from cyclonedx.validation.json import JsonStrictValidator
+
     fault = JsonStrictValidator(SchemaVersion.V1_6).validate_str(text)
     assert fault is None, fault
     assert [

@@ -159,5 +159,14 @@ async def test_the_count_sees_what_gets_past(mistake: str, instance: Instance, g
         ports = (instance.port, instance.port)
         edit = _without(*FORGOTTEN[mistake])
         with proxies.running(proxy, tmp_path, "shop", ports, origin=origin.port, edit=edit) as world:
-            await corpus.send_all(world.port, hostile())
-    assert [request for request in origin.asked if not is_bare(request)] != []
+            for requests in some_at_a_time(hostile()):
+                await corpus.send_all(world.port, requests)
+                if not all(map(is_bare, origin.asked)):
+                    return
+    pytest.fail("all that reached the origin was bare")
+
+
+def some_at_a_time(requests: list[bytes], number: int = 300) -> Iterator[list[bytes]]:
+    """The latest first: those are meant for free paths."""
+    for end in range(len(requests), 0, -number):
+        yield requests[max(end - number, 0) : end]
