@@ -37,33 +37,34 @@ def _told() -> Iterator[None]:
         pytest.skip(str(error))
 
 
-#: The files that take longest, as `make test ARGS=--durations=0` tells: they start first, and so no worker is left
-#: alone with one of them at the end.
+#: The files that take longest, as `make test ARGS=--durations=0` tells, those that wait among those that work: they
+#: start first, and so no worker is left alone with one of them at the end.
 LONGEST: Final = (
     "browser/test_live.py",
-    "faults/test_refusing.py",
-    "deploy/test_free_paths.py",
-    "chaos/test_campaign.py",
-    "faults/test_instances.py",
-    "system/test_crowd.py",
-    "faults/test_down.py",
-    "browser/test_demo.py",
-    "benchmarks/test_runs.py",
-    "faults/test_line.py",
     "lua/test_machine.py",
-    "system/test_rolling.py",
+    "faults/test_instances.py",
     "client/test_holding.py",
+    "faults/test_refusing.py",
     "client/test_watching.py",
+    "chaos/test_campaign.py",
+    "browser/test_demo.py",
+    "system/test_crowd.py",
+    "client/test_blocking.py",
+    "faults/test_down.py",
     "demo/test_demo.py",
+    "faults/test_line.py",
+    "deploy/test_nginx.py",
+    "system/test_rolling.py",
+    "deploy/test_free_paths.py",
     "browser/test_late.py",
     "examples/test_jobs.py",
-    "deploy/test_nginx.py",
-    "client/test_blocking.py",
-    "asgi/test_remote.py",
-    "browser/test_wording.py",
-    "system/test_cluster_redis.py",
-    "system/test_sentinel.py",
+    "browser/test_hostile.py",
+    "deploy/test_installer.py",
     "browser/test_guarded.py",
+    "test_wheel.py",
+    "benchmarks/test_runs.py",
+    "serve/test_http.py",
+    "asgi/test_remote.py",
 )
 
 

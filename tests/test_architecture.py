@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import waitroom
+from tests import conftest
 
 PACKAGE = Path(waitroom.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -101,3 +102,8 @@ def test_key_names_are_spelled_in_one_place() -> None:
     guilty = {relative(path) for path in MODULES if spelling.search(path.read_text(encoding="utf-8"))}
     # A pass and a token name their audience, `waitroom:<room>`.
     assert guilty <= {"store/keys.py", "proofs/passes.py", "proofs/tokens.py"}
+
+
+def test_what_takes_longest_is_there() -> None:
+    """A test file that was moved keeps its place at the start of the suite."""
+    assert [name for name in conftest.LONGEST if not (conftest.HERE / name).is_file()] == []
