@@ -11,7 +11,8 @@ from playwright.sync_api import Browser, sync_playwright
 
 from rig.machine import missing
 
-_PROGRAMS: Final = ("chromium", "chromium-browser", "google-chrome")
+#: The first is Chromium without a window: the same engine, at a third of the CPU time.
+_PROGRAMS: Final = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 
 _FLAGS: Final = (
     "--headless",
