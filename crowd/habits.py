@@ -180,15 +180,16 @@ class Visitor:
         number = self.notes.invoke(clock(), visitor=self.name, habit=self.habit, call=call, **said)
         path = manner.gate if call == "gate" else f"/v1/rooms/{manner.room}/{call}"
         method = "POST" if call in ("enter", "leave") else "GET"
-        answer: Answer = yield Ask(call, method, path, jar.header() if headers is None else headers, good)
+        shown = jar.header() if headers is None else headers
+        answer: Answer = yield Ask(call, method, path, shown, good)
         if not answer.status:
             self.notes.complete(number, "unknown", answer.at, {"error": answer.error})
             return answer
-        held = jar.proof("pass", manner.room)
         jar.store(answer.cookies)
         if call == "gate" and answer.status in (200, 204):
             given = jar.proof("pass", manner.room)
-            granted = {"state": "admitted", "pass": given} if given != held else {}
+            anew = given and not any(given in value for value in shown.values())
+            granted = {"state": "admitted", "pass": given} if anew else {}
             answer = replace(answer, document=granted, passed=True)
         outcome = answer.outcome(good, bearing=manner.bears, bare=path.startswith("/gate/"))
         said = answer.said("" if outcome == "ok" else answer.text)

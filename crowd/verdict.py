@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Final
 
-from crowd.history import History
+from crowd.history import History, Operation
 from crowd.invariants import Check, came_in, check_all, welcome, went_out
 from crowd.rules import Rules
 from crowd.watch import Look, Losses, looks_hold
@@ -23,21 +23,31 @@ LOST: Final = ("rank never grows, but by returners", "a good pass opens the gate
 _FEWEST_LOOKS: Final = 20
 
 
+def told_to_wait(operation: Operation) -> bool:
+    """Whether an instance said by a documented 503 that it cannot serve just then."""
+    return operation.outcome == "unknown" and operation.status == 503
+
+
+def unknown(operation: Operation) -> bool:
+    """The same, or no answer came."""
+    return operation.outcome == "unknown"
+
+
 def faults(
     history: History,
     rules: Rules,
     looks: Sequence[Look],
     *,
-    bearing: bool = False,
+    borne: Callable[[Operation], bool] = lambda _: False,
     losses: Losses = (),
     excused: Collection[str] = (),
 ) -> list[str]:
     """What is wrong: nothing, of a crowd in which every visit came to its end.
 
-    `bearing`: whether visitors put up with no answer, and with a documented 503. `losses`: when data were lost.
-    `excused`: names of checks that do not hold, as documented.
+    `borne`: what visitors put up with although it is no good answer. `losses`: when data were lost. `excused`: names of
+    checks that do not hold, as documented.
     """
-    checks = check_all(history, rules, lambda each: bearing and each.outcome == "unknown")
+    checks = check_all(history, rules, borne)
     checks += [came_in(history), went_out(history), welcome(history), *looks_hold(looks, rules, losses=losses)]
     checks.append(Check("the room was watched", len(looks), ["too few looks"] if len(looks) < _FEWEST_LOOKS else []))
     excused = (*excused, *(LOST if losses else ()))

@@ -61,8 +61,10 @@ class Visitor(habits.Visitor):
 
     async def visit(self) -> None:
         """The whole turn."""
-        await self.take(self._turn(self))
-        await self.browser.close()
+        try:
+            await self.take(self._turn(self))
+        finally:
+            await self.browser.close()
 
     async def take(self, steps: Steps[T]) -> T:
         """Take these steps; what they return."""

@@ -20,6 +20,7 @@ from redis.exceptions import RedisError
 from crowd.history import clock
 from crowd.invariants import Check
 from crowd.rules import LATENESS_SECONDS, Rules
+from rig.waiting import eventually
 from waitroom.cancelling import cancelled
 from waitroom.store import keys
 
@@ -187,6 +188,12 @@ async def watching(*watches: Watch) -> AsyncIterator[None]:
     for task in tasks:
         if not task.cancelled():
             task.result()
+
+
+async def last_look(watch: Watch) -> None:
+    """Wait for a look that begins after this moment."""
+    so_far = len(watch.looks)
+    await eventually(lambda: len(watch.looks) > so_far + 1, "a last look")
 
 
 def looks_hold(looks: Sequence[Look], rules: Rules, *, losses: Losses = (), hold_seconds: float = 0.0) -> list[Check]:

@@ -13,7 +13,8 @@ from typing import Any, Final
 from rig.ports import free_port
 from rig.process import environment
 from rig.served import Served
-from rig.waiting import PATIENCE_SECONDS
+from rig.waiting import PATIENCE_SECONDS, until
+from waitroom.store.embedded.folder import running_url
 
 #: The signing keys and the admin key of instances that are tested. Both are good in production.
 KEYS: Final = "k1:0123456789abcdefghijklmnopqrstuvwxyzABCDEF"
@@ -76,6 +77,11 @@ class Instance(Served):
 
     def __str__(self) -> str:
         return f"{self.name} ({self.address})"
+
+    def __exit__(self, *unused: object) -> None:
+        """Stop it, and wait until an embedded server that it had is gone too."""
+        super().__exit__(*unused)
+        until(lambda: running_url(self.data) is None, "the end of the embedded server", seconds=20)
 
     @property
     def data(self) -> Path:

@@ -70,7 +70,10 @@ class Process:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.stop()
+        """Stop it. Raises Ended where it had to be killed."""
+        ran = self.running
+        if self.stop() == -signal.SIGKILL and ran:
+            raise Ended(f"{self} did not end when it was told to; its last words: {self.last_words()}")
 
     @property
     def pid(self) -> int:

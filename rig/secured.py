@@ -44,8 +44,13 @@ def settings(users: Path) -> tuple[str, ...]:
 
 
 def leaks(folder: Path, *pids: int) -> list[Path]:
-    """Which of the logs below the folder, and of these processes' command lines, show a password or a piece of one."""
+    """Which of the logs below the folder, and of these processes' command lines, show a password or a piece of one.
+
+    Raises ValueError where no log says anything.
+    """
     logs = [path for path in folder.rglob("*.log") if path.stat().st_size]
+    if not logs:
+        raise ValueError(f"no log below {folder} says anything")
     lines = [Path(f"/proc/{pid}/cmdline") for pid in pids]
     return [path for path in (*logs, *lines) if "canary" in path.read_text(errors="replace")]
 

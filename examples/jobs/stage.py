@@ -90,7 +90,7 @@ def running(
             stack.callback(process.stop)
         for process in processes:
             process.await_ready()
-        jobs.until(lambda: json.loads(ask(jobs.port, "/readyz").body)["workers"] >= workers)
+        jobs.until(lambda: json.loads(ask(jobs.port, "/readyz").body).get("workers", 0) >= workers)
         yield Service(jobs.url, waitroom.url, service_redis, processes)
 
 

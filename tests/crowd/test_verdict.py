@@ -10,7 +10,7 @@ import pytest
 
 from crowd.history import Operation
 from crowd.rules import Rules
-from crowd.verdict import faults, no_tracebacks
+from crowd.verdict import faults, no_tracebacks, unknown
 from tests.crowd.made import RULES, START, asked, comes_in, good, leaves, told, waits
 from tests.crowd.test_looks import look
 
@@ -49,8 +49,8 @@ def test_no_answer_is_borne_by_who_bears_it() -> None:
     """A bad one is not."""
     none = asked("a", "status", 0.5, outcome="unknown", completed=None, status=0)
     assert found(*good(), none) == ["every request is answered well"]
-    assert found(*good(), none, bearing=True) == []
-    assert found(*good(), replace(none, outcome="fail"), bearing=True) == ["every request is answered well"]
+    assert found(*good(), none, borne=unknown) == []
+    assert found(*good(), replace(none, outcome="fail"), borne=unknown) == ["every request is answered well"]
 
 
 def test_what_is_excused() -> None:

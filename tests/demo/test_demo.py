@@ -79,7 +79,7 @@ def _demo(folder: Path, *options: str, port: int | None = None) -> Iterator[Demo
     finally:
         process.kill()
         process.wait()
-    until(lambda: not alive(family), "the end of all")
+    until(lambda: not alive(family), "the end of all", seconds=20)
 
 
 def test_a_visitor_gets_into_the_shop_and_sigterm_leaves_nothing(tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_sigkill_leaves_no_process(tmp_path: Path) -> None:
         family = demo.family()
         assert len(family) >= LEAST_PROCESSES
         demo.end(signal.SIGKILL)
-        until(lambda: not alive(family), "the end of all")
+        until(lambda: not alive(family), "the end of all", seconds=20)
 
 
 @pytest.mark.parametrize(

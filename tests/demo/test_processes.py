@@ -27,7 +27,7 @@ def _stopped_message(children: Children) -> str:
             return str(error)
         return ""
 
-    return until(said, "the end of a child")
+    return until(said, "the end of a child", seconds=20)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_all_children_end_with_the_block_even_those_of_children(tmp_path: Path) 
         children.start("two", ["/bin/sh", "-c", "sleep 60 & sleep 60; true"], environment=os.environ)
         until(lambda: len(descendants(os.getpid()) - others) >= 4, "all processes")
         family = descendants(os.getpid()) - others
-    until(lambda: not alive(family), "the end of all")
+    until(lambda: not alive(family), "the end of all", seconds=20)
 
 
 def test_a_child_that_will_not_end_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,7 +69,7 @@ def test_a_child_that_will_not_end_is_killed(tmp_path: Path, monkeypatch: pytest
         children.start("stubborn", [sys.executable, "-c", stubborn], environment=os.environ)
         until(lambda: "set" in (tmp_path / "stubborn.log").read_text(), "its word")
         family = descendants(os.getpid()) - others
-    until(lambda: not alive(family), "the end of all")
+    until(lambda: not alive(family), "the end of all", seconds=20)
 
 
 def test_children_end_when_the_one_who_started_them_is_killed(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ with Children(pathlib.Path({str(tmp_path)!r})) as children:
         until(lambda: len(descendants(parent.pid)) >= 4, "all processes")
         family = descendants(parent.pid)
         parent.send_signal(signal.SIGKILL)
-    until(lambda: not alive(family), "the end of all")
+    until(lambda: not alive(family), "the end of all", seconds=20)
 
 
 def test_a_port_in_use_is_said_in_a_sentence() -> None:

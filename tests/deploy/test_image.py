@@ -74,7 +74,7 @@ def test_the_labels_tell_this_version() -> None:
         ("", ".git/config", False),
         ("", ".venv/bin/python", False),
         ("", ".env", False),
-        ("", "tests/servers.py", False),
+        ("", "tests/conftest.py", False),
         # compose.yaml builds its nginx from this folder, which also holds what init.sh makes.
         ("deploy", "nginx/waitroom-http.conf", True),
         ("deploy", "compose/nginx.conf", True),

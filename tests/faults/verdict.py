@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from crowd.invariants import came_in, forgeries_refused, one_place, went_out
-from crowd.verdict import faults, no_tracebacks
+from crowd.verdict import faults, no_tracebacks, unknown
 from crowd.watch import resumed_after
 from tests.faults.scene import Run
 from tests.faults.scrape import FASTER, fired
@@ -78,7 +78,7 @@ def judged(
     """
     made = row(run, fault, how, succeeded_within=succeeded_within)
     losses = [(run.began, run.lifted)] if loss else []
-    wrong = faults(run.history, run.stage.rules, run.stage.watch.looks, bearing=True, losses=losses, excused=excused)
+    wrong = faults(run.history, run.stage.rules, run.stage.watch.looks, borne=unknown, losses=losses, excused=excused)
     wrong += no_tracebacks(run.stage.folder).faults
     if wrong:
         (run.stage.folder / "history.txt").write_text("\n".join(map(str, run.history.operations)))

@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 from crowd.browser import browsing
 from crowd.history import History, clock
 from crowd.rules import Rules
-from crowd.verdict import OVERTAKEN, faults
+from crowd.verdict import OVERTAKEN, faults, told_to_wait
 from crowd.visitors import all_enter, visitors
 from crowd.watch import Watch, resumed_after, watching
 from rig import clusters, secured, servers
@@ -88,7 +88,7 @@ async def test_a_lost_node_costs_nobody_the_place(tmp_path: Path) -> None:
     print(f"  answers 503: {sum(history.statuses[503] for history in histories)}")
     for third, (history, watch) in enumerate(zip(histories, watches, strict=True)):
         lost = [losses[third]]
-        found = faults(history, Rules.of(ROOM), watch.looks, bearing=True, losses=lost, excused=OVERTAKEN)
+        found = faults(history, Rules.of(ROOM), watch.looks, borne=told_to_wait, losses=lost, excused=OVERTAKEN)
         assert found == []
         assert len(watch.looks) > 100
     identities = [{each.identity for each in history.operations if each.identity} for history in histories]

@@ -13,7 +13,7 @@ from crowd.history import History
 from crowd.rules import Rules
 from crowd.verdict import faults
 from crowd.visitors import LONGEST_POLL_SECONDS, PATIENT, all_enter, all_stay, visitors
-from crowd.watch import Watch, watching
+from crowd.watch import Watch, last_look, watching
 from rig.instance import Instance, serving
 from rig.waiting import eventually
 
@@ -46,6 +46,7 @@ async def test_two_thousand_clients_come_in_once_each_in_order(tmp_path: Path) -
             assert first_ranks(history) == list(range(1, 2001))
             await asyncio.to_thread(served.operate, "POST", "/admin/rooms/shop/resume", {})
             await all_stay(crowd)
+            await last_look(watch)
         assert faults(history, Rules.of(ROOM), watch.looks) == []
         assert len(watch.looks) > 100
         assert watch.most_inside == 50
@@ -74,6 +75,7 @@ async def test_a_killed_leader_is_succeeded(engine: str, redis: Redis, tmp_path:
             await asyncio.to_thread(leader.kill)
             await staying
             assert await asyncio.to_thread(other.leads)
+            await last_look(watch)
         assert faults(history, Rules.of(ROOM), watch.looks) == []
         assert watch.most_inside == 50
         found = await counts(redis)

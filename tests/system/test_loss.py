@@ -38,7 +38,7 @@ async def ranks_now(browsers: list[Browser]) -> list[int]:
 
 async def entered_one_by_one(browsers: list[Browser]) -> list[Visitor]:
     """The visitors of these browsers, who enter in their order."""
-    crowd = visitors(browsers, "shop", History())
+    crowd = visitors(browsers, "shop", History(), bears=False)
     for visitor in crowd:
         await visitor.take(visitor.enter())
     return crowd

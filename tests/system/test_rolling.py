@@ -16,7 +16,7 @@ from crowd.history import History
 from crowd.rules import Rules
 from crowd.verdict import faults
 from crowd.visitors import PATIENT, SteadyCrowd, Visitor, coming
-from crowd.watch import Watch, watching
+from crowd.watch import Watch, last_look, watching
 from rig.composed import Composed
 from rig.instance import Instance
 from rig.waiting import eventually
@@ -94,11 +94,13 @@ async def test_a_rolling_restart_costs_nobody_anything(tmp_path: Path, by_name: 
     ):
         crowd, sitters = SteadyCrowd(cluster.port, "shop", size=300, seed=5), Sitters(cluster.port, number=50)
         watch = Watch("shop", cluster.redis_url)
-        async with watching(watch), coming(sitters), coming(crowd):
-            await all_serve(cluster, crowd)
-            before = [instance.pid for instance in cluster.instances]
-            await asyncio.to_thread(cluster.restart)
-            await all_serve(cluster, crowd)
+        async with watching(watch):
+            async with coming(sitters), coming(crowd):
+                await all_serve(cluster, crowd)
+                before = [instance.pid for instance in cluster.instances]
+                await asyncio.to_thread(cluster.restart)
+                await all_serve(cluster, crowd)
+            await last_look(watch)
         found = await counts(redis)
         after = [instance.pid for instance in cluster.instances]
         again = sum(len(each) > 1 for each in tried(cluster))
@@ -123,16 +125,18 @@ async def test_visitors_are_answered_while_an_instance_is_frozen(tmp_path: Path)
     async with clustered(tmp_path, instances=3, rooms={"shop": HAUNTED}) as cluster:
         crowd = SteadyCrowd(cluster.port, "shop", size=200, seed=6)
         watch = Watch("shop", cluster.redis_url)
-        async with watching(watch), coming(crowd):
-            await all_serve(cluster, crowd)
-            leader = await the_leader(cluster)
-            leader.signal(signal.SIGSTOP)
-            others = [instance for instance in cluster.instances if instance is not leader]
-            while not any([await asyncio.to_thread(instance.leads) for instance in others]):
-                await asyncio.sleep(0.1)
-            await all_serve(cluster, crowd, instances=others)
-            leader.signal(signal.SIGCONT)
-            await all_serve(cluster, crowd)
+        async with watching(watch):
+            async with coming(crowd):
+                await all_serve(cluster, crowd)
+                leader = await the_leader(cluster)
+                leader.signal(signal.SIGSTOP)
+                others = [instance for instance in cluster.instances if instance is not leader]
+                while not any([await asyncio.to_thread(instance.leads) for instance in others]):
+                    await asyncio.sleep(0.1)
+                await all_serve(cluster, crowd, instances=others)
+                leader.signal(signal.SIGCONT)
+                await all_serve(cluster, crowd)
+            await last_look(watch)
     print(f"{crowd.told()}; longest time without an admission {watch.longest_gap():.2f} s")
     assert faults(crowd.history, Rules.of(HAUNTED), watch.looks) == []
     assert set(crowd.history.statuses) == {200, 202, 204}

@@ -12,7 +12,7 @@ import pytest
 from crowd.rules import Rules
 from crowd.verdict import faults
 from crowd.visitors import PATIENT, SteadyCrowd, coming
-from crowd.watch import Watch, watching
+from crowd.watch import Watch, last_look, watching
 from tests.system.clusters import all_serve, clustered, raw, tried
 from tests.system.test_crowd import counts
 
@@ -31,11 +31,13 @@ async def test_no_visitor_notices_that_instances_come_and_go(tmp_path: Path) -> 
     ):
         crowd = SteadyCrowd(cluster.port, "shop", size=500, seed=4)
         watch = Watch("shop", cluster.redis_url)
-        async with watching(watch), coming(crowd):
-            await all_serve(cluster, crowd)
-            for number in (2, 4, 2, 1):
-                await asyncio.to_thread(cluster.scale, number)
+        async with watching(watch):
+            async with coming(crowd):
                 await all_serve(cluster, crowd)
+                for number in (2, 4, 2, 1):
+                    await asyncio.to_thread(cluster.scale, number)
+                    await all_serve(cluster, crowd)
+            await last_look(watch)
         found = await counts(redis)
         tries = tried(cluster)
     served = Counter(each[-1] for each in tries)

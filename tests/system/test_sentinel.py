@@ -11,7 +11,7 @@ import pytest
 from crowd.browser import browsing
 from crowd.history import History, clock
 from crowd.rules import Rules
-from crowd.verdict import OVERTAKEN, faults
+from crowd.verdict import OVERTAKEN, faults, told_to_wait
 from crowd.visitors import all_enter, visitors
 from crowd.watch import Watch, resumed_after, watching
 from rig import clusters, secured
@@ -97,7 +97,7 @@ async def test_a_failover_costs_nobody_the_place(tmp_path: Path) -> None:
     assert promoted == "master"
     assert admitted > remembered
     lost = [(killed_at, killed_at + resumed)]
-    assert faults(history, Rules.of(ROOM), watch.looks, bearing=True, losses=lost, excused=OVERTAKEN) == []
+    assert faults(history, Rules.of(ROOM), watch.looks, borne=told_to_wait, losses=lost, excused=OVERTAKEN) == []
     assert len(watch.looks) > 100
     assert watch.most_inside <= 500
     assert int(state["restored"]) >= len(late)

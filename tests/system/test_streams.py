@@ -53,7 +53,7 @@ async def test_streams_end_when_the_instance_stops(
     settings = {"WAITROOM_WORKERS": str(workers), "WAITROOM_DRAIN_SECONDS": drain_seconds}
     with serving(tmp_path, rooms={"shop": ROOM}, **settings) as served:
         async with browsing(1_000, served.port) as browsers:
-            await all_enter(visitors(browsers, "shop", History()))
+            await all_enter(visitors(browsers, "shop", History(), bears=False))
             listeners = [Listener(served.port, "shop", browser) for browser in browsers]
             async with all_listen(listeners):
                 assert {listener.status for listener in listeners} == {200}
@@ -81,7 +81,7 @@ async def test_streams_of_a_killed_instance_come_back_spread(tmp_path: Path) -> 
     with serving(tmp_path / "one", rooms={"shop": ROOM}) as first:
         with serving(tmp_path / "two", rooms={"shop": ROOM}, redis_url=_redis_url(tmp_path / "one")) as second:
             async with browsing(300, second.port) as browsers:
-                await all_enter(visitors(browsers, "shop", History()))
+                await all_enter(visitors(browsers, "shop", History(), bears=False))
                 listeners = [Listener(second.port, "shop", browser) for browser in browsers]
                 async with all_listen(listeners):
                     before = [listener.told[0].data["rank"] for listener in listeners]
@@ -109,7 +109,7 @@ async def test_behind_nginx_streams_move_to_another_instance(tmp_path: Path) -> 
         raw(cluster) as redis,
         browsing(200, cluster.port) as browsers,
     ):
-        await all_enter(visitors(browsers, "shop", History()))
+        await all_enter(visitors(browsers, "shop", History(), bears=False))
         before = await redis.zrange(keys.room_key("shop", "wait"), 0, -1, withscores=True)
         ranks: list[list[int]] = [[] for _ in browsers]
         reopened, refused = 0, []

@@ -44,7 +44,7 @@ def test_killed_parent_takes_the_server_along(binary: Path, folder: Path) -> Non
         try:
             with EmbeddedServer(folder, binary=binary) as server, client(server.url) as redis:
                 assert redis.get("place") == "1"
-            until(lambda: not living(group), "the end of the group")
+            until(lambda: not living(group), "the end of the group", seconds=15)
         finally:
             os.kill(int(bystander), signal.SIGKILL)
 
@@ -65,7 +65,7 @@ def test_a_server_that_outlives_its_parent_holds_the_folder(binary: Path, folder
         finally:
             os.kill(server, signal.SIGCONT)
             os.kill(int(bystander), signal.SIGKILL)
-        until(lambda: not living(group), "the end of the group")
+        until(lambda: not living(group), "the end of the group", seconds=15)
         assert running_url(folder) is None
 
 
@@ -81,9 +81,9 @@ def test_killed_server_is_noticed(binary: Path, folder: Path) -> None:
     server.start()
     group = group_of(server.url)
     os.kill(process_id(server.url), signal.SIGKILL)
-    until(lambda: not server.alive, "the end of the server")
+    until(lambda: not server.alive, "the end of the server", seconds=15)
     server.stop()
-    until(lambda: not living(group), "the end of the group")
+    until(lambda: not living(group), "the end of the group", seconds=15)
     assert not (folder / "redis.sock").exists()
     with server:
         assert server.alive
@@ -95,7 +95,7 @@ def test_term_to_the_whole_group_stops_it(binary: Path, folder: Path) -> None:
     server.start()
     group = group_of(server.url)
     os.killpg(group, signal.SIGTERM)
-    until(lambda: not server.alive, "the end of the server")
+    until(lambda: not server.alive, "the end of the server", seconds=15)
     server.stop()
     assert living(group) == []
 
