@@ -327,7 +327,7 @@ async def disk_full(ground: Ground, _: Blow) -> AsyncIterator[None]:
         await eventually(lambda: ground.redis.ask("INFO", "persistence")[status] == "err", "a write that fails")
         yield
     finally:
-        await asyncio.to_thread((disk / "filler").unlink)
+        await asyncio.to_thread((disk / "filler").unlink, missing_ok=True)
 
 
 def _fill(path: Path) -> None:
