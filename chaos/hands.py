@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final
 
 from redis.exceptions import RedisError
@@ -33,7 +34,8 @@ async def carry_out(
             await asyncio.sleep(began + fault.at - time.monotonic())
             say(f"{time.monotonic() - began:6.1f} s  {fault.kind} {fault.target}".rstrip())
             with diary.noted(fault) as entry:
-                struck = strike(fault.kind, target=fault.target, value=fault.value, said=entry.said)
+                how = {"target": fault.target, "value": fault.value, "said": entry.said, "wrong": diary.faults.append}
+                struck = strike(fault.kind, **how)
                 try:
                     async with struck(ground):
                         await asyncio.sleep(fault.lasts if KINDS[fault.kind].lasts else 0)
@@ -48,20 +50,28 @@ async def carry_out(
 async def heal(ground: Ground, diary: Diary) -> None:
     """Whatever is still struck, because something else did not come back, is itself again."""
     ground.line.mode = "open"
-    for healing in (asyncio.to_thread(_heal, ground), ground.operator.restore()):
+    redis, instances = asyncio.to_thread(_heal_redis, ground), asyncio.to_thread(_heal_instances, ground)
+    for healing in (redis, instances, ground.operator.restore()):
         try:
             await healing
         except (Ended, TimeoutError) as error:
             diary.faults.append(f"not as before in the end: {error}")
 
 
-def _heal(ground: Ground) -> None:
+def _heal_redis(ground: Ground) -> None:
     ground.redis.thaw()
     if not ground.redis.running:
         ground.redis.start()
+    # Else a script that never ends lets Redis do nothing else.
+    with suppress(RedisError):
+        ground.redis.ask("SCRIPT", "KILL")
     until(lambda: ground.redis.ask("CONFIG", "SET", *_SETTINGS), "the settings of Redis", despite=RedisError)
+
+
+def _heal_instances(ground: Ground) -> None:
     for instance in ground.instances:
         instance.thaw()
         if not instance.running:
             instance.start()
+    for instance in ground.instances:
         instance.await_ready()

@@ -4,8 +4,9 @@ async with strike("frozen")(ground):
     ...  # Redis neither reads nor answers; afterwards it goes on
 
 A fault is there for the length of the block. For how long that is, and which instance is struck, the caller decides.
-A new one is a function here: what it does before its `yield` is undone after it, whatever happens meanwhile; without a
-`yield` the fault is over as soon as it has been brought about.
+A new one is a function here: what it does before its `yield` is undone after it, whatever happens to the block; without
+a `yield` the fault is over as soon as it has been brought about. One that waits before its `yield` may be cancelled, or
+fail, halfway: `try` and `finally` undo it from its first change on.
 """
 
 from __future__ import annotations
@@ -51,6 +52,9 @@ _AGAIN_SECONDS: Final = 0.1
 #: Seconds that a worker of nginx on its way out takes to hang up on those who ask nothing.
 _HANG_UP_SECONDS: Final = 0.5
 
+#: Seconds that an instance told to stop may take.
+_STOP_SECONDS: Final = 30.0
+
 #: What makes the kernel look for somebody to kill: it takes more than is left, and is smaller than an instance.
 _HUNGRY: Final = "import os, sys; open(sys.argv[1], 'w').write(str(os.getpid())); b = bytearray(64_000_000)"
 
@@ -71,17 +75,25 @@ class Ground:
     group: Path = field(init=False, repr=False)
 
 
+def _raised(wrong: str) -> None:
+    raise Ended(wrong)
+
+
 @dataclass
 class Blow:
     """How a fault strikes: which instance or key, how hard, and with how many seconds in between (0: always).
 
-    `target` of an instance: its number, "leader" (the first where none leads) or "all". `said`: what is to be told.
+    `target` of an instance: its number, "leader" (the first where none leads) or "all". Not `undone`: an instance that
+    has ended is not started again. `said`: what is to be told. `wrong` takes what did not go as it must, such as an
+    exit code; by default it raises Ended.
     """
 
     target: str = "1"
     value: float = 0.5
     pause_seconds: float = _NOW_AND_THEN_SECONDS
+    undone: bool = True
     said: list[str] = field(default_factory=list)
+    wrong: Callable[[str], object] = _raised
 
 
 Lane = Literal["line", "redis", "instance", "nginx", "room"]
@@ -215,9 +227,11 @@ def _command(name: str, *command: str, pause_seconds: float = _AGAIN_SECONDS) ->
 def _commands(name: str, command: str, undo: str) -> None:
     @_fault("redis", name)
     async def brought(ground: Ground, _: Blow) -> AsyncIterator[None]:
-        await _told(ground.redis, *command.split())
-        yield
-        await _told(ground.redis, *undo.split())
+        try:
+            await _told(ground.redis, *command.split())
+            yield
+        finally:
+            await _told(ground.redis, *undo.split())
 
 
 _command("scripts flushed", "SCRIPT", "FLUSH")
@@ -240,10 +254,12 @@ async def frozen(ground: Ground, _: Blow) -> AsyncIterator[None]:
 def _killed(name: str, meanwhile: Callable[[Path, Blow], object] = lambda folder, blow: None) -> None:
     @_fault("redis", name)
     async def brought(ground: Ground, blow: Blow) -> AsyncIterator[None]:
-        await asyncio.to_thread(ground.redis.kill)
-        meanwhile(ground.redis.folder, blow)
-        yield
-        await asyncio.to_thread(ground.redis.start)
+        try:
+            await asyncio.to_thread(ground.redis.kill)
+            meanwhile(ground.redis.folder, blow)
+            yield
+        finally:
+            await asyncio.to_thread(ground.redis.start)
 
 
 def _empty(folder: Path, blow: Blow) -> None:
@@ -266,10 +282,12 @@ _killed("file cut", _cut)
 @_fault("redis")
 async def failed_over(ground: Ground, _: Blow) -> AsyncIterator[None]:
     """SIGKILL, and the replica takes over; the line leads to it from then on."""
-    await asyncio.to_thread(ground.redis.kill)
-    yield
-    await _told(ground.replica, "REPLICAOF", "NO", "ONE")
-    ground.line.target = ground.replica.url
+    try:
+        await asyncio.to_thread(ground.redis.kill)
+        yield
+    finally:
+        await _told(ground.replica, "REPLICAOF", "NO", "ONE")
+        ground.line.target = ground.replica.url
 
 
 @_fault("redis")
@@ -278,19 +296,23 @@ async def busy(ground: Ground, _: Blow) -> AsyncIterator[None]:
     await _told(ground.redis, "CONFIG", "SET", "busy-reply-threshold", 200)
     script = "#!lua flags=no-writes\nwhile true do end"
     spinning = asyncio.create_task(asyncio.to_thread(ground.redis.ask, "EVAL", script, 0))
-    await eventually(lambda: refuses(ground.redis, "busy"), "a script that holds Redis up")
-    yield
-    await _told(ground.redis, "SCRIPT", "KILL")
-    await asyncio.gather(spinning, return_exceptions=True)
+    try:
+        await eventually(lambda: refuses(ground.redis, "busy"), "a script that holds Redis up")
+        yield
+    finally:
+        await _told(ground.redis, "SCRIPT", "KILL")
+        await asyncio.gather(spinning, return_exceptions=True)
 
 
 @_fault("redis")
 async def out_of_memory(ground: Ground, _: Blow) -> AsyncIterator[None]:
     """It may use less memory than it does."""
     used = int((await _told(ground.redis, "INFO", "memory"))["used_memory"])
-    await _told(ground.redis, "CONFIG", "SET", "maxmemory", max(used - _SQUEEZE_BYTES, 1))
-    yield
-    await _told(ground.redis, "CONFIG", "SET", "maxmemory", 0)
+    try:
+        await _told(ground.redis, "CONFIG", "SET", "maxmemory", max(used - _SQUEEZE_BYTES, 1))
+        yield
+    finally:
+        await _told(ground.redis, "CONFIG", "SET", "maxmemory", 0)
 
 
 @_fault("redis")
@@ -299,11 +321,13 @@ async def disk_full(ground: Ground, _: Blow) -> AsyncIterator[None]:
     disk = Path(f"/proc/{ground.redis.pid}/root{ground.redis.folder}")
     if not await asyncio.to_thread(disk.is_mount):
         missing("a disk of Redis's own")
-    await asyncio.to_thread(_fill, disk / "filler")
     status = "aof_last_write_status"
-    await eventually(lambda: ground.redis.ask("INFO", "persistence")[status] == "err", "a write that fails")
-    yield
-    await asyncio.to_thread((disk / "filler").unlink)
+    try:
+        await asyncio.to_thread(_fill, disk / "filler")
+        await eventually(lambda: ground.redis.ask("INFO", "persistence")[status] == "err", "a write that fails")
+        yield
+    finally:
+        await asyncio.to_thread((disk / "filler").unlink, missing_ok=True)
 
 
 def _fill(path: Path) -> None:
@@ -328,10 +352,12 @@ async def too_many_clients(ground: Ground, _: Blow) -> AsyncIterator[None]:
     """It loses the clients that it has, and takes no further one."""
     async with Redis(port=ground.redis.port, protocol=2) as ours:
         most = str((await ours.config_get("maxclients"))["maxclients"])
-        await ours.config_set("maxclients", 1)
-        await ours.client_kill_filter(_type="normal", skipme=True)
-        yield
-        await ours.config_set("maxclients", most)
+        try:
+            await ours.config_set("maxclients", 1)
+            await ours.client_kill_filter(_type="normal", skipme=True)
+            yield
+        finally:
+            await ours.config_set("maxclients", most)
 
 
 # The instances.
@@ -351,32 +377,37 @@ async def _struck(ground: Ground, blow: Blow) -> list[Instance]:
     return [ground.instances[number - 1]]
 
 
-def _stop(instance: Instance) -> None:
-    if code := instance.stop():
-        raise Ended(f"{instance} was told to stop and ended with {code}")
+def _stop(instance: Instance, blow: Blow) -> None:
+    if code := instance.stop(seconds=_STOP_SECONDS):
+        blow.wrong(f"{instance} was told to stop and ended with {code}")
 
 
-def _instance(name: str, act: Callable[[Instance], object], undo: Callable[[Instance], object]) -> None:
+def _instance(name: str, act: Callable[[Instance, Blow], object], undo: Callable[[Instance], object]) -> None:
     @_fault("instance", name)
     async def brought(ground: Ground, blow: Blow) -> AsyncIterator[None]:
         struck = await _struck(ground, blow)
-        await asyncio.gather(*(asyncio.to_thread(act, each) for each in struck))
-        yield
-        await asyncio.gather(*(asyncio.to_thread(undo, each) for each in struck))
+        try:
+            await asyncio.gather(*(asyncio.to_thread(act, each, blow) for each in struck))
+            yield
+        finally:
+            if blow.undone:
+                await asyncio.gather(*(asyncio.to_thread(undo, each) for each in struck))
 
 
 # SIGKILL and a start; it stands still, and goes on as if nothing had happened; SIGTERM and a start.
-_instance("instance killed", Instance.kill, Instance.__enter__)
-_instance("instance frozen", Instance.freeze, Instance.thaw)
+_instance("instance killed", lambda instance, _: instance.kill(), Instance.__enter__)
+_instance("instance frozen", lambda instance, _: instance.freeze(), Instance.thaw)
 _instance("instance restarted", _stop, Instance.__enter__)
 
 
 @_fault("instance")
-async def all_restarted(ground: Ground, _: Blow) -> None:
+async def all_restarted(ground: Ground, blow: Blow) -> None:
     """SIGTERM and a start, one instance after another."""
     for instance in ground.instances:
-        await asyncio.to_thread(_stop, instance)
-        await asyncio.to_thread(instance.__enter__)
+        try:
+            await asyncio.to_thread(_stop, instance, blow)
+        finally:
+            await asyncio.to_thread(instance.__enter__)
 
 
 @_fault("instance")
@@ -396,34 +427,40 @@ async def key_rotated(ground: Ground, blow: Blow) -> None:
 async def too_many_files(ground: Ground, blow: Blow) -> AsyncIterator[None]:
     """It may open no further file."""
     limits = {}
-    for pid in (each.pid for each in await _struck(ground, blow)):
-        limits[pid] = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, (len(os.listdir(f"/proc/{pid}/fd")), limits[pid][1]))
-    yield
-    for pid, limit in limits.items():
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, limit)
+    struck = await _struck(ground, blow)
+    try:
+        for pid in (each.pid for each in struck):
+            limits[pid] = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (len(os.listdir(f"/proc/{pid}/fd")), limits[pid][1]))
+        yield
+    finally:
+        for pid, limit in limits.items():
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, limit)
 
 
 @_fault("instance")
-async def instance_starved(ground: Ground, _: Blow) -> AsyncIterator[None]:
+async def instance_starved(ground: Ground, blow: Blow) -> AsyncIterator[None]:
     """The control group of the first has no memory left, and the kernel kills the largest in it."""
     group, victim = ground.group, ground.instances[0]
     new, old = ("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")
     limit, usage = (group / name for name in (new if (group / new[0]).exists() else old))
     before = limit.read_text()
-    limit.write_text(str(int(usage.read_text()) + _LEFT_BYTES))
-    hungry = await asyncio.create_subprocess_exec(sys.executable, "-c", _HUNGRY, str(group / "cgroup.procs"))
     try:
-        await eventually(lambda: not victim.running, "the end of the instance")
+        limit.write_text(str(int(usage.read_text()) + _LEFT_BYTES))
+        hungry = await asyncio.create_subprocess_exec(sys.executable, "-c", _HUNGRY, str(group / "cgroup.procs"))
+        try:
+            await eventually(lambda: not victim.running, "the end of the instance")
+        finally:
+            with suppress(ProcessLookupError):
+                hungry.kill()
+            await hungry.wait()
+        if victim.wait() != -signal.SIGKILL:
+            raise Ended(f"{victim} was not killed")
+        yield
     finally:
-        with suppress(ProcessLookupError):
-            hungry.kill()
-        await hungry.wait()
         limit.write_text(before)
-    if victim.wait() != -signal.SIGKILL:
-        raise Ended(f"{victim} was not killed")
-    yield
-    await asyncio.to_thread(victim.__enter__)
+        if blow.undone:
+            await asyncio.to_thread(victim.__enter__)
 
 
 # nginx.

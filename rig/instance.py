@@ -88,14 +88,17 @@ class Instance(Served):
         """The folder of its data."""
         return Path(self.variables["WAITROOM_DATA_DIR"])
 
-    def stop(self) -> int:
-        """End it by SIGTERM, frozen or not, as a supervisor does; the exit code, 0 where it was never started."""
+    def stop(self, *, seconds: float = PATIENCE_SECONDS) -> int:
+        """End it by SIGTERM, frozen or not, as a supervisor does; the exit code, 0 where it was never started.
+
+        It is killed where it takes more than so many seconds.
+        """
         if self._program is None:
             return 0
         self.thaw()
         # To itself: its workers, told by it and by us, would stop at once.
         self.signal(signal.SIGTERM)
-        return self.wait(PATIENCE_SECONDS)
+        return self.wait(seconds)
 
     def reasons(self) -> str:
         """Why it is not ready, as it says; empty where it is."""
