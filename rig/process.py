@@ -72,7 +72,7 @@ class Process:
     def __exit__(self, *_: object) -> None:
         """Stop it. Raises Ended where it had to be killed."""
         ran = self.running
-        if self.stop() == -signal.SIGKILL and ran:
+        if self.stop() == -signal.SIGKILL != -self._told_by and ran:
             raise Ended(f"{self} did not end when it was told to; its last words: {self.last_words()}")
 
     @property

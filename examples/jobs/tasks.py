@@ -37,6 +37,9 @@ from examples.jobs.work import Fault, Order, draw
 from waitroom.client import Waiting, WaitroomClient, WaitroomError
 
 STREAM: Final = "jobs:stream"
+
+#: Where pauses are kept. With a colon in it the library never finds those that ended before the minute of its look.
+PAUSES: Final = "jobs-pauses"
 GROUP: Final = "workers"
 
 #: Failures that another attempt may mend; whatever else is raised is a mistake, and final at once.
@@ -82,7 +85,7 @@ backend: RedisAsyncResultBackend[dict[str, Any]] = RedisAsyncResultBackend(
     settings.redis_url, result_ex_time=settings.keep_seconds, prefix_str="jobs:outcome", serializer=JSONSerializer()
 )
 ledger = Ledger(settings.redis_url, backend)
-pauses = ListRedisScheduleSource(settings.redis_url, prefix="jobs:pauses", serializer=JSONSerializer())
+pauses = ListRedisScheduleSource(settings.redis_url, prefix=PAUSES, serializer=JSONSerializer())
 broker = (
     HeldStreamBroker(
         settings.redis_url,

@@ -183,7 +183,7 @@ def test_a_slot_that_is_taken_back(site: Site, blocking: BlockingClient) -> None
 @pytest.mark.usefixtures("cautious")
 def test_a_room_that_is_not_sliding(site: Site, blocking: BlockingClient) -> None:
     """The slot is lost before the server lets the next one in, and stays lost."""
-    room = site.make_room(**SLIDING | {"sliding": False, "session_seconds": 2})
+    room = site.make_room(**SLIDING | {"sliding": False, "session_seconds": 6})
 
     def see(slot: Slot) -> None:
         until(lambda: slot.lost, what="the loss")

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -16,11 +17,14 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 from rich.console import Console
+from taskiq import ScheduledTask
+from taskiq_redis import ListRedisScheduleSource
 
 from examples.jobs import report
 from examples.jobs.ledger import most_at_once, runs
 from examples.jobs.settings import CAPACITY, CONCURRENCY, EXPRESS_ROOM, MAX_ATTEMPTS, ROOM, Settings
 from examples.jobs.stage import Service, running
+from examples.jobs.tasks import PAUSES
 from examples.jobs.work import Order
 from rig.instance import IN_BACKGROUND
 from rig.waiting import eventually, until
@@ -192,6 +196,15 @@ async def test_a_failing_job_is_tried_again_after_growing_pauses_and_its_failure
     assert (done["state"], done["attempts"]) == ("done", 3)
     no_picture = await client.http.get(f"/jobs/{doomed}/picture")
     assert no_picture.status_code == 409
+
+
+async def test_a_pause_that_ended_while_nobody_looked_is_found(engine: str, redis: Redis) -> None:
+    """The scheduler was away, or looked a moment too late, in the next minute."""
+    pauses = ListRedisScheduleSource(engine, prefix=PAUSES)
+    ended = datetime.now(UTC) - timedelta(minutes=5)
+    await pauses.add_schedule(ScheduledTask(task_name="draw", labels={}, args=[], kwargs={}, time=ended))
+    assert [found.task_name for found in await pauses.get_schedules()] == ["draw"]
+    await pauses._connection_pool.disconnect()  # the library leaves its connections open
 
 
 async def test_an_express_job_overtakes_through_a_room_of_its_own(client: Client) -> None:
