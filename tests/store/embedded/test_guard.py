@@ -107,6 +107,7 @@ def test_killed_watcher_harms_nobody(binary: Path, folder: Path) -> None:
     group = group_of(server.url)
     (watcher,) = members(group) - {process_id(server.url)}
     os.kill(watcher, signal.SIGKILL)
+    until(lambda: watcher not in members(group), "the end of the watcher")
     with client(server.url) as redis:
         redis.set("place", "1")
     server.stop()
