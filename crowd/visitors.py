@@ -91,7 +91,7 @@ class Visitor(habits.Visitor):
             case Both():  # one after the other: this browser has one connection
                 return [await self.take(each) for each in step]
             case _:
-                raise NotImplementedError(step)
+                raise TypeError(f"a browser does not take the step {step!r}")
 
 
 def visitors(browsers: Sequence[Browser], room: str, history: History, **how: Any) -> list[Visitor]:

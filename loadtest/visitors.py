@@ -124,7 +124,7 @@ class Visitor(FastHttpUser):
                 gevent.joinall(both)
                 return [each.get() for each in both]
             case _:
-                raise NotImplementedError(step)
+                raise TypeError(f"a load test does not take the step {step!r}")
 
     def _idle(self, seconds: float, *, offline: bool) -> bool:
         left = self.run_of.patience_left()

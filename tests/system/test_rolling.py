@@ -19,7 +19,7 @@ from crowd.visitors import PATIENT, SteadyCrowd, Visitor, coming
 from crowd.watch import Watch, last_look, watching
 from rig.composed import Composed
 from rig.instance import Instance
-from rig.waiting import eventually
+from rig.waiting import eventually, until
 from tests.system.clusters import all_serve, clustered, raw, tried
 from tests.system.test_crowd import counts
 
@@ -131,8 +131,7 @@ async def test_visitors_are_answered_while_an_instance_is_frozen(tmp_path: Path)
                 leader = await the_leader(cluster)
                 leader.signal(signal.SIGSTOP)
                 others = [instance for instance in cluster.instances if instance is not leader]
-                while not any([await asyncio.to_thread(instance.leads) for instance in others]):
-                    await asyncio.sleep(0.1)
+                await asyncio.to_thread(until, lambda: any(each.leads() for each in others), "another leader")
                 await all_serve(cluster, crowd, instances=others)
                 leader.signal(signal.SIGCONT)
                 await all_serve(cluster, crowd)
