@@ -21,7 +21,6 @@ from crowd.history import clock
 from crowd.invariants import Check
 from crowd.rules import LATENESS_SECONDS, Rules
 from rig.waiting import eventually
-from waitroom.cancelling import cancelled
 from waitroom.store import keys
 
 #: The ways out of a room, as its state counts them.
@@ -95,18 +94,23 @@ class Watch:
         self._room, self._urls, self._pause_seconds = room, list(urls), pause_seconds
         self._login = {**_LOGIN, **(login or {})}
         self._head: set[str] = set()
+        self._over = False
 
     async def run(self) -> None:
-        """Look until cancelled."""
-        while True:
+        """Look until told to end: cancelled within a call, it would leave a connection open."""
+        while not self._over:
             with suppress(RedisError):
                 async with Redis.from_url(self._urls[0], **self._login) as redis:
                     if (await redis.info("replication"))["role"] == "master":
-                        while True:
+                        while not self._over:
                             await self.look(redis)
                             await asyncio.sleep(self._pause_seconds)
             self._urls.append(self._urls.pop(0))
             await asyncio.sleep(0.01)
+
+    def end(self) -> None:
+        """Look no more."""
+        self._over = True
 
     async def look(self, redis: Redis) -> None:
         """Look once. Raises RedisError."""
@@ -184,10 +188,11 @@ async def watching(*watches: Watch) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        await cancelled(*tasks)
+        for watch in watches:
+            watch.end()
+        await asyncio.gather(*tasks, return_exceptions=True)
     for task in tasks:
-        if not task.cancelled():
-            task.result()
+        task.result()
 
 
 async def last_look(watch: Watch) -> None:
