@@ -28,9 +28,10 @@ FIRST: Final = ("README.md", "docs/quickstart.md", "docs/index.md")
 #: Languages of blocks that no program of ours reads: output, requests, drawings, and parts of other programs' files.
 SHOWN: Final = {"text", "http", "diff", "html", "caddyfile", "haproxy", "javascript", "lua", "mermaid", "ini", "promql"}
 
-#: How a part of nginx's configuration gets into the example of a whole site: at its end, in its first server, in a
-#: location there, in an upstream, or in the place of the instances' upstream.
+#: How a part of nginx's configuration gets into the example of a whole site: in its place, at its end, in its first
+#: server, in a location there, in an upstream, or in the place of the instances' upstream.
 PLACES: Final[tuple[Callable[[str, str], str], ...]] = (
+    lambda part, site: part,
     lambda part, site: f"{site}\n{part}",
     lambda part, site: nginx.added(part)(site),
     lambda part, site: nginx.added(f"location /a-part/ {{\n{part}\n}}")(site),
