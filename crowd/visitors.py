@@ -106,6 +106,22 @@ async def all_enter(crowd: Sequence[Visitor]) -> None:
     _all_well_told(crowd)
 
 
+async def all_come(crowd: Sequence[Visitor]) -> list[asyncio.Task[None]]:
+    """Everybody gets a place, some at a time, and goes on from there while the others come; raises as `all_enter` does.
+
+    So a ticket gets no older than visitors let it, however long it takes all to come. The tasks are their visits.
+    """
+    visits: list[asyncio.Task[None]] = []
+
+    async def come(visitor: Visitor) -> None:
+        await visitor.take(visitor.enter())
+        visits.append(asyncio.create_task(visitor.take(visitor.go_through())))
+
+    await gently(map(come, crowd))
+    _all_well_told(crowd)
+    return visits
+
+
 async def all_stay(crowd: Sequence[Visitor]) -> None:
     """Everybody comes in, looks round and leaves. Raises AssertionError as `all_enter` does."""
     await asyncio.gather(*(visitor.take(visitor.go_through()) for visitor in crowd))

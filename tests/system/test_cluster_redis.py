@@ -14,7 +14,7 @@ from crowd.browser import browsing
 from crowd.history import History, clock
 from crowd.rules import Rules
 from crowd.verdict import OVERTAKEN, faults, told_to_wait
-from crowd.visitors import all_enter, visitors
+from crowd.visitors import all_come, visitors
 from crowd.watch import Watch, resumed_after, watching
 from rig import clusters, secured, servers
 from rig.instance import serving
@@ -62,10 +62,9 @@ async def test_a_lost_node_costs_nobody_the_place(tmp_path: Path) -> None:
                 for third, name in enumerate(names)
                 for visitor in visitors(browsers[third::3], name, histories[third], longest_poll_seconds=5.0)
             ]
-            await all_enter(crowd)
+            staying = await all_come(crowd)
             for name in names:
                 await asyncio.to_thread(served.operate, "POST", f"/admin/rooms/{name}/resume", {})
-            staying = [asyncio.create_task(visitor.take(visitor.go_through())) for visitor in crowd]
             await eventually(lambda: all(watch.admitted > 12 for watch in watches), "the first admissions")
             print("\nseconds without an admission, by room (25 a second otherwise):")
             for third, holds in ((2, "a room"), (0, "a room and the lease"), (1, "a room and the list of rooms")):
