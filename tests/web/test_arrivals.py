@@ -148,7 +148,7 @@ def test_where_nobody_is_known_nobody_is_limited(site: Site, caplog: pytest.LogC
     room = site.make_room(**HELD, places_per_address=1)
     assert [enter(site, room, "198.51.100.7").status_code for _ in range(3)] == [202] * 3
     said = [record.getMessage() for record in caplog.records if room in record.getMessage()]
-    assert said == [f"room {room}: places per address and network rest until trusted_proxies is set"]
+    assert said == [f"room {room}: places_per_address and places_per_network do nothing until trusted_proxies is set"]
 
 
 def test_where_nothing_is_limited_nothing_rests(
@@ -183,7 +183,7 @@ def test_the_page_says_so(behind: Site, guarded: NewRoom) -> None:
     answer = visit(behind, room, address="198.51.100.7")
     assert (answer.status_code, answer.headers["content-type"]) == (429, "text/html; charset=utf-8")
     assert int(answer.headers["retry-after"]) > 1000
-    assert "Your network has its places" in answer.text
+    assert "Your network has all its places" in answer.text
     assert 'http-equiv="refresh"' in answer.text
 
 
@@ -313,7 +313,7 @@ def test_a_customer_has_one_place(behind: Site, guarded: NewRoom) -> None:
 @pytest.mark.parametrize(
     ("claims", "reason"),
     [
-        ({"exp": 1}, "it was over "),
+        ({"exp": 1}, "it expired "),
         ({"aud": "waitroom:other:enqueue"}, "its aud is not "),
         ({"sub": ""}, "sub is not "),
     ],
@@ -326,7 +326,7 @@ def test_without_a_good_token_no_place(behind: Site, guarded: NewRoom, claims: d
         assert problem["type"] == "urn:waitroom:token-required"
         assert problem["enqueue_url"] == "/login"
         assert "challenge" not in problem
-        wrong = f"the token is not good: {reason}" if headers else "no token of the site"
+        wrong = f"the token is not good: {reason}" if headers else "bring a token of the site"
         assert problem["detail"].startswith(wrong)
     assert entered(behind, room) == 0
 
@@ -340,7 +340,7 @@ def test_a_server_without_keys_says_so(caplog: pytest.LogCaptureFixture) -> None
         assert "no enqueue_keys" in assert_problem(enter(site, room, X_Waitroom_Enqueue="x.y.z"), 403)["detail"]
         said = [record.getMessage() for record in caplog.records if room in record.getMessage()]
     assert said == [
-        f"room {room}: enqueue_tokens is 'required', and this server has no enqueue_keys, so that no token is good"
+        f"room {room}: enqueue_tokens is 'required', and this server has no enqueue_keys, so no token is good"
     ]
 
 
@@ -465,7 +465,7 @@ def test_pages_for_who_has_none_and_for_who_had_a_turn(behind: Site, guarded: Ne
     room = guarded(**HELD, enqueue_tokens="required", enqueue_url="https://shop.example/login?next=queue")
     page = visit(behind, room)
     assert page.status_code == 403
-    assert "A place takes an invitation" in page.text
+    assert "You need an invitation" in page.text
     assert 'href="https://shop.example/login?next=queue"' in page.text
     brought = token(behind, room, "17")
     ticket = enter(behind, room, X_Waitroom_Enqueue=brought).json()["ticket"]

@@ -25,10 +25,10 @@ class Calls(Protocol):
     """The two calls that waiting takes, as a client makes them."""
 
     async def enter(self, room: str, *, token: str | None = None) -> Place:
-        """A new place; raises what `WaitroomClient.enter` raises."""
+        """A new place. Raises what `WaitroomClient.enter` raises."""
 
     async def status(self, place: Place, *, paced: bool = True) -> Place:
-        """Where the place stands now; raises what `WaitroomClient.status` raises."""
+        """Where the place stands now. Raises what `WaitroomClient.status` raises."""
 
 
 class Wait:
@@ -68,7 +68,7 @@ class Wait:
                 await asyncio.sleep(self._pauses.after(error, left=self._left()))
                 continue
             if self._pauses.count:
-                logger.info("room %s: there are answers again", self._room)
+                logger.info("room %s: the server answers again", self._room)
             self._pauses, self._refusals, self._known = Pauses(), 0, True
             if admitted is not None:
                 return admitted
@@ -104,23 +104,23 @@ class Wait:
                 await done
 
     def _judge(self, error: ClientError | RoomUnknown) -> None:
-        """Go on after this error, with the place or from the start; or raise it."""
+        """Go on after this error, with the place or from the start, or raise it."""
         if isinstance(error, ServerUnavailable) or (isinstance(error, BadAnswer) and self._known):
             if self._pauses.count == 0:
-                logger.warning("room %s: %s; trying again", self._room, error)
+                logger.warning("room %s: %s, trying again", self._room, error)
             return
         if isinstance(error, ProofRefused | RoomUnknown) and self._is_doubtful():
             self._refusals += 1
             return
         # Entering says so too: the token's customer has had their turn.
         if isinstance(error, TurnOver | ProofRefused) and self._own and self.place is not None:
-            logger.warning("room %s: the place is lost (%s); entering again", self._room, error)
+            logger.warning("room %s: the place is lost (%s), entering again", self._room, error)
             self.place = None
             return
         raise error
 
     def _left(self) -> float | None:
-        """Seconds to the end of an offer that is to be claimed; None in the queue, where a ticket keeps the place."""
+        """Seconds to the end of an offer that is to be claimed. None in the queue, where a ticket keeps the place."""
         return self.place.lasts_until - time.monotonic() if isinstance(self.place, Admitted) else None
 
     def _is_doubtful(self) -> bool:

@@ -1,4 +1,4 @@
-"""Where the settings of an instance come from: file, environment, command line; and what they need of each other.
+"""Where the settings of an instance come from: file, environment, command line. And what settings need of each other.
 
 All faults are reported together, by name and value.
 """
@@ -67,9 +67,9 @@ def _with_redis_password(settings: ServerSettings, faults: list[str]) -> ServerS
     path = Path(settings.redis_password_file)
     try:
         if not settings.redis_url:
-            raise SettingsError("redis_password_file: needs redis_url; the embedded server has no password")
+            raise SettingsError("redis_password_file: needs redis_url, for the embedded server has no password")
         if url.parse(settings.redis_url).password:
-            raise SettingsError("redis_password_file: redis_url has a password already; give one of the two")
+            raise SettingsError("redis_password_file: redis_url has a password already: give only one of the two")
         password = url.password_in(path.read_bytes())
         return settings.model_copy(update={"redis_url": url.with_password(settings.redis_url, password)})
     except SettingsError as error:
@@ -89,7 +89,7 @@ def _from_file(path: Path) -> dict[str, Any]:
 
 
 def _from_environment(environment: Mapping[str, str], faults: list[str]) -> dict[str, Any]:
-    """Each field's text from the environment as the field's kind; what cannot be one stays text and is reported."""
+    """Each field's text from the environment as the field's kind. What cannot be one stays text and is reported."""
     found: dict[str, Any] = {}
     for name, declared in ServerSettings.model_fields.items():
         variable = ENVIRONMENT_PREFIX + name.upper()
@@ -114,7 +114,7 @@ def strangers(environment: Mapping[str, str] = os.environ) -> list[str]:
         if name.startswith(ENVIRONMENT_PREFIX) and name not in known:
             meant = get_close_matches(name, known, n=1, cutoff=0.8)
             # A name may hold anything: its line breaks must not look like another line.
-            lines.append(f"{repr(name)[1:-1]}: no such setting" + (f"; {meant[0]} may be meant" if meant else ""))
+            lines.append(f"{repr(name)[1:-1]}: no such setting" + (f" (did you mean {meant[0]}?)" if meant else ""))
     return lines
 
 
@@ -123,11 +123,11 @@ def _weak_secrets(settings: ServerSettings) -> list[str]:
     if settings.signing_keys:
         faults += _faults_in(settings.signing_ring)
     elif settings.production:
-        faults.append("signing_keys: missing; production needs one (`openssl rand -base64 32` makes a secret)")
+        faults.append("signing_keys: missing. Production needs one (`openssl rand -base64 32` makes a secret)")
     if settings.production and not settings.admin_key:
-        faults.append("admin_key: missing; production needs one (`openssl rand -base64 32` makes one)")
+        faults.append("admin_key: missing. Production needs one (`openssl rand -base64 32` makes one)")
     if settings.admin_key and keyring.is_weak(settings.admin_key) and settings.production:
-        faults.append("admin_key: weak; production needs at least 32 random characters")
+        faults.append("admin_key: weak. Production needs at least 32 random characters")
     return faults
 
 

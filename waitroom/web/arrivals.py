@@ -1,4 +1,4 @@
-"""How somebody who comes gets a new place, where it takes more than to come.
+"""How a visitor gets a new place, where it takes more than to come.
 
 In a guarded room three things may be asked for: that the address and its network have not taken all their places, a
 token of the site, and the solution of a challenge. A token or a solution goes past the limits and is good for one place
@@ -30,19 +30,19 @@ from waitroom.web.proofs import Proof
 
 logger = logging.getLogger(__name__)
 
-#: What a site's token comes in, beside the room's cookie `waitroom_enqueue_<room>`; and a solution.
+#: The headers of a site's token, beside the room's cookie `waitroom_enqueue_<room>`, and of a solution.
 TOKEN_HEADER: Final = b"x-waitroom-enqueue"
 SOLUTION_HEADER: Final = b"x-waitroom-challenge"
 
-#: What a ticket is told whose place cannot be given back: a new one has to be earned.
+#: The standings in which a ticket gives no place back: a new place has to be earned.
 _OVER: Final = (Standing.USED, Standing.EXPIRED)
 
 
 class Demand(Problem):
     """What a new place takes here that was not brought.
 
-    `challenge`: the one to solve, where that is a way; `enqueue_url`: where a token is to be had; `again_seconds`: when
-    a place may be had without either.
+    `challenge`: the one to solve, where that is a way. `enqueue_url`: where to get a token. `again_seconds`: when a
+    place may be had without either.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Demand(Problem):
 
 
 class Reception:
-    """Gives places to those who come, by what they bring and by what the room's settings ask for."""
+    """Gives places to visitors that come, by what they bring and by what the room's settings ask for."""
 
     def __init__(self, instance: Instance) -> None:
         self._desk = instance.desk
@@ -80,7 +80,7 @@ class Reception:
         self._warned: set[tuple[str, str]] = set()
 
     async def enter(self, scope: Scope, room: Room, proof: Proof) -> Place:
-        """The place that the proofs give back, or a new one; raises Demand where that takes more."""
+        """The place that the proofs give back, or a new one. Raises Demand where that takes more."""
         place = await inside(room, proof.granted) if proof.granted else None
         if place is not None:
             return place
@@ -108,9 +108,9 @@ class Reception:
         return place
 
     async def _proved_place(self, room: Room, proved: Arrival, ticket: Ticket | None) -> Place:
-        """The place of who proved something; or that of a ticket of another's, as long as it is held.
+        """The place that belongs to the proof, or the place of another's ticket as long as it is held.
 
-        Nobody loses a place by what is brought later, least of all by a link that anybody may have written.
+        No visitor loses a place by what is brought later, least of all by a link that a stranger may have written.
         """
         if ticket is not None and ticket.visitor != proved.fresh:
             held = await room.status(ticket)
@@ -120,7 +120,7 @@ class Reception:
         return await room.enter_guarded(proved._replace(ticket=ticket))
 
     async def _only_back(self, room: Room, ticket: Ticket | None, refused: str) -> Place:
-        """The place that a ticket gives back; raises Demand where there is none. `refused`: what a token lacked."""
+        """The place that a ticket gives back. Raises Demand where there is none. `refused`: what a token lacked."""
         if ticket is not None:
             place = await room.status(ticket)
             if place.standing not in _OVER:
@@ -128,10 +128,10 @@ class Reception:
         if room.settings.state == "closed":
             return Place(Standing.CLOSED, self._clock.now_us(), new_visitor())
         if room.settings.enqueue_tokens == "required":
-            detail = "no token of the site that is good here and now, as X-Waitroom-Enqueue or its cookie"
+            detail = "bring a token of the site that is good for this room, as X-Waitroom-Enqueue or as its cookie"
             detail = f"the token is not good: {refused}" if refused else detail
             if not self._tokens.ready:
-                detail = "this server has no enqueue_keys, so that no token is good"
+                detail = "this server has no enqueue_keys, so no token is good"
                 self._warn(room, f"enqueue_tokens is 'required', and {detail}")
             metrics.DEMANDS.labels(room.name, "token").inc()
             raise Demand(403, "token-required", "A token is needed", detail, enqueue_url=_way(room))
@@ -145,9 +145,11 @@ class Reception:
 
     def _too_many(self, room: Room, place: Place) -> Demand:
         again = max((place.expires_us - place.now_us) / 1_000_000, 1.0)
-        detail = f"this address or its network has taken its places; it may have the next in {math.ceil(again)} s"
+        detail = (
+            f"this address or its network has taken all its places. It may have the next one in {math.ceil(again)} s"
+        )
         if room.settings.challenge != "off":
-            detail += ", or one at once for the solution of the challenge, as X-Waitroom-Challenge"
+            detail += ", or one now with the solution of the challenge, as X-Waitroom-Challenge"
         return Demand(
             *(429, "too-many-places", "Too many places", detail),
             challenge=self._challenge(room) if room.settings.challenge != "off" else None,
@@ -156,7 +158,7 @@ class Reception:
         )
 
     def grant(self, room: Room, text: str | None) -> Grant | None:
-        """What a token grants in that room now, or None without one, or if it takes none; raises TokenRefused."""
+        """What a token grants in that room now, or None without one, or if it takes none. Raises TokenRefused."""
         if not text or room.settings.enqueue_tokens == "off":
             return None
         return self._tokens.verify(room.name, text, now=self._clock.now())
@@ -182,20 +184,18 @@ class Reception:
 
     def _warn_of_limits(self, room: Room) -> None:
         if not self._proxies.known:
-            self._warn(room, "places per address and network rest until trusted_proxies is set")
+            self._warn(room, "places_per_address and places_per_network do nothing until trusted_proxies is set")
         else:
-            self._warn(
-                room, "a visitor came whose address no trusted proxy tells (none, or one of theirs); not limited"
-            )
+            self._warn(room, "a visitor is not limited, for no proxy in trusted_proxies told the visitor's address")
 
     def _warn(self, room: Room, fault: str) -> None:
-        """Say once what is without effect, or shuts everybody out: nobody would notice before it is needed."""
+        """Say once that a setting has no effect, or shuts all visitors out: else an operator would notice too late."""
         if (room.name, fault) not in self._warned:
             self._warned.add((room.name, fault))
             logger.warning("room %s: %s", room.name, fault)
 
     def _sources(self, scope: Scope) -> tuple[str, str]:
-        """Whose places are counted, disguised; nobody's where it is not known who comes."""
+        """The address and network that the places count for, disguised. Both empty where the address is not known."""
         client = scope.get("client")
         address = self._proxies.client(client[0] if client else None, headers_of(scope, b"x-forwarded-for"))
         if address is None:
@@ -213,6 +213,6 @@ class Reception:
 
 
 def _way(room: Room) -> str:
-    """Where a token is to be had: the way out for whom limits or challenge hit wrongly."""
+    """Where to get a token: the way out for visitors hit wrongly by limits or challenge."""
     settings = room.settings
     return settings.enqueue_url if settings.enqueue_tokens != "off" else ""
