@@ -85,7 +85,7 @@ def test_a_limited_address_is_told_so_and_gets_in_later(browser: Browser, tmp_pa
         with visiting(browser) as visitor:
             page = visitor.context.new_page()
             page.goto(address(served))
-            expect(page.locator("#lead")).to_have_text("Your network has its places")
+            expect(page.locator("#lead")).to_have_text("Your network has all its places")
             expect(page.locator("#way")).to_be_hidden()
             page.evaluate("dispatchEvent(new Event('online'))")
             expect(page.locator("#rank")).to_be_visible(timeout=PATIENCE_MS * 2)
@@ -110,7 +110,7 @@ def test_a_link_of_the_site_gives_a_place(browser: Browser, tmp_path: Path) -> N
     with serving(tmp_path, rooms={"shop": room}, **keys) as served, visiting(browser) as visitor:
         page = visitor.context.new_page()
         page.goto(address(served))
-        expect(page.locator("#lead")).to_have_text("A place takes an invitation")
+        expect(page.locator("#lead")).to_have_text("You need an invitation")
         expect(page.locator("#link")).to_have_attribute("href", re.compile("/login$"))
         claims = {"aud": "waitroom:shop:enqueue", "sub": "17", "exp": time.time() + 60}
         page.goto(address(served, f"?enqueue={jwt.encode(claims, SECRET, 'HS256')}&return=/basket"))

@@ -207,7 +207,7 @@ def test_news_is_told_and_an_arrival_is_not(browser: Browser) -> None:
         expect(page.get_by_role("progressbar")).to_have_attribute("aria-describedby", "started")
         stage.shown = PAUSED
         expect(page.get_by_role("status")).to_have_text(
-            "The queue is paused. Nobody is let in for the moment; your place is kept. " + PAUSED.message
+            "The queue is paused. No visitor is let in at the moment. Your place is kept. " + PAUSED.message
         )
         # What is only to be heard must not make the page longer.
         assert page.locator("#live").bounding_box() == {"x": ANY, "y": ANY, "width": 1, "height": 1}

@@ -86,7 +86,7 @@ def test_a_pause_shows_its_reason_as_text_and_the_page_goes_on_after_it(browser:
             expect(page.locator("#message")).to_have_text(message, timeout=PATIENCE_MS)
             expect(page.locator("#state")).to_have_text("Paused")
             expect(page.locator("#notice")).to_have_text(
-                "The queue is paused. Nobody is let in for the moment; your place is kept."
+                "The queue is paused. No visitor is let in at the moment. Your place is kept."
             )
             expect(page.locator("#message-label")).to_have_text("Reason")
             expect(page.locator("#eta")).to_have_text("on hold")
@@ -109,7 +109,7 @@ def test_a_dead_server_costs_no_place(browser: Browser, tmp_path: Path) -> None:
             assert (ahead.rank, rank_of(page)) == (1, 2)
             served.kill()
             expect(page.locator("#notice")).to_have_text(
-                "Connection lost. Your place is kept; trying again.", timeout=PATIENCE_MS
+                "Connection lost. Your place is kept. Trying again.", timeout=PATIENCE_MS
             )
             expect(page.locator("#state")).to_have_text("Trying again")
             assert rank_of(page) == 2

@@ -183,7 +183,7 @@ def test_the_page_says_so(behind: Site, guarded: NewRoom) -> None:
     answer = visit(behind, room, address="198.51.100.7")
     assert (answer.status_code, answer.headers["content-type"]) == (429, "text/html; charset=utf-8")
     assert int(answer.headers["retry-after"]) > 1000
-    assert "Your network has its places" in answer.text
+    assert "Your network has all its places" in answer.text
     assert 'http-equiv="refresh"' in answer.text
 
 
@@ -465,7 +465,7 @@ def test_pages_for_who_has_none_and_for_who_had_a_turn(behind: Site, guarded: Ne
     room = guarded(**HELD, enqueue_tokens="required", enqueue_url="https://shop.example/login?next=queue")
     page = visit(behind, room)
     assert page.status_code == 403
-    assert "A place takes an invitation" in page.text
+    assert "You need an invitation" in page.text
     assert 'href="https://shop.example/login?next=queue"' in page.text
     brought = token(behind, room, "17")
     ticket = enter(behind, room, X_Waitroom_Enqueue=brought).json()["ticket"]

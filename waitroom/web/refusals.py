@@ -1,7 +1,7 @@
 """The form of a "no", where waitroom itself answers for the gate: the same that deploy/nginx gives.
 
 A browser that navigates gets pages: it is sent to the waiting page, or told why not. Every other client gets a status
-code and a problem document. Nothing here decides who gets in.
+code and a problem document. Nothing here decides which visitor gets in.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _HTML: Final = b"text/html; charset=utf-8"
 
 _MUST_WAIT: Final = "A pass of this room is needed. Enter the queue, then repeat the request with the pass."
 _REFUSED: Final = "The room is closed, or this pass was withdrawn."
-_UNAVAILABLE: Final = "The waiting room does not answer. Places are kept; come back in a moment."
+_UNAVAILABLE: Final = "The waiting room does not answer. Places are kept. Come back in a moment."
 
 _PAGE: Final = (
     '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">{more}'
@@ -62,9 +62,9 @@ def is_navigation(scope: Scope) -> bool:
 
 
 def refusal(status: int, room: str, *, navigation: bool, address: str, wait: bytes = b"") -> Refusal:
-    """What a client is told to whom the gate said 401, 403 or (503) nothing.
+    """The answer to a client after the gate said 401, 403 or (503) nothing.
 
-    `address` is what was asked for, as it was sent; `wait` is the gate's Retry-After.
+    `address` is the address of the client's request, as it was sent. `wait` is the gate's Retry-After.
     """
     page = f"/wait/{room}"
     again = (b"retry-after", wait if _SECONDS.match(wait) else _COME_BACK)
@@ -79,7 +79,7 @@ def refusal(status: int, room: str, *, navigation: bool, address: str, wait: byt
             return _html(403, "No entry", f'{_REFUSED}</p><p><a href="{page}">To the waiting room</a>')
         return _problem(403, "no-entry", "No entry", _REFUSED, room, {})
     if navigation:
-        text = "The waiting room does not answer. Your place is kept. This page tries again by itself."
+        text = "The waiting room does not answer. If you had a place, it is kept. This page tries again by itself."
         return _html(503, "One moment", text, again)
     return _problem(503, "unavailable", "Unavailable", _UNAVAILABLE, room, {}, again)
 

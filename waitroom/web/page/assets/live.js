@@ -1,12 +1,12 @@
-// How a waiting page keeps its place up to date between two questions in person: by an event stream; or, where there is
-// none, by watching the room document, which caches answer. One way at a time, and neither where polling does as well.
+// How a waiting page keeps its place up to date between two of its own status calls: by an event stream, or without
+// one by watching the room document, which caches answer. It goes one way at a time, and none where polling is as good.
 "use strict";
 
 globalThis.waitroomLive = ({ room, streams, tell, ask, askIn }) => {
-  const LEAST_WORTH_S = 5; // who has to ask as often as this in person has no use for another way
+  const LEAST_WORTH_S = 5; // a visitor that has to ask in person as often as this needs no other way
   const CLOSE_S = 5; // so long before the turn may come at the earliest it is asked in person
   const EARLY_S = 0.5; // a document is fetched so much earlier than it must be, so that not all come at once
-  const PAUSE_S = 1; // between two documents at least; the first of all comes within it
+  const PAUSE_S = 1; // the least between two documents, and the most before the first
   const COMERS_PER_S = 1000; // so many ask in person at most when the turn of many has come, or all places are lost
   const FIRST_WORD_MS = 10_000; // something in between holds the events back
   const SILENCE_MS = 30_000; // a stream that says nothing for so long may be dead
@@ -17,7 +17,7 @@ globalThis.waitroomLive = ({ room, streams, tell, ask, askIn }) => {
 
   let look; // the place as last told in person, `at` by the server's clock, `since` and `due` by this page's
   let ahead = -Infinity; // the server's clock minus this page's
-  let drift; // what the ladder is wrong by for this visitor; unknown until the first document after a look
+  let drift; // what the ladder is wrong by for this visitor, known from the first document after a look
   let newest; // the latest document's moment, and how many since were no younger
   let stuck;
   let hurried = false; // asked because a document said that the place had been passed
@@ -25,14 +25,14 @@ globalThis.waitroomLive = ({ room, streams, tell, ask, askIn }) => {
   let source;
   let doubting;
   let watching; // until the next document
-  let reading; // the document under way; of any other, what comes has no effect
+  let reading; // the document under way, the only one that has an effect
   let awake = 0; // when this page watched last
 
-  /** Told in person: goes on from there. In how many seconds to ask again at the latest, 0 where polling does as well. */
+  /** Takes the answer of a status call. Returns the most seconds until the next, or 0 where polling is as good. */
   function looked(place) {
     const since = performance.now();
     const latest = place.latest_poll_seconds * between(0.9, 1);
-    const patient = hurried ? place.poll_after_seconds : 0; // it had not: who says so again is believed later
+    const patient = hurried ? place.poll_after_seconds : 0; // it had not: the next such document is believed later
     look = { ...place, since, at: Date.parse(place.as_of), due: since + latest * 1000, soonest: since + patient * 1000 };
     // Only a clock that was set back makes much less of the lead than was known.
     ahead = look.at - since < ahead - GIVE_UP_MS ? look.at - since : Math.max(ahead, look.at - since);
@@ -95,7 +95,7 @@ globalThis.waitroomLive = ({ room, streams, tell, ask, askIn }) => {
     if (Date.parse(place.as_of) >= look.at) show(place, place.rank);
   }
 
-  /** Without a word for so long the stream is not believed: never any, and it is of no use; no more, and one asks. */
+  /** Waits so long for a word. A stream that never said one is given up. One that falls silent makes the page ask. */
   function doubt(ms) {
     clearTimeout(doubting);
     doubting = setTimeout(ms === FIRST_WORD_MS ? refuse : ask, ms);
@@ -177,7 +177,7 @@ globalThis.waitroomLive = ({ room, streams, tell, ask, askIn }) => {
     watchIn(document.hidden ? look.poll_after_seconds : Math.max(pause(known, at), PAUSE_S));
   }
 
-  /** Seconds until the next document; ever more where there is none younger, for then Redis or a clock has stopped. */
+  /** Seconds until the next document. They grow while none is younger, for then Redis or a clock has stopped. */
   function pause({ refresh_after_seconds: refresh }, at) {
     if (stuck) return Math.min(refresh * 2 ** stuck, Math.max(refresh, look.poll_after_seconds));
     const age = (performance.now() + ahead - at) / 1000;
@@ -196,7 +196,7 @@ globalThis.waitroomLive = ({ room, streams, tell, ask, askIn }) => {
     return look.serial < ladder[0][1] || look.serial > ladder.at(-1)[1];
   }
 
-  /** Seconds over which those come whom the queue has moved past at once, or lost: a poll's at most. */
+  /** Seconds over which visitors spread whose turn has come, or whose places were lost, at once: a poll's at most. */
   function spread() {
     const most = Math.max(look.poll_after_seconds - LEAST_WORTH_S, 0);
     return Math.min((look.shown ?? look.rank) / COMERS_PER_S, most);
@@ -228,7 +228,7 @@ globalThis.waitroomLive = ({ room, streams, tell, ask, askIn }) => {
 
   // Both.
 
-  /** The rank shown never grows between two looks; the eta shrinks with it. */
+  /** The rank shown never grows between two looks, and the eta shrinks with it. */
   function show(known, rank) {
     look.shown = Math.min(rank, look.shown ?? look.rank);
     const state = known.room_state ?? known.state;
@@ -244,7 +244,7 @@ globalThis.waitroomLive = ({ room, streams, tell, ask, askIn }) => {
 
   function etas(known, held) {
     const mine = "rank" in known;
-    const whole = !mine && look.eta_seconds == null; // nobody could say at the look: as much as the tail's
+    const whole = !mine && look.eta_seconds == null; // not known at the look: as much as the tail's
     const part = mine ? 1 : whole ? look.shown / (known.waiting + 1) : share();
     const of = (name) => (whole || mine ? known : look)[name];
     return Object.fromEntries(

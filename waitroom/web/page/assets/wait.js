@@ -1,11 +1,11 @@
 // The waiting page's script: asks for the visitor's place, shows it, and goes on when it is their turn. What happens to
 // the place between two questions it learns from live.js.
-// Every text comes from the page's table of strings; the ticket stays in its cookie, out of reach.
+// Every text comes from the page's table of strings. The ticket stays in its cookie, out of reach.
 "use strict";
 
 (() => {
   const ENDED = ["over", "had", "left", "cookie", "admitted"];
-  const GONE = [401, 410]; // what one is told whose place or proof is no more
+  const GONE = [401, 410]; // the answers when a place or its proof is no more
   const SAY_AT_MOST_EVERY_MS = 30_000;
   const GIVE_UP_AFTER_MS = 15_000;
 
@@ -23,10 +23,10 @@
   const live = globalThis.waitroomLive({ room, streams: main.dataset.streams === "yes", tell, ask, askIn: later });
   const otherTabs = globalThis.BroadcastChannel && new BroadcastChannel(`waitroom:${room}`);
 
-  /** What the visitor was told last; the same fields as the server's waiting document. */
+  /** What the visitor was told last, with the fields of the server's waiting document. */
   let place = JSON.parse(main.dataset.place);
   let timer; // until the page goes on by itself
-  let question; // the one under way; of any other, what comes has no effect
+  let question; // the one under way, the only one that has an effect
   let parting = ""; // a goodbye: "leaving" while this tab waits for its answer, "said" where one was said in any tab
   let failures = 0; // in a row
   let rejoined = false; // a new place was asked for, and no status has proved since that its cookie was kept
@@ -57,7 +57,7 @@
     return words(`${unit}_${form}`, values);
   }
 
-  /** Sets an element's text; an empty one is hidden together with its label. */
+  /** Sets an element's text. An empty one is hidden together with its label. */
   function put(id, text) {
     const element = find(id);
     if (element.textContent !== text) element.textContent = text;
@@ -146,7 +146,7 @@
     told = { news, rank, at: Date.now() };
   }
 
-  /** Asks for the place; whoever has none asks for one, which brings an old place back too. */
+  /** Asks how the place stands. A visitor without one asks for one, which brings an old place back too. */
   function ask() {
     if (question || ENDED.includes(place.situation)) return;
     clearTimeout(timer);
@@ -155,7 +155,7 @@
   }
 
   /** Puts a question, then does one of both. Here alone the page waits for something and then acts, and the check stands
-   * right before the act: whatever happened meanwhile has only to let go of the question. */
+   * right before the act: an event in between has only to let go of the question. */
   async function inquire(verb, act, fail) {
     const mine = (question = new AbortController());
     try {
@@ -182,9 +182,8 @@
     return alone(asking.signal, () => call(verb, asking, solution));
   }
 
-  /** One tab after the other: two at once would get two places, the second gets the first one's. Where a browser has no
-   * locks, or none for a page whose cookies it blocks, as it comes; and where the turn does not come, for a tab that the
-   * browser froze may hold it. */
+  /** One tab after the other: two at once would get two places, the second gets the first one's. Without a lock it acts
+   * at once: some browsers have no locks, or none for a page whose cookies they block, and a frozen tab may hold one. */
   function alone(signal, act) {
     const turn = new AbortController();
     const patience = setTimeout(() => turn.abort(), GIVE_UP_AFTER_MS);
@@ -219,7 +218,7 @@
   const sent = (solution) =>
     ({ "content-type": "application/json", ...(solution && { "x-waitroom-challenge": solution }) });
 
-  /** The solution of a challenge, found in a thread of its own; it may be used once, whatever comes of it. */
+  /** The solution of a challenge, found in a thread of its own. It may be used only once. */
   function work({ text, bits, seed_characters }, signal) {
     place.challenge = null;
     const worker = new Worker(main.dataset.work);
@@ -290,8 +289,8 @@
     show();
   }
 
-  /** The server has spoken and said when to come back; a little later, so that not all come at once. Where news come in
-   * between, at the latest when the place wants it. */
+  /** The server has said when to come back. The page comes a little later, so that not all come at once. Where news
+   * come in between, it comes when the place needs it at the latest. */
   function askAgain(seconds, latest = 0) {
     failures = 0;
     const wait = Math.min(Math.max(seconds || pollAfter, 0.2), 300);
@@ -321,7 +320,7 @@
     later(0.8); // a moment for the announcement to start
   }
 
-  /** Where the visitor wanted to go; the server has checked it, this only keeps scripts out. */
+  /** Where the visitor wanted to go. The server has checked it, this only keeps scripts out. */
   function destination() {
     const url = new URL(main.dataset.return, location.href);
     return /^https?:$/.test(url.protocol) ? url.href : "/";
@@ -363,7 +362,7 @@
     else if (parting !== "leaving") data === "stays" ? resume() : hold();
   }
 
-  /** Until that tab says what came of it; or for as long as it may wait itself, for it may have been closed. */
+  /** Asks nothing until that tab says what came of it, or for as long as it may wait: it may have been closed. */
   function hold() {
     letGo();
     parting = "said";
@@ -376,8 +375,8 @@
     if (!document.hidden && Date.now() >= freshUntil) ask();
   }
 
-  /** Out of the browser's memory an end may be long past, as when one joined again and then went back to here. To ask for
-   * the place takes none: nobody joins again who did not want to. */
+  /** A page that the browser shows again from its memory may show an end that is long past: the visitor may have joined
+   * again. Asking for the status makes no new place, so no visitor joins again by this. */
   function back({ persisted }) {
     if (!persisted || !ENDED.includes(place.situation)) return;
     inquire("status", (answer) => answer.ok && take(answer, false), () => {});
@@ -388,7 +387,7 @@
   find("leave-button").addEventListener("click", leave);
   otherTabs?.addEventListener("message", hear);
   addEventListener("pageshow", back);
-  find("scriptless")?.remove(); // it stands there for who has no script, or one that does not load
+  find("scriptless")?.remove(); // it is for a browser that runs no script, or could not load it
   if (place.challenge) later(0);
   else if (!ENDED.includes(place.situation)) askAgain(pollAfter, place.situation === "waiting" ? live.looked(place) : 0);
   show();

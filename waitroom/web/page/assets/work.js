@@ -47,7 +47,7 @@ function firstWord() {
   return (START[0] + a) >>> 0;
 }
 
-/** The number that solves it; `bits` is at most 32, so the first word decides. */
+/** The number that solves it. `bits` is at most 32, so the first word decides. */
 function solve(seed, bits) {
   const below = 2 ** (32 - bits);
   const bytes = new Uint8Array(64);
