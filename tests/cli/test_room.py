@@ -76,8 +76,8 @@ def test_delete(served: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(sys, "stdin", io.StringIO(answer))
         done = room(served, "delete", "doomed")
         assert done.returncode == 1
-        assert "in room doomed 2 wait and 1 are inside. Delete it?" in done.stdout
-        assert "nothing was deleted; --yes deletes without asking" in done.stderr
+        assert "in room doomed 2 visitors wait and 1 are inside. Delete it?" in done.stdout
+        assert "nothing was deleted: --yes deletes without asking" in done.stderr
     assert room(served, "show", "doomed").returncode == 0
     monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
     assert room(served, "delete", "doomed").returncode == 0
@@ -98,8 +98,8 @@ def test_a_list_by_comma_or_as_json(served: Instance) -> None:
 @pytest.mark.parametrize(
     ("change", "word"),
     [
-        ("places_per_address=5", "this command sees no trusted_proxies; servers without them limit nobody"),
-        ("enqueue_tokens=accepted", "this command sees no enqueue_keys; servers without them will take no token"),
+        ("places_per_address=5", "this command sees no trusted_proxies. Servers without them limit no visitor"),
+        ("enqueue_tokens=accepted", "this command sees no enqueue_keys. Servers without them take no token"),
         ("places_per_network=0", ""),
         ("enqueue_tokens=off", ""),
     ],

@@ -23,7 +23,7 @@ app.add_typer(room.app, name="room")
 
 
 def main() -> None:
-    """Run the command line; expected failures are one sentence, not a traceback."""
+    """Run the command line. An expected failure is one sentence, not a traceback."""
     try:
         app()
     except SettingsError as error:

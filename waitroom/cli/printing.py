@@ -17,7 +17,7 @@ _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red", "gated": "green", "s
 
 
 def warn(lines: str) -> None:
-    """Say something on stderr, beside what the command was asked for."""
+    """Say something on stderr, beside the command's own output."""
     for line in lines.splitlines():
         sys.stderr.write(f"waitroom: {line}\n")
 
@@ -66,7 +66,7 @@ def print_attempts(attempts: list[Attempt]) -> None:
     gated = [attempt for attempt in attempts if attempt.verdict == "gated"]
     console.print(f"{len(gated)} of {len(attempts)} requests were answered by the gate", highlight=False)
     if any(attempt.let_in for attempt in attempts):
-        console.print("some were let in with a pass of their own, free again after claim_seconds; pause the room first")
+        console.print("some were let in with a pass of their own, free again after claim_seconds: pause the room first")
 
 
 def _print_verdict(console: Console, verdict: str, *, width: int) -> None:

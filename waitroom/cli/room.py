@@ -17,13 +17,13 @@ from waitroom.settings.room import PER_SOURCE, parse_room, room_value
 app = typer.Typer(help="Show and change rooms, live.", no_args_is_help=True)
 
 
-Message = Annotated[str | None, typer.Option(help="what to tell those who wait")]
+Message = Annotated[str | None, typer.Option(help="a line that waiting visitors see")]
 
 
 @app.command("list")
 @on_target
 def list_rooms(*, target: Target) -> None:
-    """Every room with its state and numbers; exit code 1 if one cannot be read."""
+    """Every room with its state and numbers. Exit code 1 if a room cannot be read."""
 
     async def listed(rooms: Rooms) -> tuple[list[Room], dict[str, str]]:
         await rooms.refresh()
@@ -60,7 +60,7 @@ def set_settings(
 @app.command("pause")
 @on_target
 def pause(name: Name, message: Message = None, *, target: Target) -> None:
-    """Admit nobody for now; places are kept."""
+    """Admit no visitor for now. Places are kept."""
     _change(target, name, _state("paused", message))
 
 
@@ -74,7 +74,7 @@ def resume(name: Name, message: Message = None, *, target: Target) -> None:
 @app.command("close")
 @on_target
 def close(name: Name, message: Message = None, *, target: Target) -> None:
-    """Let nobody enter any more."""
+    """Let no visitor enter any more."""
     _change(target, name, _state("closed", message))
 
 
@@ -83,19 +83,19 @@ def close(name: Name, message: Message = None, *, target: Target) -> None:
 def delete(
     name: Name, yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False, *, target: Target
 ) -> None:
-    """Remove a room with everybody in it; also one that cannot be read."""
+    """Remove a room with all its visitors, also a room that cannot be read."""
     if not yes:
         lost = target.with_rooms(lambda rooms: _peopled(rooms, name))
         try:
             typer.confirm(f"{lost}. Delete it?", abort=True)
         except typer.Abort:
-            raise WaitroomError("nothing was deleted; --yes deletes without asking") from None
+            raise WaitroomError("nothing was deleted: --yes deletes without asking") from None
     if not target.with_rooms(lambda rooms: rooms.delete(name)):
         raise RoomUnknown(f"no room {name!r}")
 
 
 async def _peopled(rooms: Rooms, name: str) -> str:
-    """What would be lost with a room; raises RoomUnknown."""
+    """What would be lost with a room. Raises RoomUnknown."""
     try:
         reading = (await rooms.adopt(name)).reading
     except (RoomBroken, RoomUnknown):
@@ -104,7 +104,7 @@ async def _peopled(rooms: Rooms, name: str) -> str:
         if name not in rooms.faults:
             raise
         return f"room {name} cannot be read ({rooms.faults[name]})"
-    return f"in room {name} {reading.waiting:,} wait and {reading.occupancy:,} are inside"
+    return f"in room {name} {reading.waiting:,} visitors wait and {reading.occupancy:,} are inside"
 
 
 def _change(target: Target, name: str, changes: dict[str, Any], *, create: bool = False) -> None:
@@ -114,7 +114,7 @@ def _change(target: Target, name: str, changes: dict[str, Any], *, create: bool 
             raise RoomBroken(rooms.faults[name])
         if create and name not in {room.name for room in rooms}:
             await rooms.create(name, parse_room(changes), expected=0)
-            # What comes next in a script may be a visitor: by then every instance knows the room.
+            # The next line of a script may bring a visitor: by then every instance knows the room.
             await asyncio.sleep(READING_SECONDS)
             return rooms.get(name)
         return await rooms.change(name, changes)
@@ -133,9 +133,9 @@ def _parsed(changes: list[str]) -> dict[str, Any]:
 def _warn_of_rest(target: Target, changes: dict[str, Any]) -> None:
     """Name the settings that do nothing where the servers see no more than this command does."""
     if target.settings.fault_of_tokens(changes.get("enqueue_tokens")):
-        warn("enqueue_tokens: this command sees no enqueue_keys; servers without them will take no token")
+        warn("enqueue_tokens: this command sees no enqueue_keys. Servers without them take no token")
     if any(changes.get(name) for name in PER_SOURCE) and not target.settings.trusted_proxies:
-        warn(f"{', '.join(PER_SOURCE)}: this command sees no trusted_proxies; servers without them limit nobody")
+        warn(f"{', '.join(PER_SOURCE)}: this command sees no trusted_proxies. Servers without them limit no visitor")
 
 
 def _state(state: str, message: str | None) -> dict[str, Any]:

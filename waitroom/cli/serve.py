@@ -12,7 +12,7 @@ from waitroom.cli.target import Target, on_target
 @on_target
 def serve(
     host: Annotated[str | None, typer.Option(help="address to listen on")] = None,
-    port: Annotated[int | None, typer.Option(help="port to listen on; 0 = any free one")] = None,
+    port: Annotated[int | None, typer.Option(help="port to listen on, 0 = any free one")] = None,
     workers: Annotated[int | None, typer.Option(help="server processes")] = None,
     *,
     target: Target,

@@ -30,10 +30,10 @@ Config = Annotated[Path | None, typer.Option(help="TOML file with settings and r
 
 
 def _without_password(url: str | None) -> str | None:
-    """Every process of the machine can read a command line."""
+    """The URL. Raises SettingsError where it has a password: every process of the machine can read a command line."""
     if url and has_password(url):
         raise SettingsError(
-            "redis_url: a password on the command line would show in the process list; set WAITROOM_REDIS_URL, "
+            "redis_url: a password on the command line would show in the process list. Set WAITROOM_REDIS_URL, "
             "write the URL into the config file, or leave the password out and set redis_password_file"
         )
     return url
@@ -41,7 +41,9 @@ def _without_password(url: str | None) -> str | None:
 
 RedisUrl = Annotated[
     str | None,
-    typer.Option(callback=_without_password, help="the Redis or Valkey to use; default: the embedded one"),
+    typer.Option(
+        callback=_without_password, help="URL of the Redis or Valkey to use, by default the embedded server's"
+    ),
 ]
 DataDir = Annotated[str | None, typer.Option(help="folder of the embedded server's data and of generated keys")]
 
@@ -65,12 +67,12 @@ class Target:
     data_dir: DataDir = None
 
     def load(self, **given: Any) -> ServerSettings:
-        """Its settings, with more that was `given` on the command line; raises SettingsError."""
+        """Its settings, with those `given` on the command line. Raises SettingsError."""
         return sources.load(self.config, redis_url=self.redis_url, data_dir=self.data_dir, **given)
 
     @cached_property
     def settings(self) -> ServerSettings:
-        """Its settings, as this command sees them; raises SettingsError."""
+        """Its settings, as this command sees them. Raises SettingsError."""
         settings = self.load()
         # Else a command would act on the embedded server where another one is meant.
         for line in sources.strangers():
@@ -79,13 +81,13 @@ class Target:
 
     @cached_property
     def url(self) -> str:
-        """The URL of its Redis; raises SettingsError where none is named and no embedded server runs."""
+        """The URL of its Redis. Raises SettingsError where none is named and no embedded server runs."""
         folder = Path(self.settings.data_dir)
         url = self.settings.redis_url or running_url(folder)
         if url is None:
             raise SettingsError(
-                f"redis_url: none given, and no embedded server runs on {str(folder.absolute())!r}; "
-                "name one with --redis-url, or the server's folder with --data-dir"
+                f"redis_url: none given, and no embedded server runs on {str(folder.absolute())!r}. "
+                "Name one with --redis-url, or the server's folder with --data-dir"
             )
         return url
 

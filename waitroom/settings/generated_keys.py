@@ -61,6 +61,6 @@ def _kept(path: Path, fresh: str) -> str:
         raise SettingsError(f"data_dir: cannot keep a key in {str(path.parent)!r}: {error.strerror}") from None
     if keyring.is_weak(kept):
         raise SettingsError(
-            f"data_dir: {str(path)!r} does not hold a key as waitroom makes them; remove it, or mend it"
+            f"data_dir: {str(path)!r} does not hold a key as waitroom makes them: remove the file, or mend it"
         )
     return kept

@@ -44,74 +44,83 @@ class RoomSettings(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
-    capacity: int = Field(100, ge=0, le=10_000_000, description="most visitors inside at once; 0 = unlimited")
+    capacity: int = Field(100, ge=0, le=10_000_000, description="most visitors inside at once, 0 = unlimited")
     admit_per_second: Finite = Field(
-        0.0, ge=0, le=1_000_000, description="most admissions per second; 0 = unlimited, else 0.001 or more"
+        0.0, ge=0, le=1_000_000, description="most admissions per second, 0.001 or more. 0 = unlimited"
     )
     session_seconds: Finite = Field(300.0, ge=0.1, le=604_800, description="how long an admitted visitor may stay")
-    sliding: bool = Field(False, description="whether each request lengthens the session again")
-    claim_seconds: Finite = Field(60.0, ge=0.1, le=3600, description="how long an admitted visitor may take to show up")
+    sliding: bool = Field(False, description="whether a visitor's requests lengthen the session again")
+    claim_seconds: Finite = Field(
+        60.0,
+        ge=0.1,
+        le=3600,
+        description="how long an admitted visitor has to come in. After that the place goes to the next",
+    )
     abandon_seconds: Finite = Field(
-        120.0, ge=0.1, le=86_400, description="silence after which a waiting visitor stops counting"
+        120.0,
+        ge=0.1,
+        le=86_400,
+        description="silence after which a waiting visitor loses the place in the queue. The ticket gives it back",
     )
     ticket_seconds: Finite = Field(
         3600.0,
         ge=0.1,
         le=604_800,
-        description="how long a ticket gives the place back; at least abandon_seconds",
+        description="how long a ticket gives the place back, at least `abandon_seconds`",
     )
     max_waiting: int = Field(1_000_000, ge=1, le=10_000_000, description="most visitors in the wait queue")
     state: RoomState = Field(
         "open",
-        description="`open`; `paused`: nobody is admitted, places are kept; `closed`: nobody may enter; "
-        "`bypass`: everybody passes",
+        description="`open`: visitors enter and are admitted. `paused`: no visitor is admitted, places are kept. "
+        "`closed`: no visitor may enter. `bypass`: every visitor passes without waiting",
     )
-    message: str = Field("", max_length=500, description="a line of plain text for those who wait")
+    message: str = Field("", max_length=500, description="a line of plain text that waiting visitors see")
     return_origins: list[str] = Field(
         default_factory=list,
         max_length=20,
-        description="other origins, as `https://host`, that visitors may be sent back to",
+        description="other origins, as `https://host`, to which visitors may be sent back after the wait",
     )
     strict: bool = Field(
         False,
-        description="whether the gate asks Redis at each check, so that a pass that is over is refused at once",
+        description="whether the gate asks Redis at each check, and so refuses a pass as soon as its session is over",
     )
     bind_user_agent: bool = Field(
-        False, description="whether a ticket or pass is good only for the User-Agent that it was given to"
+        False, description="whether a ticket or pass works only with the User-Agent that received it"
     )
     places_per_address: int = Field(
         0,
         ge=0,
         le=1_000_000,
-        description="new places that one address may take at once, and again over `ticket_seconds`; 0 = any number. "
-        "Needs `trusted_proxies`",
+        description="new places that one address may take at once, and as many again over each `ticket_seconds`. "
+        "0 = any number. Needs `trusted_proxies`",
     )
     places_per_network: int = Field(
         0,
         ge=0,
         le=1_000_000,
-        description="the same for a network of addresses (IPv4 /24, IPv6 /48); 0 = any number",
+        description="the same for a network of addresses (IPv4 /24, IPv6 /48), 0 = any number",
     )
     challenge: Literal["off", "limited", "always"] = Field(
         "off",
-        description="a piece of work that a browser does by itself, good for one place: `limited`: for who is over a "
-        "limit of places; `always`: for each new place",
+        description="a piece of work that a browser does by itself and that gives one place. `off`: no work. "
+        "`limited`: only for visitors over a limit of places. `always`: for each new place",
     )
     challenge_bits: int = Field(
-        18, ge=1, le=24, description="size of that work: 2 to the power of so many tries on average"
+        18, ge=1, le=24, description="size of that work: on average 2 to the power of this number tries"
     )
     enqueue_tokens: Literal["off", "accepted", "required"] = Field(
         "off",
-        description="signed tokens of the site, each good for one place per customer: `accepted`: past limits and "
-        "challenge; `required`: nobody gets a new place without one. Needs `enqueue_keys`",
+        description="signed tokens of the site, each good for one place per customer. `off`: not read. `accepted`: "
+        "limits and challenge do not hold for a visitor with a token. `required`: each new place needs one. "
+        "Needs `enqueue_keys`",
     )
     enqueue_url: str = Field(
         "", max_length=500, description="where a visitor gets such a token, as `/path` or `https://host/path`"
     )
     when_down: Literal["static", "closed", "open"] = Field(
         "static",
-        description="the gate while Redis is down: `static`: passes already given stay good; `closed`: nobody; "
-        "`open`: short passes, from each worker at the room's rate, counted",
+        description="what the gate does while Redis is down. `static`: passes already given stay good. `closed`: no "
+        "visitor goes on. `open`: each worker also gives short passes, at the room's rate, and counts them",
     )
 
     @field_validator("admit_per_second")

@@ -27,65 +27,70 @@ class ServerSettings(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=False)
 
     host: str = Field("127.0.0.1", description="address to listen on")
-    port: int = Field(8000, ge=0, le=65_535, description="port to listen on; 0 = any free one")
+    port: int = Field(8000, ge=0, le=65_535, description="port to listen on, 0 = any free one")
     workers: int = Field(1, ge=1, le=64, description="server processes on this machine")
     redis_url: str = Field(
-        "", repr=False, description="the Redis or Valkey to use; empty = an embedded server is started"
+        "", repr=False, description="URL of the Redis or Valkey to use, empty = waitroom starts an embedded server"
     )
     redis_password_file: str = Field("", description="file whose one line is the password for `redis_url`")
     data_dir: str = Field("waitroom-data", description="folder of the embedded server's data and of generated keys")
     production: bool = Field(False, description="refuse to start with a missing or weak `admin_key` or `signing_keys`")
     admin_key: str = Field(
-        "", repr=False, description="bearer key of the admin API; made and kept in `data_dir` if empty"
+        "",
+        repr=False,
+        description="bearer key of the admin API. If empty, waitroom makes one and keeps it in `data_dir`",
     )
     signing_keys: list[str] = Field(
         default_factory=list,
         repr=False,
-        description="`id:secret` of each signing key, the first signs; made and kept in `data_dir` if empty",
+        description="`id:secret` of each signing key. The first signs, all verify. If empty, waitroom makes one and "
+        "keeps it in `data_dir`",
     )
     enqueue_keys: list[str] = Field(
         default_factory=list,
         repr=False,
-        description="`id:secret` of each key with which sites sign enqueue tokens; none of them a signing key",
+        description="`id:secret` of each key with which sites sign enqueue tokens. None may be a signing key",
     )
     trusted_proxies: list[str] = Field(
         default_factory=list,
-        description="networks, as `10.0.0.0/8`, of the proxies in front, whose X-Forwarded-For is believed; `unix` = "
-        "who comes by a unix socket; `none` = nobody is in front. Empty = not known, and limits per address rest",
+        description="networks, as `10.0.0.0/8`, of the proxies in front, whose X-Forwarded-For is believed. "
+        "`unix` = a proxy on a unix socket. `none` = no proxy in front. Empty = not known: no limit per address works",
     )
     public_url: str = Field(
         "",
-        description="address at which visitors see the site; under https cookies are `Secure` and `__Host-`",
+        description="address at which visitors see the site. Under https cookies are `Secure` and `__Host-`",
     )
     tick_seconds: float = Field(0.1, ge=0.01, le=0.2, description="time between two rounds of the scheduler")
-    lease_seconds: float = Field(3.0, ge=0.2, le=60, description="how long a dead leader holds up the others")
+    lease_seconds: float = Field(
+        3.0, ge=0.2, le=60, description="time after the death of the leader until another instance leads"
+    )
     drain_seconds: float = Field(
         0.0,
         ge=0,
         le=300,
-        description="how long an instance told to stop (SIGTERM) goes on serving while `/readyz` says it leaves",
+        description="how long an instance goes on serving after SIGTERM, while `/readyz` says that it stops",
     )
     redis_timeout_seconds: float = Field(0.4, ge=0.05, le=10, description="longest wait for an answer of Redis")
     max_backlog: int = Field(
         20_000,
         ge=1,
         le=1_000_000,
-        description="requests of one kind that may wait for Redis, per room and worker; beyond it 503",
+        description="requests of one kind that may wait for Redis, per room and worker. Further ones get 503",
     )
     max_streams: int = Field(
         5_000,
         ge=0,
         le=1_000_000,
-        description="event streams that a worker holds open; beyond it clients are told to poll; 0 = none",
+        description="event streams that a worker holds open. Further clients are told to poll. 0 = none",
     )
     max_streams_per_address: int = Field(
         0,
         ge=0,
         le=1_000_000,
-        description="how many of them may be of one address; 0 = any number. For instances without a proxy in front, "
-        "whose address all visitors would share",
+        description="how many of these streams one address may have, 0 = any number. Only for instances without a "
+        "proxy in front, for behind one all visitors share its address",
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="lowest level that is logged")
     rooms: dict[RoomName, RoomSettings] = Field(
         default_factory=dict, description="rooms to create if they do not exist yet, by name"
     )
@@ -135,4 +140,4 @@ class ServerSettings(BaseModel):
         """Why rooms cannot take enqueue tokens as `wanted`, empty where they can: without a key they would be shut."""
         if wanted not in ("accepted", "required") or self.enqueue_keys:
             return ""
-        return f"enqueue_tokens: {wanted!r} needs enqueue_keys; without one no token is good"
+        return f"enqueue_tokens: {wanted!r} needs enqueue_keys, for without one no token is good"

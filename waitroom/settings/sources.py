@@ -67,9 +67,9 @@ def _with_redis_password(settings: ServerSettings, faults: list[str]) -> ServerS
     path = Path(settings.redis_password_file)
     try:
         if not settings.redis_url:
-            raise SettingsError("redis_password_file: needs redis_url; the embedded server has no password")
+            raise SettingsError("redis_password_file: needs redis_url, for the embedded server has no password")
         if url.parse(settings.redis_url).password:
-            raise SettingsError("redis_password_file: redis_url has a password already; give one of the two")
+            raise SettingsError("redis_password_file: redis_url has a password already: give only one of the two")
         password = url.password_in(path.read_bytes())
         return settings.model_copy(update={"redis_url": url.with_password(settings.redis_url, password)})
     except SettingsError as error:
@@ -114,7 +114,7 @@ def strangers(environment: Mapping[str, str] = os.environ) -> list[str]:
         if name.startswith(ENVIRONMENT_PREFIX) and name not in known:
             meant = get_close_matches(name, known, n=1, cutoff=0.8)
             # A name may hold anything: its line breaks must not look like another line.
-            lines.append(f"{repr(name)[1:-1]}: no such setting" + (f"; {meant[0]} may be meant" if meant else ""))
+            lines.append(f"{repr(name)[1:-1]}: no such setting" + (f" (did you mean {meant[0]}?)" if meant else ""))
     return lines
 
 
@@ -123,11 +123,11 @@ def _weak_secrets(settings: ServerSettings) -> list[str]:
     if settings.signing_keys:
         faults += _faults_in(settings.signing_ring)
     elif settings.production:
-        faults.append("signing_keys: missing; production needs one (`openssl rand -base64 32` makes a secret)")
+        faults.append("signing_keys: missing. Production needs one (`openssl rand -base64 32` makes a secret)")
     if settings.production and not settings.admin_key:
-        faults.append("admin_key: missing; production needs one (`openssl rand -base64 32` makes one)")
+        faults.append("admin_key: missing. Production needs one (`openssl rand -base64 32` makes one)")
     if settings.admin_key and keyring.is_weak(settings.admin_key) and settings.production:
-        faults.append("admin_key: weak; production needs at least 32 random characters")
+        faults.append("admin_key: weak. Production needs at least 32 random characters")
     return faults
 
 
