@@ -96,7 +96,7 @@ def test_what_is_no_network_is_named(entry: str) -> None:
 
 def test_none_stands_alone() -> None:
     """Nobody in front and somebody in front cannot both be."""
-    with pytest.raises(ValueError, match="stands alone"):
+    with pytest.raises(ValueError, match="must be the only entry"):
         Proxies.parse(["none", "10.0.0.0/8"])
 
 

@@ -37,7 +37,7 @@ class Proxies:
             except ValueError as error:
                 raise ValueError(f"{entry!r} is not a network like 10.0.0.0/8, `unix` or `none`: {error}") from None
         if NOBODY in entries and len(entries) > 1:
-            raise ValueError("`none` stands alone: either somebody is in front or nobody is")
+            raise ValueError("`none` (no proxy in front) must be the only entry")
         return cls(tuple(networks), UNIX in entries, bool(entries))
 
     def client(self, peer: str | None, forwarded_for: Iterable[bytes]) -> Address | None:

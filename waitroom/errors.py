@@ -1,15 +1,15 @@
 """Everything waitroom raises on purpose.
 
 WaitroomError
-├── SettingsError      a setting is missing or wrong; names it and its value
+├── SettingsError      a setting is missing or wrong: names it and its value
 ├── RoomUnknown        no room of that name
 ├── RoomBroken         the room's keys in Redis are not what they should be
-├── VersionConflict    somebody else changed the room first
-├── TermStale          a newer leader has acted; this one's term is over
+├── VersionConflict    another operator changed the room first
+├── TermStale          a newer leader has acted: this one's term is over
 ├── StreamsFull        there are as many event streams open as may be
 ├── EmbeddedError      the embedded server cannot start or was lost
 └── Unavailable        Redis did not answer in time or refused
-    ├── Full           Redis is out of memory: nobody new fits
+    ├── Full           Redis is out of memory: it takes no new visitor
     └── Overloaded     this instance's backlog is full
 """
 
@@ -21,7 +21,7 @@ class WaitroomError(Exception):
 
 
 class SettingsError(WaitroomError):
-    """One or more settings are missing or wrong; the message lists them all by name and value."""
+    """One or more settings are missing or wrong. The message lists them all by name and value."""
 
 
 class RoomUnknown(WaitroomError):
@@ -33,20 +33,20 @@ class RoomBroken(WaitroomError):
 
 
 class VersionConflict(WaitroomError):
-    """The room was changed by somebody else since it was read.
+    """The room was changed since the caller read it.
 
     `version` is the version it has now.
     """
 
     def __init__(self, room: str, version: int) -> None:
         there = f"is at version {version} now" if version else "does not exist"
-        super().__init__(f"room {room!r} {there}; read it again and repeat the change")
+        super().__init__(f"room {room!r} {there}: read it again and repeat the change")
         self.room = room
         self.version = version
 
 
 class TermStale(WaitroomError):
-    """A newer leader has acted on the room, under `term`; what carries the older term does nothing."""
+    """A newer leader has acted on the room, under `term`. A call with the older term does nothing."""
 
     def __init__(self, message: str, term: int) -> None:
         super().__init__(message)
@@ -62,16 +62,16 @@ class StreamsFull(WaitroomError):
 
 
 class EmbeddedError(WaitroomError):
-    """The embedded server cannot start, or stopped on its own; the message says why and what to do."""
+    """The embedded server cannot start, or stopped on its own. The message says why and what to do."""
 
 
 class Unavailable(WaitroomError):
-    """Redis did not answer in time or refused; nothing is known about what it did."""
+    """Redis did not answer in time or refused. Nothing is known about what it did."""
 
 
 class Full(Unavailable):
-    """Redis is out of memory: nobody new fits, those inside are safe."""
+    """Redis is out of memory: it takes no new visitor. Visitors with a place keep it."""
 
 
 class Overloaded(Unavailable):
-    """This instance's backlog is full; nothing was sent to Redis."""
+    """This instance's backlog is full. Nothing was sent to Redis."""

@@ -141,7 +141,9 @@ def test_a_goodbye_that_does_not_get_through_changes_nothing(browser: Browser, t
             until(page, held.came.is_set, "the goodbye")
             at.line.asked.clear()
             held.lose()
-            expect(other.locator("#leave-warning")).to_contain_text("We did not hear that you leave", timeout=PATIENCE_MS)
+            expect(other.locator("#leave-warning")).to_contain_text(
+                "We did not hear that you leave", timeout=PATIENCE_MS
+            )
             until(
                 page,
                 lambda: min(at.line.verbs(HERE).count("status"), at.line.verbs(THERE).count("status")) > 1,

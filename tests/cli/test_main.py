@@ -91,7 +91,9 @@ def test_a_misspelt_variable_is_named_before_another_server_is_asked(served: Ins
     options = ("--data-dir", str(served.data))
     for command in (("room", "list"), ("check",)):
         done = run(*command, *options, folder=served.data.parent, WAITROOM_REDIS_URI="redis://elsewhere")
-        assert done.stderr.startswith("waitroom: WAITROOM_REDIS_URI: no such setting; WAITROOM_REDIS_URL may be meant")
+        assert done.stderr.startswith(
+            "waitroom: WAITROOM_REDIS_URI: no such setting (did you mean WAITROOM_REDIS_URL?)"
+        )
         assert "elsewhere" not in done.stderr
 
 

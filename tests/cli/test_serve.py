@@ -210,7 +210,7 @@ def test_settings_on_the_command_line_win(tmp_path: Path) -> None:
     with Instance(tmp_path, *arguments, prefix=IN_BACKGROUND, variables=told) as running:
         assert running.get("/livez")[0] == 200
         log = running.said()
-    assert "environment: WAITROOM_ADMIN_KEYS: no such setting; WAITROOM_ADMIN_KEY may be meant" in log
+    assert "environment: WAITROOM_ADMIN_KEYS: no such setting (did you mean WAITROOM_ADMIN_KEY?)" in log
     assert "misplaced-secret" not in log
 
 

@@ -35,10 +35,10 @@ def _stopped_message(children: Children) -> str:
     [
         (
             "echo first; echo last >&2; echo; exit 3",
-            "the demo's shop stopped by itself (exit code 3); its last words: last",
+            "the demo's shop stopped by itself (exit code 3). Its last words: last",
         ),
-        ("exit 0", "the demo's shop stopped by itself (exit code 0); its last words: nothing"),
-        ("kill -KILL $$", "the demo's shop stopped by itself (signal 9); its last words: "),
+        ("exit 0", "the demo's shop stopped by itself (exit code 0). Its last words: nothing"),
+        ("kill -KILL $$", "the demo's shop stopped by itself (signal 9). Its last words: "),
     ],
 )
 def test_a_child_that_stops_is_named_with_its_last_words(tmp_path: Path, script: str, message: str) -> None:

@@ -54,7 +54,7 @@ def test_all_faults_come_together() -> None:
         parse(["nothing", f"k1:{SECRET}", f"k1:{OTHER}", "k2:short"])
     faults = str(refused.value).splitlines()
     assert all(fault.startswith("signing_keys: ") and fault[-1] in "e)" for fault in faults)
-    assert ["entry 1" in faults[0], "'k1' stands twice" in faults[1], "'k2' is weak" in faults[2]] == [True] * 3
+    assert ["entry 1" in faults[0], "'k1' is used twice" in faults[1], "'k2' is weak" in faults[2]] == [True] * 3
 
 
 def test_an_empty_ring_is_refused() -> None:

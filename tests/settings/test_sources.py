@@ -209,14 +209,14 @@ def test_a_wrong_redis_url_is_one_fault(tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as refused:
         redis_password(tmp_path, b"x", "redis://h:port")
     assert len(str(refused.value).splitlines()) == 1
-    assert str(refused.value).startswith("redis_url: names no host")
+    assert str(refused.value).startswith("redis_url: names no valid host")
 
 
 def test_a_misspelt_variable_is_named_with_the_one_that_may_be_meant() -> None:
     """It is no fault, for Kubernetes sets such variables itself; but nobody looks for it in vain."""
     given = {"WAITROOM_REDIS_URI": "redis://h", "WAITROOM_PORT": "1", "WAITROOM_SERVICE_HOST": "10.0.0.1", "HOME": "/"}
     assert strangers(given) == [
-        "WAITROOM_REDIS_URI: no such setting; WAITROOM_REDIS_URL may be meant",
+        "WAITROOM_REDIS_URI: no such setting (did you mean WAITROOM_REDIS_URL?)",
         "WAITROOM_SERVICE_HOST: no such setting",
     ]
     assert strangers({"WAITROOM_X\ny": ""}) == ["WAITROOM_X\\ny: no such setting"]
@@ -228,7 +228,7 @@ def test_what_is_missing_is_named_with_what_may_be_it() -> None:
         load(environment={"WAITROOM_PRODUCTION": "true", "WAITROOM_ADMIN_KEYS": "x", "WAITROOM_SIGNING_KEY": "y"})
     lines = str(raised.value).splitlines()
     assert lines[-2:] == [
-        "WAITROOM_ADMIN_KEYS: no such setting; WAITROOM_ADMIN_KEY may be meant",
-        "WAITROOM_SIGNING_KEY: no such setting; WAITROOM_SIGNING_KEYS may be meant",
+        "WAITROOM_ADMIN_KEYS: no such setting (did you mean WAITROOM_ADMIN_KEY?)",
+        "WAITROOM_SIGNING_KEY: no such setting (did you mean WAITROOM_SIGNING_KEYS?)",
     ]
     assert lines[0].startswith("signing_keys: missing")

@@ -313,7 +313,7 @@ def test_a_customer_has_one_place(behind: Site, guarded: NewRoom) -> None:
 @pytest.mark.parametrize(
     ("claims", "reason"),
     [
-        ({"exp": 1}, "it was over "),
+        ({"exp": 1}, "it expired "),
         ({"aud": "waitroom:other:enqueue"}, "its aud is not "),
         ({"sub": ""}, "sub is not "),
     ],
@@ -326,7 +326,7 @@ def test_without_a_good_token_no_place(behind: Site, guarded: NewRoom, claims: d
         assert problem["type"] == "urn:waitroom:token-required"
         assert problem["enqueue_url"] == "/login"
         assert "challenge" not in problem
-        wrong = f"the token is not good: {reason}" if headers else "no token of the site"
+        wrong = f"the token is not good: {reason}" if headers else "bring a token of the site"
         assert problem["detail"].startswith(wrong)
     assert entered(behind, room) == 0
 
@@ -340,7 +340,7 @@ def test_a_server_without_keys_says_so(caplog: pytest.LogCaptureFixture) -> None
         assert "no enqueue_keys" in assert_problem(enter(site, room, X_Waitroom_Enqueue="x.y.z"), 403)["detail"]
         said = [record.getMessage() for record in caplog.records if room in record.getMessage()]
     assert said == [
-        f"room {room}: enqueue_tokens is 'required', and this server has no enqueue_keys, so that no token is good"
+        f"room {room}: enqueue_tokens is 'required', and this server has no enqueue_keys, so no token is good"
     ]
 
 

@@ -69,7 +69,7 @@ def opening(room: object, server: object, redis_url: object, settings: Mapping[s
         raise SettingsError(f"room: must be a room's name ({ROOM_NAME_RULE}), got {room!r}")
     if (server is None) == (redis_url is None):
         given = "both" if server is not None else "none"
-        raise SettingsError(f"server, redis_url: exactly one of both is needed, got {given}")
+        raise SettingsError(f"server, redis_url: exactly one of the two is needed, got {given}")
     return _asking(room, server, settings) if server is not None else _own(room, redis_url, settings)
 
 
@@ -121,7 +121,7 @@ def _settings(room: str, redis_url: object, given: Mapping[str, Any]) -> ServerS
         faults.append(f"redis_url: must be redis://host:port/0 or the like, got {redis_url!r}")
     if not given.get("signing_keys"):
         faults.append(
-            "signing_keys: missing; give every process of the room the same (`openssl rand -base64 32` makes a secret)"
+            "signing_keys: missing. Give every process of the room the same (`openssl rand -base64 32` makes a secret)"
         )
     # The room is made if it does not exist: an application whose every page says 403 helps nobody.
     known.setdefault("rooms", {room: {}})

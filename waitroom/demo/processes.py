@@ -123,7 +123,7 @@ class Children:
             code = child.program.poll()
             if code is not None:
                 raise DemoError(
-                    f"the demo's {child.name} stopped by itself ({_ending(code)}); its last words: {child.last_words()}"
+                    f"the demo's {child.name} stopped by itself ({_ending(code)}). Its last words: {child.last_words()}"
                 )
 
     def stop(self) -> None:

@@ -118,7 +118,7 @@ async def _watch(children: Children, store: EmbeddedServer) -> None:
     while True:
         children.check()
         if not store.alive:
-            raise DemoError("the demo's embedded server stopped by itself; its log is redis.log in the demo's folder")
+            raise DemoError("the demo's embedded server stopped by itself: see redis.log in the demo's folder")
         await asyncio.sleep(WATCH_SECONDS)
 
 

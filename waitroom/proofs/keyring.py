@@ -59,16 +59,16 @@ def parse(entries: Iterable[str], *, name: str = "signing_keys", apart_from: Ite
             continue
         kid, secret = match[1], match[2].encode()
         if kid in found:
-            faults.append(f"{name}: the id {kid!r} stands twice")
+            faults.append(f"{name}: the id {kid!r} is used twice")
         if is_weak(match[2]):
             faults.append(
-                f"{name}: the secret of {kid!r} is weak (at least {SECRET_BYTES} random characters; "
-                "`openssl rand -base64 32` makes one)"
+                f"{name}: the secret of {kid!r} is weak. It needs at least {SECRET_BYTES} random characters "
+                "(`openssl rand -base64 32` makes one)"
             )
         found[kid] = secret
     signing = {entry.partition(":")[2].encode() for entry in apart_from}
     if not signing.isdisjoint(found.values()):
-        faults.append(f"{name}: one of them is a signing key; draw another (`openssl rand -base64 32`)")
+        faults.append(f"{name}: one of them is a signing key. Make another (`openssl rand -base64 32`)")
     if faults:
         raise SettingsError("\n".join(faults))
     if not found:

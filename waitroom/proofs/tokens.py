@@ -36,7 +36,7 @@ _PURPOSE: Final = b"waitroom enqueue v1"
 #: What PyJWT raises for what it cannot read or verify.
 _FAULTS: Final = (jwt.PyJWTError, ValueError, TypeError, RecursionError)
 
-_MALFORMED: Final = "it is no JSON Web Token, or not all of one"
+_MALFORMED: Final = "it is not a whole JSON Web Token"
 _NO_SUBJECT: Final = f"sub is not 1 to {LONGEST_SUBJECT} characters of text"
 
 #: What the site's developer is told of each; nothing that its holder could not find out.
@@ -72,12 +72,12 @@ class EnqueueOffice:
     def verify(self, room: str, text: str, *, now: float) -> Grant:
         """What the token grants in that room at that time (seconds since the epoch); raises TokenRefused."""
         if len(text) > LONGEST or not text.isascii():
-            raise TokenRefused(f"it is longer than {LONGEST} characters, or has some that are not ASCII")
+            raise TokenRefused(f"it is longer than {LONGEST} characters, or has characters that are not ASCII")
         for secret in self._candidates(text):
             claims = _claims(text, secret, room)
             if claims is not None:
                 return _judged(claims, room, now)
-        raise TokenRefused("it is signed by no key of enqueue_keys")
+        raise TokenRefused("no key in enqueue_keys has signed it")
 
     def _candidates(self, text: str) -> list[bytes]:
         """The keys that may have signed it: the one it names, or all where it names none."""
@@ -88,7 +88,7 @@ class EnqueueOffice:
         if kid is None:
             return list(self._secrets.values())
         if not isinstance(kid, str) or kid not in self._secrets:
-            raise TokenRefused("its kid is the id of no key in enqueue_keys")
+            raise TokenRefused("no key in enqueue_keys has the id that its kid names")
         return [self._secrets[kid]]
 
 
@@ -144,7 +144,7 @@ def _judged(claims: dict[str, Any], room: str, now: float) -> Grant:
     times = [claims["exp"], claims.get("iat", 0), claims.get("nbf", 0)]
     # Beyond 2^53 there is no time to speak of; a bool is a number to Python, and none to us.
     if not all(type(time) in (int, float) and abs(time) < 2**53 for time in times):
-        raise TokenRefused("exp, iat or nbf is no number of seconds since the epoch")
+        raise TokenRefused("exp, iat or nbf is not a number of seconds since the epoch")
     expires, issued, begins = times
     subject, priority = claims["sub"], claims.get("priority", False)
     if not _is_subject(subject):
@@ -152,9 +152,9 @@ def _judged(claims: dict[str, Any], room: str, now: float) -> Grant:
     if type(priority) is not bool:
         raise TokenRefused("priority is neither true nor false")
     if expires <= now - LEEWAY_SECONDS:
-        raise TokenRefused(f"it was over {now - expires:.0f} s ago")
+        raise TokenRefused(f"it expired {now - expires:.0f} s ago")
     if expires > now + LONGEST_SECONDS:
-        raise TokenRefused("its exp is more than ten years ahead: it is in seconds, not in milliseconds")
+        raise TokenRefused("its exp is more than ten years ahead: give seconds, not milliseconds")
     for name, time in (("nbf", begins), ("iat", issued)):
         if time > now + LEEWAY_SECONDS:
             raise TokenRefused(f"its {name} is {time - now:.0f} s ahead")

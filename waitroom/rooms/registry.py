@@ -211,7 +211,9 @@ class Rooms:
         try:
             await self.adopt(name)
         except RoomUnknown:
-            raise RoomBroken("it is listed, but its data are gone, and nobody here knows its settings") from None
+            raise RoomBroken(
+                "it is listed, but its data are gone, and this instance does not know its settings"
+            ) from None
 
     async def freshen(self, room: Room) -> None:
         """Have a reading of this moment, if Redis answers soon. All who ask share one."""
@@ -295,7 +297,9 @@ class Rooms:
 
 def _settings_in(name: str, reading: Reading) -> RoomSettings:
     if reading.schema != SCHEMA:
-        raise RoomBroken(f"room {name!r}: schema {reading.schema!r} is not {SCHEMA!r}; another version wrote it")
+        raise RoomBroken(
+            f"room {name!r}: schema {reading.schema!r} is not {SCHEMA!r}: another version of waitroom wrote it"
+        )
     missing = [field for field in RoomSettings.model_fields if field not in reading.settings.keys() | YOUNGER]
     if missing:
         raise RoomBroken(f"room {name!r}: the setting {missing[0]!r} is missing")

@@ -63,7 +63,7 @@ def _run_one(config: uvicorn.Config, listening: socket.socket) -> None:
     web = uvicorn.Server(config)
     web.run(sockets=[listening])
     if not web.started:
-        raise WaitroomError("the server could not start; its log says why")
+        raise WaitroomError("the server could not start: its log says why")
 
 
 def _run_several(config: uvicorn.Config, listening: socket.socket) -> None:

@@ -55,7 +55,7 @@ class Cluster(Learner):
                 self._ask_anew()
             except exceptions.AskError as elsewhere:
                 address, asking = (elsewhere.host or address[0], elsewhere.port), True
-        raise Unavailable("the nodes of the cluster send each other's calls in a circle")
+        raise Unavailable("the nodes of the cluster redirect this call in a circle")
 
     async def primaries(self) -> list[Redis]:
         """Each node that holds slots."""
@@ -63,7 +63,7 @@ class Cluster(Learner):
             await self._answer()
         found = {address for address in self._slots if address is not None}
         if not found:
-            raise Unavailable(f"no node of the cluster says who holds what: {self._fault}")
+            raise Unavailable(f"no node of the cluster tells which node holds which slots: {self._fault}")
         return [self._clients.at(address) for address in sorted(found)]
 
     async def layout(self) -> list[list[Any]]:
@@ -83,7 +83,7 @@ class Cluster(Learner):
             await self._answer()
             address = self._slots[slot]
         if address is None:
-            why = "nobody holds it" if self._nodes else self._fault
+            why = "no node holds it" if self._nodes else self._fault
             raise Unavailable(f"no node of the cluster to send slot {slot} to: {why}")
         return address
 

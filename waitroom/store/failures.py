@@ -47,7 +47,7 @@ def mapped_errors(room: str = "") -> Iterator[None]:
     except exceptions.NoPermissionError as error:
         raise Unavailable(f"Redis refused: {describe(error)}") from error
     except exceptions.AskError as error:  # a MovedError is one
-        raise Unavailable("Redis refused: this server is one of a cluster, use redis+cluster://") from error
+        raise Unavailable("Redis refused: this server is part of a cluster, use redis+cluster://") from error
     except (exceptions.ClusterDownError, exceptions.TryAgainError, exceptions.ReadOnlyError) as error:
         # redis-py takes the code off these texts; MASTERDOWN comes as a ClusterDownError.
         raise Unavailable(f"Redis refused: {type(error).__name__}") from error
@@ -76,14 +76,14 @@ def is_doubtful(error: BaseException) -> bool:
 def describe(error: BaseException) -> str:
     """What went wrong with a connection or a command, in a few words that name no user and quote no argument."""
     if isinstance(error, exceptions.NoPermissionError):
-        return "the user may not do that"
+        return "the user of redis_url may not run this command"
     if isinstance(error, exceptions.AuthenticationError):
         return "user or password is wrong"
     certificate = cause(error, ssl.SSLCertVerificationError)
     if certificate is not None:
         return f"its certificate is not accepted: {certificate.verify_message}"
     if cause(error, ssl.SSLError) is not None:
-        return "no TLS connection comes about"
+        return "no TLS connection could be made"
     if isinstance(error, exceptions.ResponseError):
         return str(error).split(" script:")[0]
     return type(error).__name__

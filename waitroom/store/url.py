@@ -169,7 +169,7 @@ def parse(url: str) -> RedisUrl:
     if options:
         # What follows a password's bare ? never gets here: such a URL has an @ in the wrong place.
         names = [name for name in options if _OPTION.match(name)]
-        raise _wrong(f"has no option {names[0]!r} here" if names else "has an option that is none")
+        raise _wrong(f"has no option {names[0]!r} here" if names else "has an unknown option")
     return parsed
 
 
@@ -189,12 +189,12 @@ def _of_network(
     parts = path.removeprefix("/").split("/")
     service = unquote(parts.pop(0)) if kind == "sentinel" else ""
     if kind == "sentinel" and not service:
-        raise _wrong("names no service: end it in the name under which the Sentinels know the primary, as in /mymaster")
+        raise _wrong("names no service: end it with the name that the Sentinels have for the primary, as in /mymaster")
     if len(parts) > 1:
         raise _wrong("has a path that is too long")
     database = _database(parts[0] if parts else "")
     if kind == "cluster" and database:
-        raise _wrong("names a database: a cluster has none but 0")
+        raise _wrong("names a database: a cluster has only database 0")
     sentinel = {name: options.pop(name) for name in _SENTINEL_OPTIONS & options.keys()} if kind == "sentinel" else {}
     if not tls:
         _refuse_tls(options)
@@ -251,7 +251,7 @@ def _options(query: str) -> dict[str, str]:
 def _address(text: str, default: int) -> Address:
     match = _HOST.match(text)
     if match is None:
-        raise _wrong("names no host, or one that is none: user:password@host:port is the order")
+        raise _wrong("names no valid host: the order is user:password@host:port")
     port = match["port"]
     if port is not None and not (port.isdigit() and 0 < int(port) < 65_536):
         raise _wrong("a port must be a number from 1 to 65535")

@@ -96,7 +96,7 @@ def _version(conflict: Exception) -> Problem:
 
 
 def _full(_error: Exception) -> Problem:
-    return _again("full", "The wait queue is full", "the store takes nobody new for now")
+    return _again("full", "The wait queue is full", "Redis has no space for a new visitor, try again later")
 
 
 def _overloaded(_error: Exception) -> Problem:
@@ -105,12 +105,12 @@ def _overloaded(_error: Exception) -> Problem:
 
 
 def _unavailable(_error: Exception) -> Problem:
-    return _again("unavailable", "The queue cannot be reached", "places are kept; try again")
+    return _again("unavailable", "The queue cannot be reached", "places are kept, try again")
 
 
 def _room_broken(error: Exception) -> Problem:
     logger.error("%s", error)
-    return _again("degraded", "The room cannot be served", "its operator has been told; places are kept")
+    return _again("degraded", "The room cannot be served", "places are kept, and the server's log says what is wrong")
 
 
 def _of_router(error: Any) -> Problem:

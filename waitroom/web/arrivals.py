@@ -128,10 +128,10 @@ class Reception:
         if room.settings.state == "closed":
             return Place(Standing.CLOSED, self._clock.now_us(), new_visitor())
         if room.settings.enqueue_tokens == "required":
-            detail = "no token of the site that is good here and now, as X-Waitroom-Enqueue or its cookie"
+            detail = "bring a token of the site that is good for this room, as X-Waitroom-Enqueue or as its cookie"
             detail = f"the token is not good: {refused}" if refused else detail
             if not self._tokens.ready:
-                detail = "this server has no enqueue_keys, so that no token is good"
+                detail = "this server has no enqueue_keys, so no token is good"
                 self._warn(room, f"enqueue_tokens is 'required', and {detail}")
             metrics.DEMANDS.labels(room.name, "token").inc()
             raise Demand(403, "token-required", "A token is needed", detail, enqueue_url=_way(room))
@@ -145,9 +145,11 @@ class Reception:
 
     def _too_many(self, room: Room, place: Place) -> Demand:
         again = max((place.expires_us - place.now_us) / 1_000_000, 1.0)
-        detail = f"this address or its network has taken its places; it may have the next in {math.ceil(again)} s"
+        detail = (
+            f"this address or its network has taken all its places. It may have the next one in {math.ceil(again)} s"
+        )
         if room.settings.challenge != "off":
-            detail += ", or one at once for the solution of the challenge, as X-Waitroom-Challenge"
+            detail += ", or one now with the solution of the challenge, as X-Waitroom-Challenge"
         return Demand(
             *(429, "too-many-places", "Too many places", detail),
             challenge=self._challenge(room) if room.settings.challenge != "off" else None,

@@ -146,8 +146,8 @@ def event(name: str, document: Mapping[str, Any]) -> bytes:
 
 
 def poll_instead(seconds: float, reason: str) -> Problem:
-    """The answer to who may not have a stream; `seconds` is how long a client may stay away at most."""
-    detail = f"{reason}; ask for the status as often as it says"
+    """The answer to a client that may not have a stream. `seconds` is the longest that it may stay away."""
+    detail = f"{reason}: poll the status instead, as often as it says"
     return Problem(503, "poll-instead", "Poll instead", detail, headers=(retry_after(seconds),))
 
 

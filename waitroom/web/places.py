@@ -44,6 +44,6 @@ def no_place(room: Room, standing: Standing) -> Problem:
         detail = f"{room.settings.max_waiting} visitors wait already"
         return Problem(503, "full", "The wait queue is full", detail, headers=(retry_after(_FULL_SECONDS),))
     if standing in (Standing.USED, Standing.LEFT):  # also of a customer or a solution: one turn each
-        return Problem(410, "turn-over", "The turn is over", "the visitor had their turn or left; enter again")
+        return Problem(410, "turn-over", "The turn is over", "the visitor had their turn or left: enter again")
     detail = "a valid ticket or pass of this room is needed, as its cookie or as a bearer"
     return Problem(401, "no-proof", "No valid proof", detail, headers=(_CHALLENGE,))

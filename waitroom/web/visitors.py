@@ -24,9 +24,7 @@ from waitroom.web.proofs import ProofDesk
 from waitroom.web.wire import VISITOR_BODY, json_body, respond
 
 #: What a token or a solution is told that has given its one turn.
-_HAD: Final = (
-    "whoever this token or solution is for has had the turn, or gave it up; another token or solution is needed"
-)
+_HAD: Final = "this token or solution has had its turn, or its visitor gave it up: another one is needed"
 
 
 class Enter:

@@ -158,7 +158,9 @@ def refuse_drive_by(scope: Scope) -> None:
     """Only a visit enters: not an image that another page embeds, nor a browser that fetches ahead."""
     destination, purpose = header(scope, b"sec-fetch-dest"), header(scope, b"sec-purpose") or b""
     if destination not in (None, b"document") or b"prefetch" in purpose:
-        raise Problem(403, "not-a-visit", "Not a visit", "the waiting page is to be opened by itself")
+        raise Problem(
+            403, "not-a-visit", "Not a visit", "open the waiting page by itself, not in a frame or from a script"
+        )
 
 
 def _page(name: str, settings: RoomSettings, now_us: int, situation: Situation, return_to: str) -> Page:

@@ -36,5 +36,5 @@ def test_data_of_a_newer_server_are_reported(binary: Path, folder: Path) -> None
         pass
     (base,) = (folder / "appendonlydir").glob("*.base.rdb")
     base.write_bytes(base.read_bytes()[:5] + b"0079" + base.read_bytes()[9:])
-    with pytest.raises(EmbeddedError, match="written by a newer server"):
+    with pytest.raises(EmbeddedError, match="a newer server wrote its data"):
         EmbeddedServer(folder, binary=binary).start()

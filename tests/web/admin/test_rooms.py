@@ -219,7 +219,9 @@ def test_tokens_that_nobody_could_verify_are_refused(tokens: str) -> None:
         room = site.make_room()
         for method, path in (("PUT", "/new"), ("PATCH", f"/{room}")):
             problem = assert_problem(site.admin(method, path, json={"enqueue_tokens": tokens}), 400)
-            assert problem["detail"] == f"enqueue_tokens: '{tokens}' needs enqueue_keys; without one no token is good"
+            assert (
+                problem["detail"] == f"enqueue_tokens: '{tokens}' needs enqueue_keys, for without one no token is good"
+            )
         assert site.admin("GET", "/new").status_code == 404
         assert site.admin("PATCH", f"/{room}", json={"enqueue_tokens": "off"}).status_code == 200
 

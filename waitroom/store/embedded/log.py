@@ -26,7 +26,7 @@ def reason(path: Path, began: int) -> str:
         file.seek(began)
         said = file.read().decode(errors="replace")
     if "handle RDB format version" in said:
-        return "its data was written by a newer server; install that again, or give another --data-dir"
+        return "a newer server wrote its data: install that server again, or give another --data-dir"
     lines = [line.strip() for line in said.split("\n") if line.strip()]
     # Without process id and time: 7:M 02 Jan 2026 03:04:05.678 # What it says
     return re.sub(r"^\d+:\w [^*#]*[*#] ", "", lines[-1]) if lines else "it said nothing"
