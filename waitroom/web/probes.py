@@ -25,16 +25,16 @@ _COUNTED: Final = {
     "entered": "Visitors given a place, in the queue or inside.",
     "restored": "Places given back to returning visitors.",
     "admitted": "Visitors offered a place inside.",
-    "claimed": "Offers taken up.",
-    "left": "Visitors who said goodbye, waiting or inside.",
-    "finished": "Sessions that ran to their end.",
-    "no_show": "Offers that nobody took up.",
-    "abandoned": "Waiting visitors who went silent for too long.",
+    "claimed": "Offers that visitors took up.",
+    "left": "Visitors that left or were sent away, from the queue or from inside.",
+    "finished": "Sessions that lasted to their end.",
+    "no_show": "Offers that the visitor did not take up in claim_seconds.",
+    "abandoned": "Waiting visitors that were silent for abandon_seconds.",
 }
 
 
 class RoomCollector(Collector):
-    """What is true of each room, from Redis, a second old at most: the same on every instance, so never add it up."""
+    """Figures of each room, from Redis, a second old at most. They are the same on every instance: never add them."""
 
     def __init__(self, rooms: Rooms) -> None:
         self._rooms = rooms
@@ -47,7 +47,9 @@ class RoomCollector(Collector):
             for room in rooms:
                 counter.add_metric([room.name], getattr(room.reading.counts, name))
             yield counter
-        refused = CounterMetricFamily("waitroom_refused", "Arrivals not accepted.", labels=["room", "reason"])
+        refused = CounterMetricFamily(
+            "waitroom_refused", "Arrivals that got no place, by reason.", labels=["room", "reason"]
+        )
         for room in rooms:
             refused.add_metric([room.name, "full"], room.reading.counts.refused_full)
             refused.add_metric([room.name, "limited"], room.reading.counts.refused_limited)
@@ -56,8 +58,8 @@ class RoomCollector(Collector):
         sizes: dict[str, tuple[str, Callable[[Room], float]]] = {
             "waiting": ("Visitors in the wait queue.", lambda room: room.reading.waiting),
             "occupancy": ("Visitors inside.", lambda room: room.reading.occupancy),
-            "offered": ("Visitors inside who have not claimed yet.", lambda room: room.reading.offered),
-            "capacity": ("Most visitors inside; 0 = unlimited.", lambda room: room.settings.capacity),
+            "offered": ("Visitors inside that have not taken up their offer yet.", lambda room: room.reading.offered),
+            "capacity": ("Most visitors inside, 0 = unlimited.", lambda room: room.settings.capacity),
         }
         for name, (meaning, value) in sizes.items():
             gauge = GaugeMetricFamily(f"waitroom_{name}", meaning, labels=["room"])
@@ -122,6 +124,6 @@ class Ready:
         if not self._rooms.reachable:
             reasons.append("the rooms have not been read yet")
         for info in primaries:
-            # With a full disk or memory nobody new gets in, but those inside are served: no reason to go away.
+            # With a full disk or memory Redis takes no new visitor, but it serves those inside: no reason to go away.
             reasons += [fault.told for name, fault in faults_of(info).items() if name in ("role", "eviction")]
         return reasons
