@@ -40,7 +40,7 @@ async def takes_no_writes(stage: Stage) -> AsyncIterator[None]:
         async with strike("silent replica")(stage):
             await asyncio.sleep(seconds)
     async with strike("no replicas")(stage):
-        await eventually(lambda: stage.logged("nobody can lead: "), "a line in a log")
+        await eventually(lambda: stage.logged("no instance can lead: "), "a line in a log")
         await asyncio.sleep(seconds)
         yield
 

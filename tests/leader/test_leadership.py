@@ -343,7 +343,7 @@ async def test_resigning_never_raises_on_a_broken_lease(
     await redis.set(keys.LEASE, "not a hash")
     await Leadership(store, lease_seconds=3).resign()
     (record,) = caplog.records
-    assert record.getMessage().startswith("leadership not resigned, the lease will run out: ")
+    assert record.getMessage().startswith("leadership not resigned, another instance leads when the lease runs out: ")
     assert "WRONGTYPE" in record.getMessage()
 
 

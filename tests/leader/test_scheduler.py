@@ -254,4 +254,4 @@ async def test_a_redis_that_takes_no_writes_is_said_to_hold_the_lead_back(
     finally:
         await redis.replicaof("NO", "ONE")
     await scheduler.tick()
-    assert caplog.messages == ["nobody can lead: Redis refused: ReadOnlyError", "one can lead again"]
+    assert caplog.messages == ["no instance can lead: Redis refused: ReadOnlyError", "an instance can lead again"]

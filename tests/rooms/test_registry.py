@@ -197,7 +197,7 @@ async def test_what_the_file_wants_otherwise_is_told(store: Store, caplog: pytes
     await instance(store, shop=ONE)
     assert caplog.messages == []
     rooms = await instance(store, shop=RoomSettings(capacity=600, message="New"))
-    told = "room shop is there, and what Redis holds counts, not the file: capacity 600 to 1, message"
+    told = "room shop exists: its settings in Redis count, not those of the config file: capacity 600 to 1, message"
     assert caplog.messages == [told]
     assert rooms.get("shop").settings == ONE
 

@@ -148,7 +148,7 @@ def test_where_nobody_is_known_nobody_is_limited(site: Site, caplog: pytest.LogC
     room = site.make_room(**HELD, places_per_address=1)
     assert [enter(site, room, "198.51.100.7").status_code for _ in range(3)] == [202] * 3
     said = [record.getMessage() for record in caplog.records if room in record.getMessage()]
-    assert said == [f"room {room}: places per address and network rest until trusted_proxies is set"]
+    assert said == [f"room {room}: places_per_address and places_per_network do nothing until trusted_proxies is set"]
 
 
 def test_where_nothing_is_limited_nothing_rests(

@@ -129,7 +129,7 @@ async def test_a_failure_is_told(door: Door, monkeypatch: pytest.MonkeyPatch, ca
     monkeypatch.setattr(metrics, "gate_answers", None)
     assert await door.shown(None) == MUST_WAIT
     (record,) = [record for record in caplog.records if record.name == "waitroom.web.gate"]
-    assert record.getMessage() == "gate: room shop: unexpected failure, nobody goes on"
+    assert record.getMessage() == "gate: room shop: unexpected failure, the request does not go on"
     assert record.exc_info is not None
     door.faults += 1
 

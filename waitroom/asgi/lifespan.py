@@ -53,5 +53,5 @@ async def _takes_part(
     except Exception as error:
         if spoke:
             raise
-        logger.info("the application takes no part in the lifespan protocol: %s", error)
+        logger.info("the application does not take part in the lifespan protocol: %s", error)
     return spoke

@@ -97,7 +97,7 @@ class WaitroomGate:
         except Unavailable as error:
             self._note_outage(error)
         except Exception:
-            logger.exception("room %s: unexpected failure, nobody goes on", self._room)
+            logger.exception("room %s: unexpected failure, the request does not go on", self._room)
         return _NO_ANSWER
 
     async def _serve(self, scope: Scope, path: str, receive: Receive, send: Send) -> None:
@@ -119,7 +119,7 @@ class WaitroomGate:
         now = time.monotonic()
         if now >= self._quiet_until:
             self._quiet_until = now + _QUIET_SECONDS
-            logger.error("room %s: no decision, nobody goes on: %s", self._room, error)
+            logger.error("room %s: no decision, the request does not go on: %s", self._room, error)
 
     def _refusal(self, scope: Scope, decision: Decision) -> Refusal:
         return refusal(

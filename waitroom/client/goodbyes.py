@@ -41,7 +41,7 @@ async def give_back(connection: Connection, place: Place, keeper: asyncio.Task[N
         await _leave_at_last(connection, place)
 
     if not await see_through(goodbye(), seconds):
-        logger.warning("room %s: a place could not be given back; it comes back by itself", place.room)
+        logger.warning("room %s: a place could not be given back, it comes back by itself", place.room)
 
 
 async def undo(connection: Connection, asking: asyncio.Task[Place]) -> None:

@@ -113,7 +113,7 @@ class Keeper:
                 )
             except (ServerUnavailable, BadAnswer, ProofRefused) as error:
                 if pauses.count == 0:
-                    logger.warning("room %s: a slot cannot be extended (%s); trying again", slot.room, error)
+                    logger.warning("room %s: a slot cannot be extended (%s), trying again", slot.room, error)
                 await asyncio.sleep(pauses.after(error, left=slot.seconds_left))
                 continue
             if isinstance(place, Waiting):

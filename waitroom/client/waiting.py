@@ -68,7 +68,7 @@ class Wait:
                 await asyncio.sleep(self._pauses.after(error, left=self._left()))
                 continue
             if self._pauses.count:
-                logger.info("room %s: there are answers again", self._room)
+                logger.info("room %s: the server answers again", self._room)
             self._pauses, self._refusals, self._known = Pauses(), 0, True
             if admitted is not None:
                 return admitted
@@ -107,14 +107,14 @@ class Wait:
         """Go on after this error, with the place or from the start; or raise it."""
         if isinstance(error, ServerUnavailable) or (isinstance(error, BadAnswer) and self._known):
             if self._pauses.count == 0:
-                logger.warning("room %s: %s; trying again", self._room, error)
+                logger.warning("room %s: %s, trying again", self._room, error)
             return
         if isinstance(error, ProofRefused | RoomUnknown) and self._is_doubtful():
             self._refusals += 1
             return
         # Entering says so too: the token's customer has had their turn.
         if isinstance(error, TurnOver | ProofRefused) and self._own and self.place is not None:
-            logger.warning("room %s: the place is lost (%s); entering again", self._room, error)
+            logger.warning("room %s: the place is lost (%s), entering again", self._room, error)
             self.place = None
             return
         raise error

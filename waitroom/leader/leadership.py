@@ -87,4 +87,4 @@ class Leadership:
         try:
             await self._store.lease("resign", self.owner, ttl_seconds=self._lease_seconds)
         except WaitroomError as error:
-            logger.warning("leadership not resigned, the lease will run out: %s", error)
+            logger.warning("leadership not resigned, another instance leads when the lease runs out: %s", error)

@@ -101,12 +101,12 @@ class Scheduler:
         """Say once why no instance can have the lease, if that lasts, and when one can again."""
         if not fault:
             if self._lease_fault:
-                logger.info("one can lead again")
+                logger.info("an instance can lead again")
             self._lease_fault, self._failing_since = "", math.inf
             return
         self._failing_since = min(self._failing_since, time.monotonic())
         if not self._lease_fault and time.monotonic() - self._failing_since >= after_seconds:
-            logger.error("nobody can lead: %s", fault)
+            logger.error("no instance can lead: %s", fault)
             self._lease_fault = fault
 
     async def _quiet(self, rooms: Sequence[Room]) -> set[Room]:

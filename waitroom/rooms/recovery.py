@@ -158,7 +158,7 @@ class Recovery:
             if happened(before, now, known) is Happened.MADE_ANEW:  # an operator was faster than the mending
                 room.begin_anew(now)
         elif what is Happened.MOMENTS_LOST:
-            logger.error("room %s: the last moments of its data were lost; adding what is known here", room.name)
+            logger.error("room %s: the last moments of its data were lost, adding what this instance knows", room.name)
             metrics.RECOVERED.labels(room.name).inc()
             await self._add_marks(room)
         elif what is Happened.TOLD:
@@ -188,7 +188,9 @@ class Recovery:
         except VersionConflict:
             await self._mend_anew(room)
         else:
-            logger.error("room %s: its data were lost; re-created, admits nobody for %.0f s", room.name, hold)
+            logger.error(
+                "room %s: its data were lost. The room is made again and admits no visitor for %.0f s", room.name, hold
+            )
             metrics.RECOVERED.labels(room.name).inc()
             await self.put_back(room)
         await self._store.register(room.name, live=True)
@@ -211,7 +213,11 @@ class Recovery:
         except VersionConflict:
             await self._mend_anew(room)
             return
-        logger.error("room %s: its data were lost; what is known is back, nobody gets in for %.0f s", room.name, hold)
+        logger.error(
+            "room %s: its data were lost. What this instance knows is back, no visitor is admitted for %.0f s",
+            room.name,
+            hold,
+        )
         metrics.RECOVERED.labels(room.name).inc()
         await self.put_back(room)
 
@@ -245,7 +251,7 @@ class Recovery:
             for visitors in _in_calls(over):
                 await self._store.finish(room.name, visitors)
         except WaitroomError as error:
-            logger.warning("room %s: not all that was lost could be put back: %s", room.name, error)
+            logger.warning("room %s: some of the lost places could not be put back: %s", room.name, error)
 
     async def close(self) -> None:
         """Let what is being put back come to its end."""

@@ -241,7 +241,10 @@ class Rooms:
 
     async def _seed(self, listed: Mapping[str, bool]) -> None:
         for name in [name for name in self._unsown if listed.get(name) is False]:
-            logger.warning("room %s was deleted live and is not made again; PUT it or take it out of the file", name)
+            logger.warning(
+                "room %s was deleted by an operator and is not made again: PUT it, or take it out of the config file",
+                name,
+            )
             del self._unsown[name]
         await self._each(list(self._unsown), self._sow)
         self._unsown = {name: settings for name, settings in self._unsown.items() if name in self._unread}
@@ -270,7 +273,9 @@ class Rooms:
             held = _settings_in(name, await self._store.read(name))
             if held != settings:
                 told = differences(settings, held)
-                logger.warning("room %s is there, and what Redis holds counts, not the file: %s", name, told)
+                logger.warning(
+                    "room %s exists: its settings in Redis count, not those of the config file: %s", name, told
+                )
 
     async def _renew(self, room: Room) -> None:
         reading = await self._recovery.read(room)

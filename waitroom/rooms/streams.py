@@ -229,7 +229,7 @@ async def _look(room: Room, streams: Sequence[Stream]) -> list[Place] | None:
         # Deleted: there are no places any more.
         return [Place(Standing.UNKNOWN, 0, visitor, serial) for visitor, serial in listening]
     except WaitroomError as error:
-        logger.debug("room %s: nobody can be looked for: %s", room.name, error)
+        logger.debug("room %s: the streams' visitors cannot be looked for: %s", room.name, error)
     except Exception:
         # Whatever it is, the streams must be looked for again: a loop that ends is worse than a loud log.
         logger.exception("room %s: looking for the streams' visitors failed", room.name)
@@ -270,5 +270,7 @@ def affordable(wanted: int) -> int:
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if files == resource.RLIM_INFINITY or wanted <= files * 3 // 4:
         return wanted
-    logger.warning("max_streams %d: only %d, for this process may have %d files open", wanted, files * 3 // 4, files)
+    logger.warning(
+        "max_streams %d: only %d streams, for this process may open only %d files", wanted, files * 3 // 4, files
+    )
     return files * 3 // 4

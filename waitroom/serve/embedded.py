@@ -38,7 +38,7 @@ def _watch(embedded: EmbeddedServer, over: threading.Event) -> None:
     while not over.wait(_LOOK_SECONDS):
         if embedded.alive:
             continue
-        logger.error("the embedded server died; starting it again")
+        logger.error("the embedded server died, starting it again")
         try:
             _start_again(embedded)
         except WaitroomError as error:

@@ -41,7 +41,7 @@ def run(settings: ServerSettings, *, room_to_try: bool = False) -> None:
 def _with_a_room(settings: ServerSettings) -> ServerSettings:
     room = RoomSettings()
     logger.info(
-        "no config file and no rooms set: a room 'default' is made, if it is not there (capacity %d, sessions of %g s)",
+        "no config file and no rooms set: a room 'default' is made if there is none (capacity %d, sessions of %g s)",
         room.capacity,
         room.session_seconds,
     )
@@ -54,8 +54,8 @@ def _tell_generated(settings: ServerSettings) -> None:
         logger.info("admin key: kept in %s", generated_keys.admin_key_file(settings))
     if not settings.signing_keys and settings.redis_url:
         logger.warning(
-            "signing key: kept in %s; other instances on this Redis need the same one (WAITROOM_SIGNING_KEYS), "
-            "else each takes the others' tickets for forged",
+            "signing key: kept in %s. Give all instances on this Redis the same one (WAITROOM_SIGNING_KEYS), "
+            "else each refuses the others' tickets",
             generated_keys.signing_key_file(settings),
         )
 

@@ -46,7 +46,7 @@ def draining_at_sigterm(instance: Instance, work: Work) -> Iterator[None]:
         goodbyes.add(loop.create_task(instance.streams.end()))
         seconds = instance.settings.drain_seconds
         if seconds:
-            logger.info("draining: not ready any more, serving for another %g s", seconds)
+            logger.info("draining: not ready any more, still serving for %g s", seconds)
         loop.call_later(seconds, stop_serving, signal.SIGTERM, None)
 
     def told(stop_serving: Handler, frame: FrameType | None) -> None:

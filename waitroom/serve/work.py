@@ -72,7 +72,7 @@ async def _end_with(parent: int) -> None:
     """A worker whose `serve` is gone must not keep the port: it stops as if told to."""
     while os.getppid() == parent:  # noqa: ASYNC110 - another process's end sets no event
         await asyncio.sleep(_PARENT_SECONDS)
-    logger.error("serve is gone: this worker stops")
+    logger.error("the process of `waitroom serve` is gone: this worker stops")
     os.kill(os.getpid(), signal.SIGTERM)
 
 

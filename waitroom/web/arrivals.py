@@ -184,20 +184,18 @@ class Reception:
 
     def _warn_of_limits(self, room: Room) -> None:
         if not self._proxies.known:
-            self._warn(room, "places per address and network rest until trusted_proxies is set")
+            self._warn(room, "places_per_address and places_per_network do nothing until trusted_proxies is set")
         else:
-            self._warn(
-                room, "a visitor came whose address no trusted proxy tells (none, or one of theirs); not limited"
-            )
+            self._warn(room, "a visitor is not limited, for no proxy in trusted_proxies told the visitor's address")
 
     def _warn(self, room: Room, fault: str) -> None:
-        """Say once what is without effect, or shuts everybody out: nobody would notice before it is needed."""
+        """Say once that a setting has no effect, or shuts all visitors out: else an operator would notice too late."""
         if (room.name, fault) not in self._warned:
             self._warned.add((room.name, fault))
             logger.warning("room %s: %s", room.name, fault)
 
     def _sources(self, scope: Scope) -> tuple[str, str]:
-        """Whose places are counted, disguised; nobody's where it is not known who comes."""
+        """The address and network whose places are counted, disguised. Both empty where the address is not known."""
         client = scope.get("client")
         address = self._proxies.client(client[0] if client else None, headers_of(scope, b"x-forwarded-for"))
         if address is None:

@@ -104,7 +104,7 @@ async def _go_on(receive: Receive, send: Send, room: Room, stream: Stream) -> No
     except TimeoutError:
         # Left unfinished, so that the server closes the connection, and soon drops what it holds.
         metrics.STREAMS_DROPPED.inc()
-        logger.info("room %s: an event stream is dropped, nobody reads it", room.name)
+        logger.info("room %s: an event stream is dropped, its visitor does not read it", room.name)
     finally:
         leaving.cancel()
 

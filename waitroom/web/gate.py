@@ -84,7 +84,7 @@ class Gate:
             decision = MUST_WAIT
         except Exception:
             metrics.GATE_FAULTS.inc()
-            logger.exception("gate: room %s: unexpected failure, nobody goes on", name)
+            logger.exception("gate: room %s: unexpected failure, the request does not go on", name)
             decision = MUST_WAIT
         return decision
 
