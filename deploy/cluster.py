@@ -1,6 +1,6 @@
 """The topology of compose.yaml as plain processes on one Linux machine, scaled by typing numbers.
 
-`make cluster INSTANCES=4` runs it; what is started is in rig/composed.py.
+`make cluster INSTANCES=4` runs it. The processes are in rig/composed.py.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from waitroom.errors import WaitroomError
 def main(
     instances: Annotated[int, typer.Option(help="instances at the start")] = 2,
     port: Annotated[int, typer.Option(help="port of the site")] = 8080,
-    data_dir: Annotated[Path | None, typer.Option(help="folder for data and logs; default: a temporary one")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="folder for data and logs, by default a temporary one")] = None,
 ) -> None:
-    """Run the topology of compose.yaml as plain processes until Ctrl-C; scale it by typing numbers."""
+    """Run the topology of compose.yaml as plain processes until Ctrl-C. Scale it by typing numbers."""
     try:
         require_port(port)
         with _folder(data_dir) as folder, _until_told():
@@ -53,7 +53,7 @@ def _run(cluster: Composed) -> None:
 
 
 def _obey(cluster: Composed, line: str) -> None:
-    """Do what was typed; what is wrong with it is said, and all goes on."""
+    """Do what was typed. A wrong line is reported, and all goes on."""
     if line == "r":
         cluster.restart()
     elif line.isdecimal():
@@ -75,7 +75,7 @@ class _Lines:
         self._open = True
 
     def within(self, *, seconds: float) -> list[str]:
-        """The lines completed within so long; from a closed input none."""
+        """The lines completed within so many seconds. A closed input has none."""
         if not self._open:
             time.sleep(seconds)
             return []
@@ -102,7 +102,7 @@ def _folder(given: Path | None) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _until_told() -> Iterator[None]:
-    """SIGINT, SIGTERM and SIGHUP end the block, in order; a second one does not disturb that."""
+    """SIGINT, SIGTERM and SIGHUP end the block in order. A second signal does not disturb that."""
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def end(_number: int, _frame: object) -> NoReturn:
@@ -118,7 +118,7 @@ def _until_told() -> Iterator[None]:
 
 
 class _Over(BaseException):
-    """Somebody wants it to end."""
+    """The operator or the system ends the process."""
 
 
 if __name__ == "__main__":

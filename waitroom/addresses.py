@@ -1,4 +1,4 @@
-"""Whose request it is: the address behind the proxies in front."""
+"""The client's address behind the proxies in front."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 
 Address = IPv4Address | IPv6Address
 
-#: Who comes by a unix socket, and that nobody is in front, in a list of proxies.
+#: In a list of proxies: a proxy on a unix socket, and that no proxy is in front.
 UNIX: Final = "unix"
 NOBODY: Final = "none"
 
@@ -19,7 +19,7 @@ _LONGEST_CHAIN: Final = 20
 
 @dataclass(frozen=True)
 class Proxies:
-    """The proxies whose word is taken for whom they speak."""
+    """The proxies that are believed when they name a client."""
 
     networks: tuple[IPv4Network | IPv6Network, ...] = ()
     unix: bool = False
@@ -27,7 +27,7 @@ class Proxies:
 
     @classmethod
     def parse(cls, entries: Sequence[str]) -> Proxies:
-        """From networks, `unix` and `none`; raises ValueError that names what is neither."""
+        """From networks, `unix` and `none`. Raises ValueError that names what is neither."""
         networks = []
         for entry in entries:
             if entry in (UNIX, NOBODY):
@@ -41,10 +41,10 @@ class Proxies:
         return cls(tuple(networks), UNIX in entries, bool(entries))
 
     def client(self, peer: str | None, forwarded_for: Iterable[bytes]) -> Address | None:
-        """Whose request it is, by who sent it and its X-Forwarded-For lines; None where that is not known.
+        """The client's address, from the sender and the X-Forwarded-For lines. None where it is not known.
 
-        The chain is read from its end: each trusted proxy names who came to it, and the first who is none of them is
-        the client. What stands before may be anybody's invention.
+        The chain is read from its end: each trusted proxy names its client, and the first one that is no trusted proxy
+        is the visitor's address. A client may have invented all that stands before it.
         """
         address = _plain(peer or "")
         if not self.known or not self._trusts(address, peer):
@@ -63,7 +63,7 @@ class Proxies:
 
 
 def _plain(text: str) -> Address | None:
-    """The address that a text is, without a port or zone; an IPv4 one inside IPv6 is that IPv4 one."""
+    """The address that a text is, without a port or zone. An IPv4 one inside IPv6 is that IPv4 one."""
     text = text.partition("]")[0][1:] if text.startswith("[") else text
     text = text.partition(":")[0] if text.count(":") == 1 else text
     try:

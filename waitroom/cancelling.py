@@ -10,7 +10,7 @@ _AGAIN_SECONDS: Final = 0.1
 
 
 async def cancelled(*tasks: asyncio.Future[Any]) -> None:
-    """Cancel them and wait for their ends; what they raise is theirs.
+    """Cancel the tasks and wait for their ends. What they raise is theirs.
 
     They are told again until they end: in Python 3.11 `asyncio.wait_for`, by which redis-py sends, can lose a
     cancellation that comes just when it is done. So a goodbye of theirs that takes longer than a tenth of a second is

@@ -43,7 +43,9 @@ ETA_WITHIN: Final = Counter(
     "Estimates by whether the visitor was admitted between the low and the high bound (yes, no).",
     ["room", "within"],
 )
-LEADER: Final = Gauge("waitroom_leader", "1 on the instance whose scheduler acts.", multiprocess_mode="livesum")
+LEADER: Final = Gauge(
+    "waitroom_leader", "1 on the instance that leads: its scheduler acts.", multiprocess_mode="livesum"
+)
 TICK_SECONDS: Final = Histogram(
     "waitroom_tick_seconds", "Duration of one round of the leader's scheduler.", buckets=_CALL_SECONDS
 )

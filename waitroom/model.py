@@ -21,7 +21,7 @@ ROOM_NAME_RULE: Final = "1-64 of a-z, 0-9, _ and -, a letter or digit first"
 
 
 def room_name(text: str) -> str:
-    """The text, if it is a room's name; raises ValueError with the rule."""
+    """The text, if it is a room's name. Raises ValueError with the rule."""
     if not ROOM_NAME.match(text):
         raise ValueError(f"{text[:80]!r} is not a room name: {ROOM_NAME_RULE}")
     return text
@@ -57,8 +57,8 @@ class Standing(StrEnum):
     UNKNOWN = "unknown"
 
 
-#: What a room does with those who come. paused: nobody is admitted, places are kept; closed: nobody may enter;
-#: bypass: everybody passes.
+#: What a room does with visitors that come. paused: no visitor is admitted, places are kept. closed: no visitor may
+#: enter. bypass: every visitor passes.
 RoomState = Literal["open", "paused", "closed", "bypass"]
 
 
@@ -75,7 +75,7 @@ def arrived_us(serial: int) -> int:
 class Ticket(NamedTuple):
     """Signed proof of a place. Times are Redis time in µs since the epoch.
 
-    `bound`: the fingerprint of the client that it was given to, where the room binds proofs; else empty.
+    `bound`: the fingerprint of the client that received it, where the room binds proofs, else empty.
     """
 
     visitor: Visitor
@@ -85,11 +85,11 @@ class Ticket(NamedTuple):
 
 
 class Arrival(NamedTuple):
-    """Somebody who comes to a room where more than the ticket decides.
+    """A visitor that comes to a room where more than the ticket decides.
 
-    `fresh`: the id for a new place. `keyed`: it is made of what its holder proved, and has one place and one turn.
-    `priority`: a new place goes in front of all that have none. `address`, `network`: whose places are counted, as
-    opaque texts; empty where nobody's are.
+    `fresh`: the id for a new place. `keyed`: the id is made of what its holder proved, and has one place and one turn.
+    `priority`: a new place goes in front of all that have none. `address`, `network`: their places are counted, as
+    opaque texts, empty where none are.
     """
 
     fresh: Visitor
@@ -104,8 +104,8 @@ class Arrival(NamedTuple):
 class Pass:
     """Signed proof of admission. `expires` and `issued` are in seconds since the epoch, Redis time.
 
-    An `offer` has not been claimed yet: it lives for `claim_seconds`, and the next contact starts the session.
-    `bound`: the fingerprint of the client that it was given to, where the room binds proofs; else empty.
+    An `offer` has not been claimed yet: it lives for `claim_seconds`, and the next contact starts the session. `bound`:
+    the fingerprint of the client that received it, where the room binds proofs, else empty.
     """
 
     visitor: Visitor
@@ -118,7 +118,7 @@ class Pass:
 class Place(NamedTuple):
     """One visitor's standing. `rank` counts from 1 (0 when not waiting).
 
-    `expires_us`: when the place inside ends; for LIMITED, when the next place may be taken; else 0.
+    `expires_us`: when the place inside ends, for LIMITED when the next place may be taken, else 0.
     """
 
     standing: Standing
@@ -151,10 +151,10 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """What instances remember of a room, so that a loss of its data harms nobody.
+    """What instances remember of a room, so that a loss of its data harms no visitor.
 
-    `last`: the highest serial given out. `turn_serial`, `turn_us`: the highest serial ever admitted, and when the
-    last admission was; tickets up to that serial, issued up to then, have had their turn. `version`: of the settings.
+    `last`: the highest serial given out. `turn_serial`, `turn_us`: the highest serial ever admitted, and when the last
+    admission was. Tickets up to that serial, issued up to then, have had their turn. `version`: of the settings.
     """
 
     last: int = 0
@@ -176,8 +176,8 @@ class Marks:
 class Origin:
     """How a room's data came to be. Times are Redis time in µs since the epoch, 0 where there is none.
 
-    `made_us`: when the data began; `sown`: whether an instance made them from its file. `set_us`: when an operator last
-    decided on the settings. `lost_us`: when an instance last found data lost; `made_version`: the version of the
+    `made_us`: when the data began. `sown`: whether an instance made them from its file. `set_us`: when an operator last
+    decided on the settings. `lost_us`: when an instance last found data lost. `made_version`: the version of the
     settings that were given back then. `passes_after_us`: no pass from before is good, for an operator had deleted the
     room.
     """
@@ -192,7 +192,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """How visitors have lately gone through a room, as its leaders saw it; every figure fades.
+    """How visitors have lately gone through a room, as its leaders saw it. Every figure fades.
 
     In `demand_us` µs of demand `admitted` visitors were admitted. In `stay_us` µs spent inside, added up over visitors,
     `ended` places became free, `early` of them before their end and `no_show` unclaimed. In `wait_us` µs spent waiting,

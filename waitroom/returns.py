@@ -14,13 +14,13 @@ from urllib.parse import unquote
 #: Characters an address may have at most.
 LONGEST: Final = 2048
 
-#: Where a visitor goes whose return address is missing or refused.
+#: Where a visitor goes without a return address, or with a refused one.
 HOME: Final = "/"
 
 #: Paths of waitroom itself: going back to one would loop, or do something the visitor did not ask for.
 _OWN: Final = re.compile(r"/(wait|gate|forward-auth|v1|admin|metrics|livez|readyz)(/|\?|#|\Z)", re.IGNORECASE)
 
-#: A path: one slash, not followed by another; visible ASCII without backslash, quote and angle bracket.
+#: A path: one slash, not followed by another, in visible ASCII without backslash, quote and angle bracket.
 _PATH: Final = re.compile(r"/(?!/)[!#-;=?-\[\]-_a-z{|}~]*\Z", re.ASCII)
 _ABSOLUTE: Final = re.compile(r"(https?://[a-z0-9.-]+(?::[0-9]{1,5})?)(/.*)?\Z", re.ASCII)
 _DOT_SEGMENT: Final = re.compile(r"/(\.|%2e){1,2}(/|\?|#|\Z)", re.IGNORECASE)

@@ -1,6 +1,6 @@
 """Without a proxy: ASGI middleware that puts a waiting room in front of one application.
 
-Against a waitroom server, whose gate is asked for each request:
+Against a waitroom server: its gate is asked for each request:
 
 ```python
 from fastapi import FastAPI

@@ -19,7 +19,7 @@ from waitroom.settings.room import RoomSettings
 from waitroom.settings.server import ServerSettings
 
 #: Settings of `waitroom serve`: here the application's server listens, logs and stops, and there is no admin API.
-#: Event streams there are none: nobody would tell them of the server's end, which they would hold up.
+#: There are no event streams: they could not be told of the server's end, and would hold it up.
 OF_SERVE: Final = frozenset(
     {
         *("admin_key", "data_dir", "drain_seconds", "host", "log_level", "port", "production", "workers"),
@@ -29,7 +29,7 @@ OF_SERVE: Final = frozenset(
 
 
 class Settings(TypedDict, total=False):
-    """The settings that the middleware takes with `redis_url`; `waitroom.settings.server` declares what they mean."""
+    """The settings that the middleware takes with `redis_url`, as `waitroom.settings.server` declares them."""
 
     redis_password_file: str
     signing_keys: list[str]
@@ -44,7 +44,7 @@ class Settings(TypedDict, total=False):
 
 
 def exemptions(exempt: object, exempt_prefixes: object) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The exact paths and the prefixes; raises SettingsError."""
+    """The exact paths and the prefixes. Raises SettingsError."""
     faults = [*_path_faults("exempt", exempt), *_path_faults("exempt_prefixes", exempt_prefixes)]
     if isinstance(exempt_prefixes, Collection) and "/" in exempt_prefixes:
         faults.append("exempt_prefixes: '/' would exempt every path")
@@ -64,7 +64,7 @@ def _path_faults(name: str, paths: object) -> list[str]:
 
 
 def opening(room: object, server: object, redis_url: object, settings: Mapping[str, Any]) -> Opening:
-    """How the keeper is opened; raises SettingsError, or ImportError without httpx."""
+    """How the keeper is opened. Raises SettingsError, or ImportError without httpx."""
     if not isinstance(room, str) or not ROOM_NAME.match(room):
         raise SettingsError(f"room: must be a room's name ({ROOM_NAME_RULE}), got {room!r}")
     if (server is None) == (redis_url is None):
@@ -123,10 +123,10 @@ def _settings(room: str, redis_url: object, given: Mapping[str, Any]) -> ServerS
         faults.append(
             "signing_keys: missing. Give every process of the room the same (`openssl rand -base64 32` makes a secret)"
         )
-    # The room is made if it does not exist: an application whose every page says 403 helps nobody.
+    # The room is made if it does not exist: an application that says 403 for every page is of no use.
     known.setdefault("rooms", {room: {}})
     try:
-        # Nobody can use the key: the admin API is not served. Arguments only, so that the environment of an
+        # The key has no use: the admin API is not served. Arguments only, so that the environment of an
         # application does not change what its code says.
         settings = sources.load(
             environment={}, redis_url=redis_url, admin_key=secrets.token_urlsafe(32), max_streams=0, **known

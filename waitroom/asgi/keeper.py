@@ -1,7 +1,7 @@
-"""Who decides for the middleware, and answers what visitors call: a waitroom server, or an instance in this process.
+"""What decides for the middleware and answers visitors' calls: a waitroom server, or an instance in this process.
 
 A keeper has connections and background work, so it belongs to one event loop. It is opened at the application's
-startup, or at the first request where nobody announces one, and closed at its end.
+startup, or at the first request where no startup is announced, and closed at its end.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ class Keeper(Protocol):
     """What the middleware asks."""
 
     async def decide(self, scope: Scope) -> Decision:
-        """204, 401 or 403 for a request with these headers; raises Unavailable."""
+        """204, 401 or 403 for a request with these headers. Raises Unavailable."""
 
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a call of a visitor's; raises Unavailable, and then nothing was sent."""
+        """Answer a visitor's call. Raises Unavailable, and then nothing was sent."""
 
 
 #: Opens a keeper in the running event loop.
@@ -47,7 +47,7 @@ class Keepers:
         self._open: dict[AbstractEventLoop, _Open] = {}
 
     async def get(self) -> Keeper:
-        """This loop's keeper, opened if it is not; raises Unavailable where it cannot be, or not soon enough."""
+        """This loop's keeper, opened if it is not. Raises Unavailable where it cannot be, or not soon enough."""
         try:
             async with asyncio.timeout(_OPENING_SECONDS):
                 return await self.start()
@@ -55,7 +55,7 @@ class Keepers:
             raise Unavailable(f"the waiting room is not ready: {type(error).__name__}") from error
 
     async def start(self) -> Keeper:
-        """Open this loop's keeper, however long it takes; raises whatever went wrong, and logs it."""
+        """Open this loop's keeper, however long it takes. Logs an error and raises it."""
         loop = asyncio.get_running_loop()
         held = self._open.get(loop)
         if held is None or held.ended:
@@ -100,7 +100,7 @@ class _Open:
             logger.exception("the waiting room cannot be opened or closed")
             if not self.keeper.done():
                 self.keeper.set_exception(error)
-                # Whoever waited may have gone.
+                # The caller that waited may have gone.
                 self.keeper.exception()
         finally:
             self.keeper.cancel()

@@ -12,7 +12,7 @@ logger = logging.getLogger(__name__)
 
 
 async def live(app: ASGIApp, keepers: Keepers, scope: Scope, receive: Receive, send: Send) -> None:
-    """Open before the application's startup and close after its shutdown; do without it if it refuses."""
+    """Open before the application's startup and close after its shutdown. Do without it if it refuses."""
     replayed = [await receive()]
     try:
         await keepers.start()
@@ -34,7 +34,7 @@ async def live(app: ASGIApp, keepers: Keepers, scope: Scope, receive: Receive, s
 async def _takes_part(
     app: ASGIApp, keepers: Keepers, scope: Scope, replayed: list[Message], receive: Receive, send: Send
 ) -> bool:
-    """Run the application's own lifespan; False if it has none, which it says by an error or by saying nothing."""
+    """Run the application's own lifespan. False if it has none, which it says by an error or by saying nothing."""
     spoke = False
 
     async def replaying() -> Message:

@@ -1,7 +1,7 @@
 """The middleware: each request and WebSocket is let through or refused before the application hears of it.
 
-What goes past the gate is waitroom's own addresses, the application's exempt paths, and the lifespan. Whatever goes
-wrong here is a refusal; whatever goes wrong in the application is left to the server.
+Only waitroom's own addresses, the application's exempt paths, and the lifespan go past the gate. An error here is
+a refusal. An error in the application is left to the server.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ _QUERY_AS_SENT: Final = _PATH_AS_SENT + "?"
 class WaitroomGate:
     """Gates `app` for one `room`: against the waitroom server at `server`, or on the Redis at `redis_url`.
 
-    With `redis_url` the process holds an instance of its own; `settings` are then those of a server (`signing_keys` is
+    With `redis_url` the process holds an instance of its own. Then `settings` are those of a server (`signing_keys` is
     needed), and `rooms` the rooms to create, without it the room with its defaults. `exempt` are exact paths and
-    `exempt_prefixes` folders that nobody needs a pass for. Raises SettingsError that names what is wrong.
+    `exempt_prefixes` folders that need no pass. Raises SettingsError that names what is wrong.
     """
 
     def __init__(
@@ -171,7 +171,7 @@ async def _refuse(send: Send, answer: Refusal, kind: str = "http.response") -> N
 
 
 async def _refuse_websocket(scope: Scope, receive: Receive, send: Send, answer: Refusal) -> None:
-    """Before it is accepted; with the whole answer where the server can send one, else its 403."""
+    """Before it is accepted: with the whole answer where the server can send one, else its 403."""
     if (await receive())["type"] != "websocket.connect":
         return
     if "websocket.http.response" in (scope.get("extensions") or {}):

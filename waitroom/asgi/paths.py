@@ -1,8 +1,8 @@
 """Which paths are not gated: waitroom's own, and those that the application exempts.
 
 A path counts only if it can be read in one way: no `%`, no `;`, no backslash, no dot segment, no double slash, and the
-same as it was sent and as the application sees it. Whatever else is sent is gated, and the application may make of it
-what it likes.
+same as it was sent and as the application sees it. Every other path is gated, and the application may read it as it
+likes.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ def is_plain(path: str) -> bool:
 
 
 def root_of(scope: Scope) -> str:
-    """The path below which the application is mounted; empty for none."""
+    """The path below which the application is mounted. Empty for none."""
     return str(scope.get("root_path") or "")
 
 
 def path_below_root(scope: Scope) -> str:
-    """The path as the application's routes see it; with the rule of Starlette, which is where most of them are."""
+    """The path as the application's routes see it, by the rule of Starlette, which most of them use."""
     path, root = str(scope["path"]), root_of(scope)
     return path[len(root) :] if root and path.startswith(f"{root}/") else path
 
 
 def plain_path(scope: Scope) -> str | None:
-    """The path below the root, if it can be read in one way only; else None."""
+    """The path below the root, or None if it can be read in more than one way."""
     path, raw = str(scope["path"]), scope.get("raw_path")
     # Some servers and mounts leave the root out of one of the two. A server that does not say how the path was sent
     # leaves the application, too, with what it has decoded.
@@ -58,7 +58,7 @@ class ExemptPaths:
 
     def __init__(self, exact: Iterable[str], prefixes: Iterable[str]) -> None:
         self._exact = frozenset(exact)
-        # "/static" covers itself and "/static/x"; "/static/" only what is below; neither covers "/statics".
+        # "/static" covers itself and "/static/x". "/static/" covers only what is below. Neither covers "/statics".
         self._exact |= {prefix for prefix in prefixes if not prefix.endswith("/")}
         self._below = tuple(prefix.rstrip("/") + "/" for prefix in prefixes)
 

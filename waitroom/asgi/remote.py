@@ -28,13 +28,14 @@ except ImportError as error:
 #: Seconds that the gate may take, from the wish for a connection to the last byte.
 _GATE_SECONDS: Final = 0.45
 
-#: Seconds that the server may take for a visitor's call; one that lives takes less than half a second, whatever fails.
+#: Seconds that the server may take for a visitor's call. A live one takes less than half a second, also when Redis
+#: fails.
 _CALL_SECONDS: Final = 3.0
 
-#: Seconds after which a client that is told to poll may do so; the answers say how often.
+#: Seconds after which a client that is told to poll may do so. The answers say how often.
 _POLL_SECONDS: Final = 1.0
 
-#: Bytes of an answer at most; the waiting page and its files have less than 64 KB each.
+#: Bytes of an answer at most. The waiting page and its files have less than 64 KB each.
 _MOST_BYTES: Final = 1024 * 1024
 
 #: Idle connections are closed after so many seconds: sooner than the server closes its own (75 s).
@@ -82,7 +83,7 @@ _KEPT_BACK: Final = frozenset(
 #: A header's value as HTTP allows it (RFC 9110, 5.5).
 _VALUE: Final = re.compile(rb"(?:[\x21-\x7e\x80-\xff](?:[\t \x21-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?)?")
 
-#: Printable ASCII, of which a query consists; a byte beyond it is percent-encoded.
+#: Printable ASCII, of which a query consists. A byte beyond it is percent-encoded.
 _PRINTABLE: Final = "".join(map(chr, range(0x21, 0x7F)))
 
 
@@ -106,7 +107,7 @@ class RemoteServer:
         self._call_pool = httpx.AsyncHTTPTransport(limits=_LIMITS, verify=tls)
 
     async def decide(self, scope: Scope) -> Decision:
-        """The decision of the server's gate; raises Unavailable where it gives none in time."""
+        """The decision of the server's gate. Raises Unavailable where it gives none in time."""
         request = httpx.Request("GET", self._url.copy_with(path=f"/gate/{self._room}"), headers=_sendable(scope))
         answer = await _answer(self._gate_pool, request, seconds=_GATE_SECONDS)
         if answer.status not in _DECISIONS:
@@ -114,7 +115,7 @@ class RemoteServer:
         return Decision(answer.status, tuple(_only(answer.headers, _OF_THE_GATE)))
 
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Relay the call; raises Problem for one that is too large, Unavailable where no answer comes in time.
+        """Relay the call. Raises Problem for one that is too large, Unavailable where no answer comes in time.
 
         Answers are relayed whole, so there are no event streams.
         """

@@ -14,7 +14,7 @@ from waitroom.proofs import tokens
 
 def invite(
     name: Name,
-    customer: Annotated[str, typer.Argument(help="the customer who gets the place. One customer has one place")],
+    customer: Annotated[str, typer.Argument(help="the customer that gets the place. One customer has one place")],
     seconds: Annotated[float, typer.Option(min=1, max=604_800, help="how long the token is good for")] = 3600,
     priority: Annotated[
         bool, typer.Option("--priority", help="a place in front of all visitors without priority")

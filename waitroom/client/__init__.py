@@ -12,8 +12,8 @@
 
 It needs httpx: `pip install 'waitroom[client]'`.
 
-A place is a `Waiting` or an `Admitted`. Its `proof`, a ticket or a pass, is what the server knows the visitor by, and
-all there is to keep of it: whoever holds it has the place, so it is never shown or logged.
+A place is a `Waiting` or an `Admitted`. Its `proof`, a ticket or a pass, is the server's only way to know the visitor,
+and all that is to be kept of a place. A holder of the proof has the place, so it is never shown or logged.
 
 Every error derives from WaitroomError. Wrong arguments raise ValueError or TypeError instead, and a BlockingClient that
 is closed or was forked raises RuntimeError.

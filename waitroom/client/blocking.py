@@ -46,8 +46,8 @@ class BlockingClient:
     It is a `WaitroomClient` in a thread of its own, which the first call starts. Its methods do what that one's do,
     with the same arguments and errors, and wait for it. An exception that arrives meanwhile, like the KeyboardInterrupt
     of Ctrl-C, ends the wait, and what the call was about to get is given back, which takes 5 s at most. A second one
-    does not wait for that. A signal whose handler raises nothing, as SIGTERM's by default, ends the process instead:
-    then the place comes back by itself.
+    does not wait for that. A signal with a handler that raises nothing, as SIGTERM's by default, ends the process
+    instead: then the place comes back by itself.
 
     `on_progress` is called in the thread that waits. It may take its time: then it misses answers, and gets the newest.
 
@@ -63,7 +63,7 @@ class BlockingClient:
     ) -> None:
         self._client = WaitroomClient(url, timeout_seconds=timeout_seconds, http=http)
         self._thread = LoopThread(partial(_close, self._client, http))
-        # The thread of a client that is forgotten ends; at the exit of the interpreter it ends with the process.
+        # The thread of a forgotten client ends. At the exit of the interpreter it ends with the process.
         weakref.finalize(self, self._thread.close).atexit = False
 
     def __enter__(self) -> Self:
@@ -75,23 +75,23 @@ class BlockingClient:
         self.close()
 
     def close(self) -> None:
-        """End the waits of other threads, which raise RuntimeError; wait for their blocks; close the connections.
+        """End the waits of other threads, which raise RuntimeError. Wait for their blocks, then close the connections.
 
         Closing again does no more. Raises RuntimeError inside a block of this thread, which would wait for itself.
         """
         self._thread.close()
 
     def enter(self, room: str, *, proof: str | None = None, token: str | None = None) -> Place:
-        """A new place; or, with a `proof` that is still good, that place again. See `WaitroomClient.enter`."""
+        """A new place, or that place again with a `proof` that is still good. See `WaitroomClient.enter`."""
         work = Work(lambda _: self._client.enter(room, proof=proof, token=token))
         return self._place(work, own=proof is None)
 
     def status(self, place: Place, *, paced: bool = True) -> Place:
-        """Where the place stands now; claims an offer. See `WaitroomClient.status`."""
+        """Where the place stands now. Claims an offer. See `WaitroomClient.status`."""
         return self._thread.do(Work(lambda _: self._client.status(place, paced=paced)))
 
     def leave(self, place: Place) -> None:
-        """Give the place up; also if it is gone already. See `WaitroomClient.leave`."""
+        """Give the place up, also if it is gone already. See `WaitroomClient.leave`."""
         self._thread.do(Work(lambda _: self._client.leave(place)))
 
     def wait_until_admitted(
@@ -154,7 +154,7 @@ class BlockingClient:
             hold.outcome()
 
     def _place(self, work: Work[P], *, own: bool, on_progress: Tell | None = None) -> P:
-        """The place that the work gets; with `own` it is given back if the thread is interrupted as it comes."""
+        """The place that the work gets. With `own` it is given back if the thread is interrupted as it comes."""
         try:
             return self._thread.do(work, on_progress)
         except BaseException:

@@ -44,7 +44,7 @@ class WaitroomClient:
     ```
 
     `timeout_seconds` is the longest that one answer may take. `http` is an httpx client of the caller's own (with its
-    certificates, proxies or limits), which the caller closes; its cookies are not sent, for they would make one
+    certificates, proxies or limits), which the caller closes. Its cookies are not sent, for they would make one
     visitor of all. Without it there are at most 100 connections. Raises ValueError for a `url` that is none.
     """
 
@@ -63,13 +63,13 @@ class WaitroomClient:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """End the client, as the end of an `async with` block does; a call that is under way has 5 s to end."""
+        """End the client, as the end of an `async with` block does. A call that is under way has 5 s to end."""
         await self._connection.aclose(seconds=GOODBYE_SECONDS)
 
     # Single calls.
 
     async def enter(self, room: str, *, proof: str | None = None, token: str | None = None) -> Place:
-        """A new place; or, with the proof of one that is still good, that place again.
+        """A new place, or that place again with its proof while it is still good.
 
         `proof` is the ticket or pass of a place. `token` is an enqueue token of the site. Work that the room asks for
         is done, in a thread, up to a challenge of 24 bits: half a minute of one core on average.
@@ -93,7 +93,7 @@ class WaitroomClient:
             raise
 
     async def status(self, place: Place, *, paced: bool = True) -> Place:
-        """Where the place stands now; claims an offer, and lengthens a sliding session.
+        """Where the place stands now. Claims an offer, and lengthens a sliding session.
 
         With `paced` a place in the queue is asked for when the server wants it (`poll_after_seconds` after the last
         answer), otherwise at once. Raises TurnOver, ProofRefused, RoomUnknown, ServerUnavailable, BadAnswer.
@@ -103,7 +103,7 @@ class WaitroomClient:
         return await self._connection.place("GET", place.room, "status", place.proof)
 
     async def leave(self, place: Place) -> None:
-        """Give the place up; also if it is gone already. Raises ServerUnavailable, BadAnswer."""
+        """Give the place up, also if it is gone already. Raises ServerUnavailable, BadAnswer."""
         await leave(self._connection, place)
 
     async def wait_until_admitted(
@@ -117,20 +117,20 @@ class WaitroomClient:
     ) -> Admitted:
         """Wait for one's turn, and claim it: the session has begun.
 
-        With a `place` that place is waited for, and is the caller's whatever happens. Without one it enters, with the
-        `token`; that place is its own: it enters again, at the back, if the turn passed while the server could not be
-        reached, and gives the place back when it ends with an error or is cancelled, which takes 5 s at most.
+        With a `place` it waits for that place, which stays the caller's. Without one it enters, with the `token`, and
+        the place is its own. It enters again, at the back, if the turn passed while the server could not be reached. It
+        gives the place back when it ends with an error or is cancelled, which takes 5 s at most.
 
         Outages, restarts and answers that say to try again are ridden out, with pauses that grow to 15 s (60 s where
         the server asks for it), for as long as `timeout_seconds` allows (None: for ever): the ticket keeps the place. A
         closed or paused room keeps its visitors waiting. In a long wait the client asks in person rarely, and watches
-        the room's document, which caches answer. `on_progress` gets every answer while waiting, and what the document
-        makes of the place in between; it is awaited if need be, and what it raises ends the wait.
+        the room's document, which caches answer. `on_progress` gets every answer while waiting, and the place as the
+        document tells it in between. It is awaited if need be, and what it raises ends the wait.
 
         Raises NotAdmitted once `timeout_seconds` are over. On entering it raises RoomClosed, TokenRequired and, where
-        the token's customer has had their turn, TurnOver, and ValueError for a `token` that cannot be one; for a given
-        place TurnOver, ProofRefused, and ValueError if it is in another room; in both cases RoomUnknown, and BadAnswer
-        before the first good answer.
+        the token's customer has had their turn, TurnOver, and ValueError for a `token` that cannot be one. For a given
+        place it raises TurnOver, ProofRefused, and ValueError if it is in another room. In both cases it raises
+        RoomUnknown, and BadAnswer before the first good answer.
         """
         if place is not None and place.room != room:
             raise ValueError(f"the place is in room {place.room!r}, not in {room!r}")
@@ -163,10 +163,10 @@ class WaitroomClient:
         given back, which takes 5 s at most. The slot of a process that dies comes back after `session_seconds`.
 
         If the slot is lost (no extension got through in time, or the server took it back), the block is cancelled, and
-        AdmissionLost raised. That happens before anybody else is let in, so that the block has time to stop: a tenth
+        AdmissionLost raised. That happens before another visitor is let in, so that the block has time to stop: a tenth
         of the session before its end by this process's own monotonic clock (at least 0.25 s and at most 10 s, never
         more than a third of the session). A block must let itself be cancelled and must not keep the event loop from
-        running; what it runs in threads or processes, it stops by itself. What this rests on is that Redis remembers:
+        running. It has to stop its own threads and processes by itself. All this rests on the memory of Redis:
         a failover that loses its last writes, and a room in `bypass`, may let in more.
         """
         admitted = await self.wait_until_admitted(

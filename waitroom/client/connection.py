@@ -87,7 +87,7 @@ class Connection:
             raise BadAnswer(f"{action} of room {room!r}: no document of a place ({type(error).__name__})") from None
 
     async def room(self, room: str) -> documents.Room:
-        """What anybody may know of a room. It goes with nobody's proof, so that caches may answer."""
+        """The public document of a room. It is asked for without a proof, so that caches may answer."""
         document = await self.ask("GET", room, "", None)
         try:
             return documents.room(document)
@@ -147,7 +147,7 @@ class Connection:
         self._turns.release()
         self._sending.discard(sending)
         if not sending.cancelled():
-            # Nobody may be there any more to hear of its error.
+            # No caller may be there any more to hear of its error.
             sending.exception()
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 from waitroom.client.pauses import spread
 from waitroom.client.places import Admitted, Waiting
 
-#: Seconds between two questions at least, whatever the server says.
+#: Seconds between two questions at least, also if the server says less.
 SHORTEST_POLL_SECONDS: Final = 0.05
 
 PROOF: Final = re.compile(r"[A-Za-z0-9._-]{1,2048}\Z", re.ASCII)

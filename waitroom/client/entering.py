@@ -26,7 +26,7 @@ _LOOK_EVERY: Final = 4096
 
 
 async def enter(connection: Connection, room: str, proof: str | None, token: str | None) -> Place:
-    """A place by what is brought; where it takes work, that is done and brought too."""
+    """A place by what is brought. Where a place needs work, the work is done and brought too."""
     brought = {"X-Waitroom-Enqueue": _checked(token)} if token is not None else {}
     try:
         return await connection.place("POST", room, "enter", proof, headers=brought)
@@ -38,7 +38,7 @@ async def enter(connection: Connection, room: str, proof: str | None, token: str
 
 
 async def _solved(asked: ChallengeSet) -> str:
-    """A solution, looked for in a thread that ends when nobody wants it any more."""
+    """A solution, looked for in a thread that ends when it is not wanted any more."""
     over = threading.Event()
     try:
         return await asyncio.to_thread(solve, asked.challenge, asked.bits, over)

@@ -1,4 +1,4 @@
-"""Giving a place back, in bounded time, whatever happens meanwhile."""
+"""Giving a place back, in bounded time, also through errors and cancellations."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from waitroom.errors import RoomUnknown, WaitroomError
 
 logger = logging.getLogger(__name__)
 
-#: Seconds that giving a place back may take, while whoever waits for it waits: at most, and at least.
+#: Seconds that giving a place back may hold up its caller: at most, and at least.
 GOODBYE_SECONDS: Final = 5.0
 SHORTEST_GOODBYE_SECONDS: Final = 1.0
 
 
 async def leave(connection: Connection, place: Place) -> None:
-    """Give the place up; also if it is gone already."""
+    """Give the place up, also if it is gone already."""
     with suppress(TurnOver, ProofRefused, RoomUnknown):
         await connection.ask("POST", place.room, "leave", place.proof)
 
 
 async def give_back(connection: Connection, place: Place, keeper: asyncio.Task[None] | None = None) -> None:
-    """Leave for good, bounded and not to be cancelled; `keeper` has been told to end."""
+    """Leave for good, bounded and not to be cancelled. `keeper` has been told to end."""
     seconds = GOODBYE_SECONDS
     if isinstance(place, Admitted):
         # After its end it comes back by itself.
@@ -45,7 +45,7 @@ async def give_back(connection: Connection, place: Place, keeper: asyncio.Task[N
 
 
 async def undo(connection: Connection, asking: asyncio.Task[Place]) -> None:
-    """Give back what an answer that nobody waits for any more brings."""
+    """Give back the place of an answer after its caller has gone."""
     with suppress(WaitroomError):
         await _leave_at_last(connection, await asking)
 
@@ -60,7 +60,7 @@ async def _leave_at_last(connection: Connection, place: Place) -> None:
 
 
 async def see_through(work: Coroutine[Any, Any, None], seconds: float) -> bool:
-    """Whether the work came to its end within so long; who is cancelled meanwhile hears of it afterwards."""
+    """Whether the work came to its end within so many seconds. A cancelled caller is told afterwards."""
 
     async def bounded() -> bool:
         try:

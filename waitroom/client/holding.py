@@ -16,7 +16,7 @@ from waitroom.errors import RoomUnknown
 logger = logging.getLogger(__name__)
 
 #: Seconds between two extensions of a held slot at most, however long the session: so that its holder hears soon that
-#: it was taken back, and is known again in time by a room whose data were lost.
+#: it was taken back, and is known again in time by a room that lost its data.
 LONGEST_EXTENSION_SECONDS: Final = 10.0
 
 #: Why a slot was lost.
@@ -47,7 +47,7 @@ class Slot:
 
     @property
     def seconds_left(self) -> float:
-        """Seconds that the block may still run if no extension gets through any more; negative once they are over."""
+        """Seconds that the block may still run if no extension gets through any more, negative once they are over."""
         return usable_until(self.place) - time.monotonic()
 
     @property
@@ -79,9 +79,9 @@ class Keeper:
         self._not_sliding = not_sliding
 
     async def keep(self, fuse: asyncio.Timeout) -> None:
-        """Extend the slot for as long as it is held, and the fuse with it; let the fuse go off when the slot is lost.
+        """Extend the slot for as long as it is held, and the fuse with it. Let the fuse go off when the slot is lost.
 
-        Whatever ends this, the fuse stays, and goes off when the slot as last extended ends.
+        However this ends, the fuse stays, and goes off when the slot as last extended ends.
         """
         slot = self._slot
         try:
@@ -99,7 +99,7 @@ class Keeper:
             logger.exception("room %s: a slot is not extended any more", slot.room)
 
     async def _extended(self) -> Admitted | None:
-        """The slot's place after the next extension that gets through; None if the slot is lost before.
+        """The slot's place after the next extension that gets through. None if the slot is lost before.
 
         Raises TurnOver, RoomUnknown.
         """
@@ -128,7 +128,7 @@ class Keeper:
 
 
 def _until_extension(slot: Slot) -> float:
-    """Seconds until the next extension: a third of the session, spread; sooner where less is left of it."""
+    """Seconds until the next extension: a third of the session, spread, or sooner where less is left of it."""
     session = slot.place.session_seconds
     usual = min(session / 3, LONGEST_EXTENSION_SECONDS) * spread(0.8, 1.0)
     return max(min(usual, slot.seconds_left / 2), min(session / 10, FIRST_PAUSE_SECONDS))

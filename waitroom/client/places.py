@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-#: A slot counts as lost so long before the server gives it to somebody else: a share of the session, within bounds.
+#: A slot counts as lost so long before the server gives it to another visitor: a share of the session, within bounds.
 #: The block needs this time to stop.
 MARGIN_SHARE: Final = 0.1
 SHORTEST_MARGIN_SECONDS: Final = 0.25
@@ -18,11 +18,11 @@ LONGEST_MARGIN_SECONDS: Final = 10.0
 class Waiting:
     """A place in the queue.
 
-    `rank` counts from 1, which is next; `room_waiting` are all visitors in the queue. `eta_seconds` are until the
+    `rank` counts from 1, which is next. `room_waiting` are all visitors in the queue. `eta_seconds` are until the
     admission, as expected, with a low and a high bound: None while the server cannot say (the room is paused or
     closed). `poll_after_seconds` is when to ask again after this answer, `latest_poll_seconds` when at the latest for a
     client that watches the room meanwhile. `entered_at` is the time of arrival, and `as_of` that of this answer.
-    `room_state` is open, paused, closed or bypass; `message` is the operator's line, or empty. `proof` is the ticket.
+    `room_state` is open, paused, closed or bypass. `message` is the operator's line, or empty. `proof` is the ticket.
 
     `serial`, `latest_poll_seconds` and `as_of` are None where an older server does not tell them.
     """

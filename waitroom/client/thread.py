@@ -49,7 +49,7 @@ class Work(Generic[T]):
             self.news.get()
 
     def outcome(self) -> T:
-        """What it came to, once it is over; raises what it raised."""
+        """The result, once it is over. Raises what the work raised."""
         if self.error is not None or self.task is None:
             raise self.error or RuntimeError("not begun")
         return self.task.result()
@@ -63,7 +63,7 @@ class Work(Generic[T]):
         return self.task
 
     def stop(self) -> None:
-        """The other thread does not want it any more; what has not begun never will."""
+        """The other thread does not want it any more. Work that has not begun never will."""
         if self.task is not None:
             self.task.cancel()
         elif not self.over:
@@ -132,7 +132,7 @@ class LoopThread:
         self._works: set[Work[Any]] = set()
 
     def begin(self, work: Work[T]) -> Call[T]:
-        """Have the work begun; raises RuntimeError where that cannot be."""
+        """Have the work begun. Raises RuntimeError where that cannot be."""
         if self._is_forked():
             raise RuntimeError(
                 f"the client was used in process {self._pid} before this one, {os.getpid()}, was forked from it: "
@@ -149,7 +149,7 @@ class LoopThread:
         return call
 
     def do(self, work: Work[T], on_progress: Tell | None = None) -> T:
-        """The work's outcome; raises what the work or `on_progress` raises. An interrupt ends the work."""
+        """The work's outcome. Raises what the work or `on_progress` raises. An interrupt ends the work."""
         call = self.begin(work)
         try:
             call.follow(on_progress)
@@ -203,7 +203,7 @@ class LoopThread:
         work.begin().add_done_callback(lambda _: self._works.discard(work))
 
     async def _finish(self, caller: int) -> None:
-        """End all work; the thread that closes has left its blocks, even where an interrupt kept it from saying so."""
+        """End all work. The thread that closes has left its blocks, even where an interrupt kept it from saying so."""
         try:
             for work in self._works.copy():
                 work.stop() if work.thread == caller else work.close()

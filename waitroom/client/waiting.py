@@ -25,10 +25,10 @@ class Calls(Protocol):
     """The two calls that waiting takes, as a client makes them."""
 
     async def enter(self, room: str, *, token: str | None = None) -> Place:
-        """A new place; raises what `WaitroomClient.enter` raises."""
+        """A new place. Raises what `WaitroomClient.enter` raises."""
 
     async def status(self, place: Place, *, paced: bool = True) -> Place:
-        """Where the place stands now; raises what `WaitroomClient.status` raises."""
+        """Where the place stands now. Raises what `WaitroomClient.status` raises."""
 
 
 class Wait:
@@ -104,7 +104,7 @@ class Wait:
                 await done
 
     def _judge(self, error: ClientError | RoomUnknown) -> None:
-        """Go on after this error, with the place or from the start; or raise it."""
+        """Go on after this error, with the place or from the start, or raise it."""
         if isinstance(error, ServerUnavailable) or (isinstance(error, BadAnswer) and self._known):
             if self._pauses.count == 0:
                 logger.warning("room %s: %s, trying again", self._room, error)
@@ -120,7 +120,7 @@ class Wait:
         raise error
 
     def _left(self) -> float | None:
-        """Seconds to the end of an offer that is to be claimed; None in the queue, where a ticket keeps the place."""
+        """Seconds to the end of an offer that is to be claimed. None in the queue, where a ticket keeps the place."""
         return self.place.lasts_until - time.monotonic() if isinstance(self.place, Admitted) else None
 
     def _is_doubtful(self) -> bool:

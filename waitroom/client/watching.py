@@ -29,10 +29,10 @@ CLOSE_SECONDS: Final = 5.0
 #: Seconds by which a document is fetched earlier than it must be at most, so that not all come at once.
 EARLY_SECONDS: Final = 0.5
 
-#: Seconds between two documents at least; the first of all comes within them.
+#: Seconds between two documents at least. The very first comes within them.
 PAUSE_SECONDS: Final = 1.0
 
-#: Visitors who ask in person in the same second at most, when the turn of many has come or all places are lost.
+#: Visitors that ask in person in the same second at most, when the turn of many has come or all places are lost.
 COMERS_PER_SECOND: Final = 1000.0
 
 Report = Callable[[Waiting], Awaitable[None]]
@@ -68,7 +68,7 @@ class Watch:
         return told and self._seconds > max(self._place.poll_after_seconds, LEAST_WORTH_SECONDS)
 
     async def until_due(self) -> bool:
-        """Watch until it is time to ask in person; False where that fails, and polling is to go on."""
+        """Watch until it is time to ask in person. False where that fails, and polling is to go on."""
         pause = spread(0.0, PAUSE_SECONDS)
         while self._left() > 0:
             await asyncio.sleep(min(pause, self._left()))
@@ -91,7 +91,7 @@ class Watch:
         return True
 
     def _pause(self, refresh_after: float, at: float) -> float:
-        """Seconds until the next document; ever more where there is none younger: Redis or a clock has stopped."""
+        """Seconds until the next document. They grow while none is younger: Redis or a clock has stopped."""
         self._stuck = 0 if at > self._newest else self._stuck + 1
         self._newest = max(self._newest, at)
         if self._stuck:
@@ -108,7 +108,7 @@ class Watch:
         return lost or not room.ladder or not room.ladder[0][1] <= (self._place.serial or 0) <= room.ladder[-1][1]
 
     def _spread(self) -> float:
-        """Seconds over which those come whom the queue has moved past at once, or lost: a poll's at most."""
+        """Seconds over which visitors spread that the queue passed or lost at once: a poll's at most."""
         at_most = max(self._place.poll_after_seconds - LEAST_WORTH_SECONDS, 0.0)
         return min(self._shown / COMERS_PER_SECOND, at_most)
 
@@ -143,7 +143,7 @@ class Watch:
         return round(min(max(found + self._drift, low), high))
 
     def _etas(self, room: Room) -> tuple[float | None, float | None, float | None]:
-        # Where nobody could say at the last look: as much of the way as of the tail's.
+        # Where it was not known at the last look: as much of the way as of the tail's.
         known = self._place.eta_seconds is not None
         told: Waiting | Room = self._place if known else room
         share = self._share if known else self._shown / (room.waiting + 1)

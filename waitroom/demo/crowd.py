@@ -1,4 +1,4 @@
-"""The demo's crowd: simulated visitors who queue, shop, leave and come back, over real HTTP through nginx."""
+"""The demo's crowd: simulated visitors that queue, shop, leave and come back, over real HTTP through nginx."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ ARRIVAL_SECONDS: Final = 8.0
 PAGES: Final = (2, 5)
 THINK_SECONDS: Final = (1.0, 3.5)
 
-#: Seconds until somebody who left comes back as a new visitor: least and most.
+#: Seconds until a visitor that left comes back as a new one: least and most.
 PAUSE_SECONDS: Final = (6.0, 16.0)
 
-#: Share of visitors who close the window without a goodbye; their sessions end by themselves.
+#: Share of visitors that close the window without a goodbye. Their sessions end by themselves.
 SILENT_SHARE: Final = 0.1
 
 #: Loopback addresses that the crowd comes from, as visitors come from many: nginx limits what one address may ask for.
-#: Linux has them all; where there is only 127.0.0.1, everybody comes from there, like an office.
+#: Linux has them all. Where there is only 127.0.0.1, all visitors come from there, like an office.
 SOURCES: Final = tuple(f"127.0.0.{number}" for number in range(101, 121))
 
 #: Connections that the crowd holds from one address at most, and keeps open between requests.
@@ -122,7 +122,7 @@ class Visit:
             await asyncio.sleep(_retry_after(answer))
 
     async def _shop(self) -> bool:
-        """Look at some pages; whether the session lasted as long."""
+        """Look at some pages. Whether the session lasted as long."""
         for _ in range(self._dice.randint(*PAGES)):
             page = await self._client.get(self._dice.choice(_PATHS), headers=_BROWSER)
             if page.is_redirect:
@@ -136,7 +136,7 @@ class Visit:
 
 
 def _transports() -> list[httpx.AsyncHTTPTransport]:
-    """One way to the site for each address that this machine can send from; many visitors share it."""
+    """One way to the site for each address that this machine can send from. Many visitors share it."""
     if not can_send_from(SOURCES[-1]):
         office = httpx.Limits(max_connections=200, max_keepalive_connections=100)
         return [httpx.AsyncHTTPTransport(limits=office)]
@@ -154,7 +154,7 @@ def can_send_from(address: str) -> bool:
 
 
 def _document(answer: httpx.Response) -> dict[str, Any] | None:
-    """The visitor's document; None if there is none now: the room is full or out of reach, or too much was asked."""
+    """The visitor's document. None if there is none now: the room is full or out of reach, or too much was asked."""
     if answer.status_code in (429, 503):
         return None
     _expect(answer, 200, 202)

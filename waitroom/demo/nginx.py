@@ -86,7 +86,7 @@ def binary_of_wheel() -> Path | None:
 
 
 def write_configuration(folder: Path, site: Site) -> Path:
-    """Put the shipped files, the example for `site` and a main file into `folder`; returns the main file."""
+    """Put the shipped files, the example for `site` and a main file into `folder`. Returns the main file."""
     folder.mkdir(parents=True, exist_ok=True)
     for shipped in sorted(configuration_folder().glob("waitroom-*.conf")):
         shutil.copyfile(shipped, folder / shipped.name)
@@ -117,7 +117,7 @@ def addresses(site: Site) -> dict[str, str]:
 
 
 def filled_in(example: str, site: Site) -> str:
-    """The example of a site with this machine's ports and the room's name, for whatever name one asks by."""
+    """The example of a site with this machine's ports and the room's name, for every host name."""
     replaced = {
         **addresses(site),
         "    server_name shop.example.com;": '    server_name "~^";',

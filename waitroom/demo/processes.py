@@ -28,13 +28,13 @@ _LONGEST_LINE: Final = 300
 
 
 class DemoError(WaitroomError):
-    """The demo cannot start, or one of its processes stopped; the message says which, why and what to do."""
+    """The demo cannot start, or one of its processes stopped. The message says which, why and what to do."""
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on right now, and that no outgoing connection is given meanwhile.
+    """A loopback port on which no process listens right now, and that no outgoing connection gets meanwhile.
 
-    Nobody else is given it for as long as this process runs: between looking and listening there is time.
+    No other process gets it as long as this one runs: between looking and listening there is time.
     """
     while True:
         port = secrets.choice(_PORTS)
@@ -44,7 +44,7 @@ def free_port() -> int:
 
 
 def _give_out(port: int) -> None:
-    """Raises OSError where it has been given to somebody already, also by another process that still runs.
+    """Raises OSError where it is taken already, also by another process that still runs.
 
     Names without a file exist on Linux only.
     """
@@ -56,7 +56,7 @@ def _give_out(port: int) -> None:
     except OSError:
         mark.close()
         raise
-    # The mark is to stand for as long as this process, and nobody has to close it.
+    # The mark is to stand for as long as this process, and needs no closing.
     mark.detach()
 
 
@@ -127,7 +127,7 @@ class Children:
                 )
 
     def stop(self) -> None:
-        """End all children, the last started first; kill what has not ended after GRACE_SECONDS."""
+        """End all children, the last started first. Kill what has not ended after GRACE_SECONDS."""
         deadline = time.monotonic() + GRACE_SECONDS
         for child in reversed(self._running):
             child.program.tell()

@@ -24,9 +24,9 @@ def run(
     data_dir: Path | None = None,
     seconds: float | None = None,
 ) -> int:
-    """Run the demo on a loopback port until Ctrl-C or SIGTERM, or for `seconds`; returns the exit code, 0.
+    """Run the demo on a loopback port until Ctrl-C or SIGTERM, or for `seconds`. Returns the exit code, 0.
 
-    The queue and the logs are kept in `data_dir`; without one they go when the demo ends. Raises DemoError, or
+    The queue and the logs are kept in `data_dir`. Without one they go when the demo ends. Raises DemoError, or
     another WaitroomError, with one sentence to print, if it cannot start or if one of its processes stops.
     """
     _require_programs()

@@ -1,6 +1,6 @@
 """The demo's origin: a small shop that knows nothing of the waiting room, except for its "leave" button.
 
-Run as `python -m waitroom.demo.shop PORT [ADDRESS]`; the address is 127.0.0.1 unless another is given.
+Run as `python -m waitroom.demo.shop PORT [ADDRESS]`. The address is 127.0.0.1 unless another is given.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-#: On every answer, so that whoever tests the demo can tell the origin's answers from the waiting room's.
+#: On every answer, so that a test of the demo can tell the origin's answers from the waiting room's.
 ORIGIN_HEADERS: Final = {"X-Origin": "demo", "Cache-Control": "no-store"}
 
 
 @dataclass(frozen=True)
 class Product:
-    """Something to buy; the price is in cents."""
+    """Something to buy. The price is in cents."""
 
     slug: str
     name: str
@@ -63,7 +63,7 @@ document.getElementById("leave").addEventListener("click", async (event) => {
   event.target.disabled = true;
   const answer = await fetch("/v1/rooms/shop/leave", {method: "POST"});
   document.querySelector("main").innerHTML = answer.ok
-    ? '<p role="status">Goodbye! Somebody else may come in now. <a href="/">Queue again</a></p>'
+    ? '<p role="status">Goodbye! Another visitor may come in now. <a href="/">Queue again</a></p>'
     : '<p role="status">Your visit is over already. <a href="/">Queue again</a></p>';
 });
 """
@@ -73,7 +73,7 @@ _PAGE: Final = """<!doctype html>
 <title>{title}</title><style>{style}</style></head><body>
 <header><h1><a href="/">The demo shop</a></h1><button id="leave" type="button">Leave the shop</button></header>
 <main>{content}</main>
-<footer><p>You are in. Those behind you wait until somebody leaves or a visit ends.</p></footer>
+<footer><p>You are in. Other visitors wait until one leaves or a visit ends.</p></footer>
 <script>{script}</script></body></html>"""
 
 

@@ -35,7 +35,7 @@ START_SECONDS: Final = 30.0
 WATCH_SECONDS: Final = 0.2
 READ_SECONDS: Final = 1.0
 
-#: Short enough for a human to see the rank fall and a session end; see `waitroom.settings.room.RoomSettings`.
+#: Short enough for a human to see the rank fall and a session end: see `waitroom.settings.room.RoomSettings`.
 ROOM_SETTINGS: Final[Mapping[str, float]] = {
     "admit_per_second": 5.0,
     "session_seconds": 30.0,
@@ -75,7 +75,7 @@ async def play(plan: Plan) -> None:
 
 
 def _start(plan: Plan, children: Children, *, redis_url: str) -> dict[str, str]:
-    """Start every process; returns an address by process that answers 200 once that process is ready."""
+    """Start every process. Returns an address by process that answers 200 once that process is ready."""
     ports = [free_port() for _ in range(INSTANCES + 1)]
     site = Site(port=plan.port, room=ROOM, instances=tuple(ports[:-1]), origin=ports[-1])
     base = {name: value for name, value in os.environ.items() if not name.startswith("WAITROOM_")}
@@ -91,7 +91,7 @@ def _start(plan: Plan, children: Children, *, redis_url: str) -> dict[str, str]:
 
 
 def _instance_environment(plan: Plan, redis_url: str) -> dict[str, str]:
-    """The settings that the instances share; the keys are new each time and are written nowhere."""
+    """The settings that the instances share. The keys are new each time and are written nowhere."""
     return {
         "WAITROOM_REDIS_URL": redis_url,
         "WAITROOM_SIGNING_KEYS": f"demo-{secrets.token_hex(3)}:{secrets.token_urlsafe(32)}",
@@ -103,7 +103,7 @@ def _instance_environment(plan: Plan, redis_url: str) -> dict[str, str]:
 
 
 async def _until_one_ends(*beside: Awaitable[None], ended_by: Awaitable[None]) -> None:
-    """Await `ended_by` with the others beside it; the first to end ends all, and what it raised is raised."""
+    """Await `ended_by` with the others beside it. The first to end ends all, and its error is raised."""
     tasks = [asyncio.ensure_future(each) for each in (*beside, ended_by)]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -123,7 +123,7 @@ async def _watch(children: Children, store: EmbeddedServer) -> None:
 
 
 async def _until_ready(addresses: Mapping[str, str]) -> None:
-    """Wait until every process answers; raises DemoError that names the one that does not."""
+    """Wait until every process answers. Raises DemoError that names the one that does not."""
     deadline = time.monotonic() + START_SECONDS
     async with httpx.AsyncClient(timeout=2, trust_env=False) as client:
         for name, address in addresses.items():
@@ -150,7 +150,7 @@ async def _show(plan: Plan, console: Console, tally: Tally) -> None:
 
 
 async def _room(client: httpx.AsyncClient, address: str) -> dict[str, Any] | None:
-    """The room's public document; None if it cannot be had right now."""
+    """The room's public document. None if it cannot be had right now."""
     try:
         answer = await client.get(address)
     except httpx.HTTPError:

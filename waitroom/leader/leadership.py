@@ -1,4 +1,4 @@
-"""Who leads: one instance at a time holds the lease, under a term that only grows.
+"""The leader: one instance at a time holds the lease, under a term that only grows.
 
 Leadership makes ticks cheap, it is not what makes them safe: the scripts check every limit themselves and refuse an
 older term. A holder counts its lease from before the call that got it, on its own monotonic clock, so it stops before
@@ -39,7 +39,7 @@ class Leadership:
         return self._term if self._monotonic() < self._deadline else None
 
     async def hold(self) -> int | None:
-        """Acquire if the lease is free, renew if it is time to; returns `term`.
+        """Acquire if the lease is free, renew if it is time to. Returns `term`.
 
         To be called every tick: a lease that was resigned is taken at the next one. Raises Unavailable when Redis
         cannot be asked and no lease is running.

@@ -81,7 +81,7 @@ class Scheduler:
         try:
             term = await self._leadership.hold()
         except Unavailable as error:
-            # Where nobody answers, Rooms.run says that Redis is down; one that takes no writes may be read from.
+            # Where no Redis answers, Rooms.run says that it is down. A Redis that takes no writes may still be read.
             if self._rooms.reachable:
                 self._say(str(error), after_seconds=_SAID_AFTER_SECONDS)
             return
@@ -110,7 +110,7 @@ class Scheduler:
             self._lease_fault = fault
 
     async def _quiet(self, rooms: Sequence[Room]) -> set[Room]:
-        """The rooms in which no visitor waits; a room of which that cannot be said is served like any other."""
+        """The rooms in which no visitor waits. A room of which that is not known is served like any other."""
         asked = [room for room in rooms if self._admit.waiting.get(room) == 0]
         if not asked:
             return set()

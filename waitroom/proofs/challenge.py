@@ -1,5 +1,5 @@
-"""The challenge: a piece of work (Dwork and Naor 1992; the partial hash inversion of Hashcash) that costs a browser a
-moment, and somebody who wants thousands of places thousands of moments.
+"""The challenge: a piece of work (Dwork and Naor 1992, the partial hash inversion of Hashcash) that costs a browser a
+moment. A robot that wants thousands of places pays thousands of moments.
 
     challenge  <key id>.<80 characters of base64url>
                decoded: 2 bytes version | 2 bytes bits | 16 bytes visitor | 8 bytes issued_us | 32 bytes HMAC-SHA256
@@ -45,7 +45,7 @@ class ChallengeOffice:
         self._signer = keyring.signer
 
     def set(self, room: str, *, bits: int, now_us: int) -> str:
-        """A new challenge of that size for somebody new."""
+        """A new challenge of that size for a new visitor."""
         visitor = urlsafe_b64decode(new_visitor() + "==")
         body = _BODY.pack(_VERSION, bits, visitor, now_us)
         return f"{self._signer}.{_text(body + self._mac(self._signer, room, body))}"
@@ -54,7 +54,7 @@ class ChallengeOffice:
         """The visitor that a solution gives a place to in that room, or None.
 
         `bits` is what the room asks for now: what was set smaller is no longer good. It is good for so many `seconds`:
-        no longer than the room remembers whose turn is used, else it would be good for another turn.
+        no longer than the room remembers used turns, else it would be good for another turn.
         """
         match = _SOLUTION.match(solution)
         if match is None or match[1] not in self._keys:

@@ -1,6 +1,6 @@
 """The disguise in which the places of an address are counted.
 
-An address says who somebody is, so Redis never holds one. It gets a keyed hash. Without the signing key the address
+An address may identify a person, so Redis never holds one. It gets a keyed hash. Without the signing key the address
 cannot be told from it.
 """
 

@@ -1,7 +1,7 @@
 """The signing keys: which one signs, which ones verify, and how they rotate.
 
 The first key signs. All of them verify, so that a new key can be put first on every instance before the old one is
-taken out. A key's id stands in clear in each proof; an id that is not in the ring verifies nothing.
+taken out. A key's id stands in clear in each proof. An id that is not in the ring verifies nothing.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _KEY = re.compile(r"([A-Za-z0-9_-]{1,16}):(\S+)\Z")
 
 @dataclass(frozen=True)
 class Keyring:
-    """Secrets by key id; `signer` is the id of the one that signs. Never printed."""
+    """Secrets by key id. `signer` is the id of the one that signs. Never printed."""
 
     signer: str
     secrets: Mapping[str, bytes]
@@ -45,7 +45,7 @@ class Keyring:
 
 
 def parse(entries: Iterable[str], *, name: str = "signing_keys", apart_from: Iterable[str] = ()) -> Keyring:
-    """A key ring from entries `id:secret`, the signing one first; `name` is the setting's.
+    """A key ring from entries `id:secret`, the signing one first. `name` is the setting's.
 
     No secret may be that of an entry which they are kept `apart_from`. Raises SettingsError that names the entry by its
     place and id, never its secret.

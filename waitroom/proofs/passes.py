@@ -2,7 +2,7 @@
 
     header   {"alg": "HS256", "kid": <key id>, "typ": "JWT"}
     payload  {"aud": "waitroom:<room>", "sub": <visitor>, "iat": <s>, "exp": <s>, "offer": true, "ua": <hash>}
-             (offer only while it is not claimed; ua only in rooms that bind passes to a User-Agent)
+             (offer only while it is not claimed, ua only in rooms that bind passes to a User-Agent)
 
 An application behind the gate may verify them with any JWT library and the same key. Here the header must be, byte
 for byte, one that this key ring writes: that settles algorithm and key before anything is parsed.
@@ -19,7 +19,7 @@ import jwt
 from waitroom.model import VISITOR_ID, Pass, Visitor
 from waitroom.proofs.keyring import LEEWAY_SECONDS, Keyring
 
-#: A pass is about 230 characters; what is longer is not one.
+#: A pass is about 230 characters. A longer text is not one.
 LONGEST: Final = 1024
 
 

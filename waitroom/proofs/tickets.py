@@ -7,7 +7,7 @@ A ticket bound to one client is of version 2: six bytes of fingerprint stand bef
 
 66 and 72 bytes fill their characters without a spare bit, so a ticket has exactly one spelling. The room is not
 inside: it is part of what is signed, so a ticket of another room does not verify. Tickets are made and read at every
-request, so this is plain struct and hmac; passes, which others may want to verify, are JWTs (see passes).
+request, so this is plain struct and hmac. Passes, which others may want to verify, are JWTs (see passes).
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class TicketOffice:
     def verify(self, room: str, text: str) -> Ticket | None:
         """The ticket that the text proves for that room, or None.
 
-        Its age is the scripts' business, and whether its fingerprint fits the business of who knows the client.
+        The scripts judge its age, and a caller that knows the client whether its fingerprint fits.
         """
         match = _SHAPE.match(text)
         if match is None or match[1] not in self._started:
@@ -98,7 +98,7 @@ class TicketOffice:
 def _started(key: bytes) -> tuple[HASH, HASH]:
     """HMAC-SHA256's two digests, each begun with the key of 32 bytes: a MAC goes on from copies of them.
 
-    So says RFC 2104, section 4; it takes half the time of hmac's objects, which wrap the same digests.
+    So says RFC 2104, section 4. It takes half the time of hmac's objects, which wrap the same digests.
     """
     block = key.ljust(_BLOCK_BYTES, b"\0")
     return sha256(bytes(byte ^ 0x36 for byte in block)), sha256(bytes(byte ^ 0x5C for byte in block))

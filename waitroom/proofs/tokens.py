@@ -1,13 +1,13 @@
-"""Enqueue tokens: the site's own word that somebody may have a place, one per customer.
+"""Enqueue tokens: the site's own word that a customer may have a place, one per customer.
 
 A JSON Web Token (RFC 7519) under HS256, made by the site with any JWT library and a key of `enqueue_keys`:
 
     header   {"alg": "HS256", "kid": <key id>}                  (kid may be left out)
     payload  {"aud": "waitroom:<room>:enqueue", "sub": <customer>, "exp": <s>, "priority": true}
-             (priority only for the lane in front; iat and nbf are judged where they stand)
+             (priority only for the lane in front. iat and nbf are judged where they stand)
 
-`sub` is whatever the site tells its customers apart by. It makes the visitor's id, so one customer has one place and
-one turn, on however many devices and by however many tokens; Redis holds nothing of it but that id.
+`sub` is the site's own id of the customer. It makes the visitor's id, so one customer has one place and
+one turn, on however many devices and by however many tokens. Redis holds nothing of it but that id.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from waitroom.errors import SettingsError
 from waitroom.model import Visitor
 from waitroom.proofs.keyring import LEEWAY_SECONDS, Keyring
 
-#: Seconds for which a token is good at most; beyond, somebody has counted milliseconds.
+#: Seconds for which a token is good at most. Beyond, the site has counted milliseconds.
 LONGEST_SECONDS: Final = 10 * 365 * 86_400
 
 #: Characters that a token has at most, and those of its `sub`.
@@ -39,7 +39,7 @@ _FAULTS: Final = (jwt.PyJWTError, ValueError, TypeError, RecursionError)
 _MALFORMED: Final = "it is not a whole JSON Web Token"
 _NO_SUBJECT: Final = f"sub is not 1 to {LONGEST_SUBJECT} characters of text"
 
-#: What the site's developer is told of each; nothing that its holder could not find out.
+#: What the site's developer is told of each. The token's holder could find it out too.
 _REASONS: Final = {
     jwt.InvalidAudienceError: "its aud is not waitroom:{room}:enqueue",
     jwt.InvalidAlgorithmError: "its alg is not HS256",
@@ -52,14 +52,14 @@ class TokenRefused(Exception):
 
 
 class Grant(NamedTuple):
-    """What a token says: whose place it is, and whether it is in front."""
+    """What a token says: the visitor of the place, and whether the place is in front."""
 
     visitor: Visitor
     priority: bool
 
 
 class EnqueueOffice:
-    """Verifies the enqueue tokens of every room; without a key ring none is good."""
+    """Verifies the enqueue tokens of every room. Without a key ring none is good."""
 
     def __init__(self, keyring: Keyring | None) -> None:
         self._secrets = dict(keyring.secrets) if keyring is not None else {}
@@ -70,7 +70,7 @@ class EnqueueOffice:
         return bool(self._secrets)
 
     def verify(self, room: str, text: str, *, now: float) -> Grant:
-        """What the token grants in that room at that time (seconds since the epoch); raises TokenRefused."""
+        """What the token grants in that room at that time (seconds since the epoch). Raises TokenRefused."""
         if len(text) > LONGEST or not text.isascii():
             raise TokenRefused(f"it is longer than {LONGEST} characters, or has characters that are not ASCII")
         for secret in self._candidates(text):
@@ -93,7 +93,7 @@ class EnqueueOffice:
 
 
 def issue(keyring: Keyring, room: str, subject: str, *, expires: float, priority: bool = False) -> str:
-    """A token for a customer, signed with the first key; raises SettingsError for what is no customer."""
+    """A token for a customer, signed with the first key. Raises SettingsError for a text that cannot be a customer."""
     if not _is_subject(subject):
         raise SettingsError(f"customer: must be 1 to {LONGEST_SUBJECT} characters of text, got {subject[:80]!r}")
     claims: dict[str, Any] = {"aud": f"waitroom:{room}:enqueue", "sub": subject, "exp": expires}
@@ -103,7 +103,7 @@ def issue(keyring: Keyring, room: str, subject: str, *, expires: float, priority
 
 
 def _is_subject(subject: object) -> bool:
-    """Whether it is a text of a fair length; half of a surrogate pair is none."""
+    """Whether it is a text of a fair length. Half of a surrogate pair is none."""
     if not isinstance(subject, str) or not 0 < len(subject) <= LONGEST_SUBJECT:
         return False
     return not any(0xD800 <= ord(character) < 0xE000 for character in subject)
@@ -142,7 +142,7 @@ def _claims(text: str, secret: bytes, room: str) -> dict[str, Any] | None:
 
 def _judged(claims: dict[str, Any], room: str, now: float) -> Grant:
     times = [claims["exp"], claims.get("iat", 0), claims.get("nbf", 0)]
-    # Beyond 2^53 there is no time to speak of; a bool is a number to Python, and none to us.
+    # Beyond 2^53 there is no real time. A bool is a number to Python, and none to us.
     if not all(type(time) in (int, float) and abs(time) < 2**53 for time in times):
         raise TokenRefused("exp, iat or nbf is not a number of seconds since the epoch")
     expires, issued, begins = times

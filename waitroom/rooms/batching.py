@@ -20,7 +20,7 @@ Result = TypeVar("Result")
 #: takes up to 10 µs for each. Several times as many at once would save each of them a twentieth of that.
 MOST_PER_CALL: Final = 128
 
-#: Calls in flight at most: two keep Redis busy while this side reads and writes; more would only shrink the batches.
+#: Calls in flight at most: two keep Redis busy while this side reads and writes. More would only shrink the batches.
 MOST_IN_FLIGHT: Final = 2
 
 
@@ -85,7 +85,7 @@ class Batcher(Generic[Item, Result]):
             if len(results) != len(batch):
                 raise ValueError(f"{len(results)} results for {len(batch)} items")
         except Unavailable as error:
-            # Who waited behind this call has waited as long as it took to fail: failing them now keeps the wait of
+            # The requests behind this call have waited as long as it took to fail: failing them now keeps the wait of
             # every request within one time-out.
             while self._waiting:
                 batch.append(self._waiting.popleft())
@@ -106,7 +106,7 @@ class Batcher(Generic[Item, Result]):
         for _, future in batch:
             if not future.done():
                 future.set_exception(error)
-                # Its caller may have gone: then nobody will ever ask for the exception.
+                # Its caller may have gone: then the exception is never asked for.
                 future.exception()
 
     async def close(self) -> None:

@@ -1,6 +1,6 @@
 """What an instance remembers of a room, in case Redis loses it.
 
-Redis holds the truth. An instance could rebuild all else from there; this it could not. So it keeps the marks that tell
+Redis holds the truth. An instance could rebuild all else from there, but not this. So it keeps the marks that tell
 used turns, the sessions that it has seen, and the revocations, and `recovery` gives them back after a loss.
 """
 
@@ -40,18 +40,18 @@ class Memory:
         self._sessions.clear()
 
     def note_arrivals(self, places: Sequence[Place]) -> None:
-        """Remember the serials given out, and whose turn came at once."""
+        """Remember the serials given out, and the turns that came at once."""
         turn = max((arrived_us(place.serial) for place in places if place.standing is Standing.OFFERED), default=None)
         last = max(arrived_us(place.serial) for place in places)
         self.marks = self.marks.merged(Marks(last) if turn is None else Marks(last, turn, places[0].now_us))
 
     def note_admission(self, admission: Admission) -> None:
-        """Remember whose turn has come."""
+        """Remember the turns that have come."""
         if admission.serials:
             self.marks = self.marks.merged(Marks(0, max(admission.serials), admission.now_us))
 
     def note_session(self, visitor: Visitor, expires_us: int, *, old_us: int) -> None:
-        """Remember that a visitor is inside; sessions that ended before `old_us` may be forgotten."""
+        """Remember that a visitor is inside. Sessions that ended before `old_us` may be forgotten."""
         self._sessions[visitor] = expires_us
         self._sessions.move_to_end(visitor)
         # No more sessions get old than are noted.
@@ -60,7 +60,7 @@ class Memory:
                 self._sessions.popitem(last=False)
 
     def note_goodbyes(self, visitors: Sequence[Visitor], now_us: int, *, with_pass: Collection[Visitor]) -> None:
-        """Remember that these left; the passes of those that were inside, or may hold one, are revoked."""
+        """Remember that these left. The passes of visitors that were inside, or may hold one, are revoked."""
         for visitor in visitors:
             if self._sessions.pop(visitor, None) is not None or visitor in with_pass:
                 # The next reading says so too. Here it holds from now on.
@@ -76,5 +76,5 @@ class Memory:
         ]
 
     def over(self, now_us: int) -> list[Visitor]:
-        """The visitors whose sessions have ended."""
+        """The visitors with sessions that have ended."""
         return [visitor for visitor, us in self._sessions.items() if us <= now_us]

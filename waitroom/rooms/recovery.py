@@ -11,7 +11,7 @@ without its end). Each instance remembers a little of each room (`memory`), and 
 3. The room **holds**: it admits no visitor until all had the time to come back with their tickets in their old order.
    That is the longest poll and some after a loss of everything, and two readings after a failover.
 4. The room says when data were lost (`lost_us`). Every instance sees that at its next reading, and **puts back** what
-   it alone knows: who is inside, who left, whose session is over.
+it alone knows: visitors inside, visitors that left, sessions that are over.
 5. Visitors bring their places back themselves: the scripts restore a good ticket at its order.
 
 A room that an operator deleted is not lost, and nothing of it comes back.
@@ -38,14 +38,14 @@ logger = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 
-#: A room that was made again admits nobody for the longest poll times this (ours and the page's jitter) ...
+#: A room that was made again admits no visitor for the longest poll times this (ours and the page's jitter) ...
 _HOLD_JITTER: Final = 1.3
 
 #: ... and these seconds, for a slow network.
 _HOLD_MARGIN_SECONDS: Final = 5.0
 
 #: After a failover that lost the last moments a room holds for so many seconds: by then every instance has read it, and
-#: said who is inside.
+#: told the visitors inside.
 _FAILOVER_HOLD_SECONDS: Final = 2 * READING_SECONDS
 
 #: The last admission that was lost is at most so many seconds after the last reading, which is tried once a second.
@@ -56,7 +56,7 @@ _PUT_BACK_WAIT_SECONDS: Final = 0.1
 
 
 class Happened(Enum):
-    """What may have happened to a room between two readings; the value says it in words."""
+    """What may have happened to a room between two readings. The value says it in words."""
 
     NOTHING = "Redis knows all that this instance knows"
     MADE_ANEW = "an operator deleted the room, and made another under its name"
@@ -103,26 +103,27 @@ def happened(before: Reading, now: Reading, known: Marks) -> Happened:
 def _is_made_anew(before: Reading, now: Reading) -> bool:
     """Whether an operator's new room has a date before which no pass counts, and it is not the one known already."""
     date, known = now.origin.passes_after_us, before.origin.passes_after_us
-    # An earlier date is of a clock that was set back; or the room was made again after a loss, from less than is known.
+    # An earlier date comes from a clock that was set back, or from a room made again after a loss with less than is
+    # known.
     return date > known or (date not in (0, known) and not now.origin.made_version)
 
 
 def hold_seconds(room: Room) -> float:
     """How long visitors may stay away after a loss before their places are given to others.
 
-    A visitor who watches the room document may stay away for longer, but sees there within seconds that data were lost,
-    and then asks as soon as the others.
+    A visitor that watches the room document may stay away for longer, but sees there within seconds that data were
+    lost, and then asks as soon as the others.
     """
     return room.settings.longest_poll_seconds * _HOLD_JITTER + _HOLD_MARGIN_SECONDS
 
 
 def spent(room: Room) -> Marks:
-    """The marks that say whose turn is used after a loss.
+    """The marks that say which turns are used after a loss.
 
-    A visitor who was heard shortly before the last admission may have been offered a place and not know it: such
+    A visitor that was heard shortly before the last admission may have been offered a place and not know it: such
     tickets stay good. Each instance knows the visitors that it served in that time, and puts them back.
     """
-    # A ticket is as old as the last question in person; an offer that came since is heard of in the document.
+    # A ticket is as old as the last question in person. The visitor learns of a later offer from the document.
     unaware_us = int((room.settings.latest_poll_seconds + _HOLD_MARGIN_SECONDS) * 1_000_000)
     unaware_us = max(unaware_us, int(hold_seconds(room) * 1_000_000))
     # A new primary may have admitted others since, after any length of outage: what was lost was before that.
@@ -141,7 +142,7 @@ class Recovery:
         self._putting_back: dict[Room, asyncio.Task[None]] = {}
 
     async def read(self, room: Room) -> Reading:
-        """A reading of the room, after what was found lost has been mended; raises as `Room.read` does."""
+        """A reading of the room, after a loss was found and mended. Raises as `Room.read` does."""
         # What is learned while Redis is asked is no sign of a loss.
         known, before = room.memory.marks, room.reading
         try:
@@ -166,7 +167,7 @@ class Recovery:
         return now
 
     async def remake(self, room: Room) -> None:
-        """Make a lost room again; raises RoomUnknown when an operator deleted it. All who ask share one remaking."""
+        """Make a lost room again. Raises RoomUnknown when an operator deleted it. All callers share one remaking."""
         remaking = self._remaking.get(room.name)
         if remaking is None:
             remaking = self._remaking[room.name] = asyncio.create_task(self._remake(room))
@@ -176,7 +177,7 @@ class Recovery:
     def _remade(self, name: str, remaking: asyncio.Task[None]) -> None:
         del self._remaking[name]
         if not remaking.cancelled():
-            remaking.exception()  # those who asked have it, and all of them may have gone
+            remaking.exception()  # its callers have it, and all of them may have gone
 
     async def _remake(self, room: Room) -> None:
         if (await self._store.registered()).get(room.name) is False:
@@ -222,15 +223,15 @@ class Recovery:
         await self.put_back(room)
 
     async def _add_marks(self, room: Room) -> None:
-        """Raise the room's marks to those of this instance, whatever version its settings have."""
+        """Raise the room's marks to those of this instance, at any version of its settings."""
         hold = _FAILOVER_HOLD_SECONDS
         await self._store.configure(room.name, {}, expected=None, marks=spent(room), hold_seconds=hold)
         await self.put_back(room)
 
     async def put_back(self, room: Room) -> None:
-        """Tell Redis who is inside, who left and whose session is over, as far as this instance knows.
+        """Tell Redis what this instance knows: the visitors inside, those that left, the sessions that are over.
 
-        That goes on in the background, one piece at a time and once for all who ask; they wait for it shortly.
+        That goes on in the background, one piece at a time and once for all callers. They wait for it shortly.
         """
         putting = self._putting_back.get(room)
         if putting is None:

@@ -22,7 +22,7 @@ from waitroom.store.store import SCHEMA, Store
 
 logger = logging.getLogger(__name__)
 
-#: A reading that is younger is fresh; and seconds that are waited for one that is.
+#: A younger reading is fresh. And: seconds to wait for a fresh one.
 _FRESH_SECONDS: Final = 0.2
 _FRESHEN_SECONDS: Final = 0.1
 
@@ -53,7 +53,7 @@ class Rooms:
         return iter([self._rooms[name] for name in sorted(self._rooms)])
 
     def get(self, name: str) -> Room:
-        """The room of that name; raises RoomUnknown, or Unavailable before Redis could be asked at all."""
+        """The room of that name. Raises RoomUnknown, or Unavailable before Redis could be asked at all."""
         try:
             return self._rooms[name]
         except KeyError:
@@ -64,7 +64,7 @@ class Rooms:
     async def refresh(self, *, in_part: bool = True) -> None:
         """Create what is to be created, learn of rooms made and deleted, read every room anew.
 
-        Raises Unavailable; a room that cannot be read goes to `faults` and harms no other. With `in_part` the rooms
+        Raises Unavailable. A room that cannot be read goes to `faults` and harms no other. With `in_part` the rooms
         that are known are read also where the list of rooms cannot be read, which takes another time-out.
         """
         outage: Exception | None = None
@@ -75,7 +75,7 @@ class Rooms:
                 raise
             outage = error
         await self._renew_all(said=outage is not None)
-        # In a cluster the list and the rooms are in several places: whatever can be reached is served.
+        # In a cluster the list and the rooms are in several places: all that can be reached are served.
         self.reachable = self._seeded and (outage is None or any(room.reachable for room in self))
         metrics.SKEW_SECONDS.set(self._store.clock.skew_seconds())
         if outage is not None:
@@ -100,7 +100,7 @@ class Rooms:
         await self._each(new, self._adopt_listed)
 
     async def _renew_all(self, *, said: bool) -> None:
-        """Read every room anew, some at a time; each room's outage is its own.
+        """Read every room anew, some at a time. Each room's outage is its own.
 
         `said`: the log says already that Redis is down.
         """
@@ -109,7 +109,7 @@ class Rooms:
         async def renew(room: Room) -> None:
             nonlocal answers, silences
             async with together:
-                # Where nobody has answered, the rest need not be waited for one by one.
+                # Where no Redis has answered, the rest need not be waited for one by one.
                 dark = silences >= _ROOMS_AT_ONCE and answers == 0
                 reached = not dark and await self._reach(room, said=said)
             answers, silences = answers + reached, silences + (not reached)
@@ -129,7 +129,7 @@ class Rooms:
         return True
 
     async def run(self) -> None:
-        """Refresh once a second for ever; outages are logged once and waited out."""
+        """Refresh once a second for ever. Outages are logged once and waited out."""
         down = False
         while True:
             try:
@@ -142,12 +142,13 @@ class Rooms:
                     logger.error("redis is down: %s", error)
                 down = True
             except Exception:
-                # Whatever it is, the instance must go on reading: a loop that ends is worse than a loud log.
+                # Also after an unknown error the instance must go on reading: a loop that ends is worse than a loud
+                # log.
                 logger.exception("reading the rooms failed")
             await asyncio.sleep(READING_SECONDS)
 
     async def create(self, name: str, settings: RoomSettings, *, expected: int | None = None) -> int:
-        """Create or replace a room; returns its version. Raises VersionConflict."""
+        """Create or replace a room. Returns its version. Raises VersionConflict."""
         fields, live = fields_of(settings), (await self._store.registered()).get(name)
         if live is False:
             # The proofs of a deleted room do not come back with its name.
@@ -184,13 +185,13 @@ class Rooms:
         return self.get(name)
 
     async def delete(self, name: str) -> bool:
-        """Remove a room with everybody in it; False when there was none."""
+        """Remove a room with all its visitors. False when there was none."""
         existed = await self._store.delete(name)
         self._forget(name)
         return existed
 
     async def adopt(self, name: str) -> Room:
-        """Read a room from Redis and serve it from now on; raises RoomUnknown, RoomBroken."""
+        """Read a room from Redis and serve it from now on. Raises RoomUnknown, RoomBroken."""
         known = self._rooms.get(name)
         if known is not None:
             await self._renew(known)
@@ -216,7 +217,7 @@ class Rooms:
             ) from None
 
     async def freshen(self, room: Room) -> None:
-        """Have a reading of this moment, if Redis answers soon. All who ask share one."""
+        """Have a reading of this moment, if Redis answers soon. All callers share one."""
         if not room.reachable or time.monotonic() - room.read_at < _FRESH_SECONDS:
             return
         freshening = self._freshenings.get(room)
@@ -233,7 +234,7 @@ class Rooms:
             logger.debug("room %s: no fresh reading: %s", room.name, error)
 
     async def close(self) -> None:
-        """Answer everybody who still waits for Redis."""
+        """Answer all requests that still wait for Redis."""
         await asyncio.gather(*self._freshenings.values(), return_exceptions=True)
         for room in self:
             await room.close()
@@ -250,7 +251,7 @@ class Rooms:
         self._unsown = {name: settings for name, settings in self._unsown.items() if name in self._unread}
 
     async def _each(self, names: Iterable[str], work: Callable[[str], Awaitable[object]]) -> None:
-        """Do that for each of these rooms, some at a time; those that cannot be reached are left for the next time."""
+        """Do that for each of these rooms, some at a time. Rooms that cannot be reached are left for the next time."""
         together = asyncio.Semaphore(_ROOMS_AT_ONCE)
 
         async def one(name: str) -> None:

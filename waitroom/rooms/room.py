@@ -30,7 +30,7 @@ _OVERLAP_US: Final = 1_000_000
 class Room:
     """A room on this instance. `remake` makes it again in Redis, or raises RoomUnknown when it was deleted.
 
-    `memory` is what this instance alone knows of it. `read_at`: when it was read, by time.monotonic(); `reachable`:
+    `memory` is what this instance alone knows of it. `read_at`: when it was read, by time.monotonic(). `reachable`:
     whether the last try got an answer.
     """
 
@@ -71,23 +71,23 @@ class Room:
         return self._enter.submit((fresh, ticket))
 
     def enter_guarded(self, arrival: Arrival) -> Awaitable[Place]:
-        """The same by more than a ticket; LIMITED where the address or network has no place left."""
+        """The same by more than a ticket. LIMITED where the address or network has no place left."""
         return self._enter_guarded.submit(arrival)
 
     def pass_through(self, fresh: Visitor) -> Awaitable[Place]:
-        """An offer at once, if nobody waits and there is room; else MUST_WAIT."""
+        """An offer at once, if no visitor waits and there is room, else MUST_WAIT."""
         return self._pass_through.submit((fresh, None))
 
     def status(self, ticket: Ticket) -> Awaitable[Place]:
-        """Where the ticket's holder stands; claims what was offered to them."""
+        """Where the ticket's holder stands. Claims an offer."""
         return self._status.submit(ticket)
 
     async def look(self, watching: Sequence[tuple[Visitor, int]]) -> list[Place]:
-        """Where these visitors, given with their serials, stand; nobody counts as heard. At most a call's worth."""
+        """Where these visitors, given with their serials, stand. None counts as heard. At most a call's worth."""
         return await self._again_if_lost(self._store.look, watching)
 
     def leave(self, visitor: Visitor, *, with_pass: bool = False) -> Awaitable[Standing]:
-        """Say goodbye; `with_pass` where they hold a pass, whatever Redis knows of them."""
+        """Say goodbye. `with_pass` where they hold a pass, also if Redis knows nothing of them."""
         return self._leave.submit((visitor, with_pass))
 
     def extend(self, proof: Pass) -> Awaitable[Place]:
@@ -101,7 +101,7 @@ class Room:
     def takes_at_its_word(self, proof: Pass) -> bool:
         """Whether a pass without a record, which a loss took and there is no room to make anew, is good all the same.
 
-        A claimed pass is, until it ends; an offer is void.
+        A claimed pass is, until it ends. An offer is void.
         """
         return not (proof.offer or self.settings.strict or self.settings.when_down == "closed")
 
@@ -112,7 +112,7 @@ class Room:
     # What the instance learns.
 
     def renew(self, reading: Reading, settings: RoomSettings) -> None:
-        """Take over a newer reading; whoever changed the settings, and by what way, the log says so.
+        """Take over a newer reading. Every change of the settings is logged, by whichever way it came.
 
         One that was asked for before a change and answered after it is not newer.
         """
@@ -131,12 +131,12 @@ class Room:
         self.memory.begin_anew(reading)
 
     def note_session(self, visitor: Visitor, expires_us: int) -> None:
-        """Remember who is inside, in case the record of it is lost; not those whose tickets bring nothing back."""
+        """Remember the visitors inside, in case the record is lost, but none with a ticket that is of no use."""
         old_us = self.reading.now_us - int(self.settings.ticket_seconds * 1_000_000)
         self.memory.note_session(visitor, expires_us, old_us=old_us)
 
     async def read(self) -> Reading:
-        """A fresh reading from Redis; raises RoomUnknown, RoomBroken, Unavailable."""
+        """A fresh reading from Redis. Raises RoomUnknown, RoomBroken, Unavailable."""
         known = self.reading.now_us
         reading = await self._store.read(self.name, since_us=max(known - _OVERLAP_US, 0))
         if reading.now_us < known:
@@ -145,7 +145,7 @@ class Room:
         return reading
 
     async def close(self) -> None:
-        """Answer everybody who still waits for Redis."""
+        """Answer all requests that still wait for Redis."""
         for batcher in self._batchers():
             await batcher.close()
 

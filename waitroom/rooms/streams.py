@@ -1,8 +1,8 @@
-"""Event streams: who listens on this instance, and the one look-up a second and room that serves them all.
+"""Event streams: the visitors that listen on this instance, and the one look-up a second and room that serves them all.
 
-A look-up says where everybody stands now, so nothing can be missed between two of them; a stream that could not be told
-before is told the latest. Telling never waits: a visitor who does not read holds up nobody. While Redis is gone the
-streams stay, and hear again when it answers.
+A look-up says where all visitors stand now, so nothing can be missed between two of them. A stream that could not be
+told before is told the latest. Telling never waits: a visitor that does not read holds up no other. While Redis is gone
+the streams stay, and hear again when it answers.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ QUIET_SECONDS: Final = 15.0
 #: Seconds between two places of which the second is better by less than a hundredth.
 _THIN_SECONDS: Final = 3.0
 
-#: Seconds after which a stream ends, drawn for each, so that those who came together do not come back together.
+#: Seconds after which a stream ends, drawn for each, so that visitors that came together do not come back together.
 _AGE_SECONDS: Final = (300.0, 600.0)
 
 #: Streams of one visitor. A browser opens six connections to a host, and its further tabs need one to poll.
@@ -49,7 +49,7 @@ _SLICE: Final = 64
 
 
 class News(StrEnum):
-    """What a stream is told; the word of its event."""
+    """What a stream is told: the word of its event."""
 
     PLACE = "place"
     ADMITTED = "admitted"
@@ -57,7 +57,7 @@ class News(StrEnum):
     RECONNECT = "reconnect"
     #: Nothing, so that the connection is not silent.
     HEARTBEAT = "heartbeat"
-    #: Nobody is there any more.
+    #: The visitor is not there any more.
     GONE = "gone"
 
 
@@ -79,7 +79,7 @@ class Stream:
         self._ends_at = now + random.uniform(*_AGE_SECONDS)  # noqa: S311 - spreads load, no secret # nosec B311
 
     async def news(self, room: Room) -> News:
-        """Wait for what is to be said next; `place` goes with it."""
+        """Wait for the next word. `place` goes with it."""
         while self._news is None:
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
@@ -92,7 +92,7 @@ class Stream:
         return news
 
     def say(self, news: News) -> None:
-        """Say this next, instead of what was to be said; after the last word nothing is, save that nobody is there."""
+        """Say this next, instead of the word that was to come. After the last word only "not there" may follow."""
         if self._news in LAST and news is not News.GONE:
             return
         self._news = news
@@ -124,7 +124,7 @@ class Stream:
 
 
 def _announced(room: Room) -> tuple[str, str]:
-    """What all who wait in the room are told."""
+    """What all waiting visitors of the room are told."""
     return room.settings.state, room.settings.message
 
 
@@ -148,7 +148,7 @@ class Streams:
 
     @contextmanager
     def slot(self, visitor: Visitor, address: str) -> Iterator[None]:
-        """Room for one more stream; raises StreamsFull."""
+        """Room for one more stream. Raises StreamsFull."""
         network = _network(address) if self._most_per_address else ""
         if self._open >= self._most:
             raise StreamsFull("instance", f"{self._most} streams are open on this instance")
@@ -184,7 +184,7 @@ class Streams:
             streams.discard(stream)
 
     async def end(self) -> None:
-        """Tell everybody to come back, to another instance if there is one; who opens a stream from now on, too."""
+        """Tell all visitors to come back, to another instance if there is one. Streams opened later hear it too."""
         self._ending = True
         for streams in list(self._listening.values()):
             listed = list(streams)
@@ -198,7 +198,7 @@ class Streams:
         await cancelled(*self._looking.values())
 
     async def _look_on(self, room: Room) -> None:
-        """Look for those who listen to the room, again and again, until nobody is left."""
+        """Look for the visitors that listen to the room, again and again, until none is left."""
         try:
             while self._listening[room]:
                 await _tick(room, list(self._listening[room]))
@@ -221,7 +221,7 @@ async def _tick(room: Room, streams: Sequence[Stream]) -> None:
 
 
 async def _look(room: Room, streams: Sequence[Stream]) -> list[Place] | None:
-    """Where they stand; None while nobody can say."""
+    """Where they stand. None while it is not known."""
     listening = [(stream.place.visitor, stream.place.serial) for stream in streams]
     try:
         return await room.look(listening)
@@ -231,7 +231,7 @@ async def _look(room: Room, streams: Sequence[Stream]) -> list[Place] | None:
     except WaitroomError as error:
         logger.debug("room %s: the streams' visitors cannot be looked for: %s", room.name, error)
     except Exception:
-        # Whatever it is, the streams must be looked for again: a loop that ends is worse than a loud log.
+        # Also after an unknown error the look-ups must go on: a loop that ends is worse than a loud log.
         logger.exception("room %s: looking for the streams' visitors failed", room.name)
     return None
 
@@ -248,14 +248,14 @@ async def _tell(room: Room, streams: Sequence[Stream], places: Sequence[Place] |
 
 
 def _discount(counts: Counter[str], key: str) -> None:
-    """One less; of what is not there any more nothing is left."""
+    """Count one less. A key at zero is dropped."""
     counts[key] -= 1
     if not counts[key]:
         del counts[key]
 
 
 def _network(address: str) -> str:
-    """What counts as one address: an IPv4 address, or a /64 of IPv6. Whoever has one IPv6 address has that many."""
+    """What counts as one address: an IPv4 address, or a /64 of IPv6. One client may have all of a /64."""
     try:
         parsed = ip_address(address)
     except ValueError:

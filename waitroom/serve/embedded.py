@@ -22,7 +22,7 @@ _LOOK_SECONDS: Final = 0.5
 
 @contextmanager
 def kept_alive(folder: Path) -> Iterator[str]:
-    """The URL of an embedded server on that folder; the process ends when the server cannot be started again."""
+    """The URL of an embedded server on that folder. The process ends when the server cannot be started again."""
     with EmbeddedServer(folder) as embedded:
         over = threading.Event()
         watcher = threading.Thread(target=_watch, args=(embedded, over), name="embedded-watch", daemon=True)

@@ -62,7 +62,7 @@ class WholeAnswers(HttpToolsProtocol):
             self.flow.pause_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell all who answer: a stream behind which another request waits would go on for nobody."""
+        """Tell all that answer: a stream with another request behind it would go on for no reader."""
         super().connection_lost(exc)
         # uvicorn does so only where the client said goodbye. A timer keeps the protocol, and all that belongs to it.
         self._unset_keepalive_if_required()
@@ -96,7 +96,7 @@ class _WholeSend:
         return self._send(message)
 
     def whole(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bool:
-        """Send an answer whose headers tell its length, if it has one; False where that takes the two messages.
+        """Send an answer whose headers tell its length, if it has one. False where that takes the two messages.
 
         Raises ValueError for a header that would not be one line.
         """
@@ -116,7 +116,7 @@ class _WholeSend:
             pieces += (name, b": ", value, b"\r\n")
         pieces.append(b"\r\n")
         head = b"".join(pieces)
-        # The status, the fields and an empty line; each ends with two.
+        # The status, the fields and an empty line. Each ends with two.
         if len(head) - len(head.translate(None, _CONTROLS)) != 2 * (len(fields) + 2):
             raise ValueError("a header holds a control character")
         cycle.transport.write(head + body)
@@ -179,7 +179,7 @@ class _Joining(asyncio.Transport):
         self._loop.call_later(LINGER_SECONDS, look)
 
     def _unread(self) -> int:
-        """Bytes that the client has not acknowledged; where the kernel does not say, those it has not taken."""
+        """Bytes that the client has not acknowledged, or where the kernel does not say, those it has not taken."""
         held = bytearray(4)
         with suppress(OSError, AttributeError):
             fcntl.ioctl(self._transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, held)

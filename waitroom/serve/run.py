@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 def run(settings: ServerSettings, *, room_to_try: bool = False) -> None:
-    """Serve until told to stop; raises SettingsError or another WaitroomError where it cannot start.
+    """Serve until told to stop. Raises SettingsError or another WaitroomError where it cannot start.
 
     With `room_to_try`, and without rooms in the settings, there is one, so that the first try shows something.
     """

@@ -17,7 +17,7 @@ UNREAD_MS: Final = 30_000
 
 @contextmanager
 def bound(settings: ServerSettings) -> Iterator[socket.socket]:
-    """A socket on `host` and `port`, for this process and its workers; raises SettingsError where that cannot be."""
+    """A socket on `host` and `port`, for this process and its workers. Raises SettingsError where that cannot be."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

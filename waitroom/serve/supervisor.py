@@ -15,7 +15,7 @@ class Supervisor(Multiprocess):
     """uvicorn's, which at its end lets go of the socket, and can be told once more."""
 
     def join_all(self) -> None:
-        """Wait for the workers, which were told to stop; a second signal to this process tells them again."""
+        """Wait for the workers, which were told to stop. A second signal to this process tells them again."""
         # Else connections would still be taken, and never answered, once the workers do not listen any more.
         for listening in self.sockets:
             listening.close()

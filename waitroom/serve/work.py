@@ -54,7 +54,7 @@ class Work:
 
 @asynccontextmanager
 async def working(instance: Instance, *, parent: int | None = None) -> AsyncIterator[Work]:
-    """Do an instance's background work; at the end all that wait for Redis are answered, and it is closed."""
+    """Do an instance's background work. At the end all that wait for Redis are answered, and it is closed."""
     await _first_look(instance)
     work = Work(instance)
     if parent is not None:
@@ -69,7 +69,7 @@ async def working(instance: Instance, *, parent: int | None = None) -> AsyncIter
 
 
 async def _end_with(parent: int) -> None:
-    """A worker whose `serve` is gone must not keep the port: it stops as if told to."""
+    """A worker without its `serve` must not keep the port: it stops as if told to."""
     while os.getppid() == parent:  # noqa: ASYNC110 - another process's end sets no event
         await asyncio.sleep(_PARENT_SECONDS)
     logger.error("the process of `waitroom serve` is gone: this worker stops")
@@ -77,7 +77,7 @@ async def _end_with(parent: int) -> None:
 
 
 async def _first_look(instance: Instance) -> None:
-    """Know the rooms before the first request; without Redis the instance starts all the same, and answers 503.
+    """Know the rooms before the first request. Without Redis the instance starts all the same, and answers 503.
 
     Not after one look that failed: until the rooms are known the gate turns good passes away.
     """

@@ -35,7 +35,7 @@ def create() -> Starlette:
 
 
 def build(settings: ServerSettings, *, parent: int | None = None) -> Application:
-    """The application and its background work, from complete settings; ends with the process `parent`, if given."""
+    """The application and its background work, from complete settings. Ends with the process `parent`, if given."""
     instance = assemble(settings)
 
     @asynccontextmanager

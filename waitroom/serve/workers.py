@@ -29,7 +29,7 @@ _KEEP_ALIVE_SECONDS: Final = 75
 
 
 def run(settings: ServerSettings, listening: socket.socket) -> None:
-    """Serve complete settings on that socket until told to stop; raises WaitroomError where it cannot start."""
+    """Serve complete settings on that socket until told to stop. Raises WaitroomError where it cannot start."""
     os.environ[SETTINGS_VARIABLE] = settings.model_dump_json()
     config = _configured(settings.workers)
     host, port = listening.getsockname()[:2]
@@ -49,7 +49,7 @@ def _configured(workers: int) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
-        # What a client says about itself is not believed; a proxy in front overwrites it anyway.
+        # A client's word about itself is not believed. A proxy in front overwrites it anyway.
         proxy_headers=False,
         # A proxy may ask the gate with the headers of a WebSocket's first request: that is a question like any other.
         ws="none",

@@ -28,7 +28,7 @@ YOUNGER: Final = frozenset(
 #: Room settings that need to know where visitors come from.
 PER_SOURCE: Final = ("places_per_address", "places_per_network")
 
-#: Seconds that a client may be told to stay away at most; clients poll in time for a claim and for the place.
+#: Seconds that a client may be told to stay away at most. Clients poll in time for a claim and for the place.
 LONGEST_POLL_SECONDS: Final = 30.0
 
 #: The same for a client that watches the room document meanwhile.
@@ -133,7 +133,7 @@ class RoomSettings(BaseModel):
     @field_validator("message")
     @classmethod
     def _plain_line(cls, value: str) -> str:
-        # Zl and Zp are the Unicode line ends; Cf holds the direction overrides that can disguise a text.
+        # Zl and Zp are the Unicode line ends. Cf holds the direction overrides that can disguise a text.
         if any(unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") for c in value):
             raise ValueError("must be one line of plain text without control or direction characters")
         return value
@@ -168,7 +168,7 @@ class RoomSettings(BaseModel):
 
     @cached_property
     def guarded(self) -> bool:
-        """Whether a new place takes more than to come: such rooms let nobody straight through at the gate."""
+        """Whether a new place takes more than to come: such rooms let no visitor straight through at the gate."""
         limited = any(getattr(self, name) > 0 for name in PER_SOURCE)
         return limited or self.challenge == "always" or self.enqueue_tokens != "off"
 
@@ -177,7 +177,7 @@ class RoomSettings(BaseModel):
         """How long a client that watches the room document may go without asking in person.
 
         Two thirds of `abandon_seconds`: in the last third a look that fails is repeated. An offer does not bound it:
-        the document tells whoever watches within a few seconds that the queue has moved past them. Where offers are
+        the document tells a watching client within a few seconds that the queue has moved past it. Where offers are
         too short for that, watching takes no poll's place.
         """
         if self.claim_seconds < 4 * REFRESH_AFTER_SECONDS:
@@ -186,7 +186,7 @@ class RoomSettings(BaseModel):
 
 
 def parse_room(document: Mapping[str, Any], *, prefix: str = "") -> RoomSettings:
-    """A room's settings from a document; raises SettingsError that lists every fault."""
+    """A room's settings from a document. Raises SettingsError that lists every fault."""
     try:
         return RoomSettings.model_validate(dict(document))
     except ValidationError as error:
@@ -194,7 +194,7 @@ def parse_room(document: Mapping[str, Any], *, prefix: str = "") -> RoomSettings
 
 
 def room_value(name: str, text: str, *, list_of: Callable[[str], object] | None = None) -> object:
-    """A room setting's value from a text, as far as the text is of its kind; `parse_room` judges it."""
+    """A room setting's value from a text, as far as the text is of its kind. `parse_room` judges it."""
     declared = RoomSettings.model_fields.get(name)
     return text if declared is None else value_of(text, declared.annotation, list_of=list_of)
 
@@ -213,7 +213,7 @@ def fields_of(settings: RoomSettings) -> dict[str, str]:
 
 
 def settings_of(fields: Mapping[str, str]) -> RoomSettings:
-    """A room's settings from the texts that Redis keeps; raises SettingsError that lists every fault."""
+    """A room's settings from the texts that Redis keeps. Raises SettingsError that lists every fault."""
     known = [name for name in RoomSettings.model_fields if name in fields]
     return parse_room({name: room_value(name, fields[name], list_of=json.loads) for name in known})
 

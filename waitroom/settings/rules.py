@@ -16,7 +16,7 @@ from waitroom.model import room_name
 
 _ORIGIN: Final = re.compile(r"https?://[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:(?P<port>[1-9][0-9]{0,4}))?\Z", re.ASCII)
 
-#: A path of this site, or an address elsewhere; printable, and without what ends an attribute or hides another host.
+#: A path of this site, or an address elsewhere. Printable, and without what ends an attribute or hides another host.
 LINK: Final = re.compile(r"(?:https?://[a-z0-9][a-z0-9.-]*(?::[0-9]{1,5})?)?/(?![/\\])[!#-&(-;=?-\[\]-_a-z|~]*\Z")
 
 
@@ -46,7 +46,7 @@ def faults_of(error: ValidationError, declared: type[BaseModel], *, prefix: str 
         stranger = fault["type"] == "extra_forbidden"
         message = "no such setting" if stranger else fault["msg"].removeprefix("Value error, ")
         shown = ""
-        # What stands under an unknown name may be a secret whose name was misspelt.
+        # The value of an unknown name may be a secret with a misspelt name.
         if name and not stranger and not _is_secret(fault["loc"], declared) and not isinstance(fault["input"], dict):
             shown = f", got {_short(fault['input'])}"
         lines.append(f"{name}: {message}{shown}" if name else message)

@@ -32,7 +32,7 @@ class ServerSettings(BaseModel):
     redis_url: str = Field(
         "", repr=False, description="URL of the Redis or Valkey to use, empty = waitroom starts an embedded server"
     )
-    redis_password_file: str = Field("", description="file whose one line is the password for `redis_url`")
+    redis_password_file: str = Field("", description="file with one line, the password for `redis_url`")
     data_dir: str = Field("waitroom-data", description="folder of the embedded server's data and of generated keys")
     production: bool = Field(False, description="refuse to start with a missing or weak `admin_key` or `signing_keys`")
     admin_key: str = Field(
@@ -53,7 +53,7 @@ class ServerSettings(BaseModel):
     )
     trusted_proxies: list[str] = Field(
         default_factory=list,
-        description="networks, as `10.0.0.0/8`, of the proxies in front, whose X-Forwarded-For is believed. "
+        description="networks, as `10.0.0.0/8`, of the proxies in front: their X-Forwarded-For is believed. "
         "`unix` = a proxy on a unix socket. `none` = no proxy in front. Empty = not known: no limit per address works",
     )
     public_url: str = Field(
@@ -124,11 +124,11 @@ class ServerSettings(BaseModel):
         return self.public_url.startswith("https://")
 
     def signing_ring(self) -> Keyring:
-        """The keys of tickets and passes; raises SettingsError where one is not sound, or none is given."""
+        """The keys of tickets and passes. Raises SettingsError where one is not sound, or none is given."""
         return keyring.parse(self.signing_keys)
 
     def enqueue_ring(self) -> Keyring | None:
-        """The sites' own keys, None where none is given; raises SettingsError where one is not sound.
+        """The sites' own keys, None where none is given. Raises SettingsError where one is not sound.
 
         A signing key is none of them: the holder of an enqueue key could sign passes with it.
         """

@@ -1,4 +1,4 @@
-"""Where the settings of an instance come from: file, environment, command line; and what they need of each other.
+"""Where the settings of an instance come from: file, environment, command line. And what settings need of each other.
 
 All faults are reported together, by name and value.
 """
@@ -89,7 +89,7 @@ def _from_file(path: Path) -> dict[str, Any]:
 
 
 def _from_environment(environment: Mapping[str, str], faults: list[str]) -> dict[str, Any]:
-    """Each field's text from the environment as the field's kind; what cannot be one stays text and is reported."""
+    """Each field's text from the environment as the field's kind. What cannot be one stays text and is reported."""
     found: dict[str, Any] = {}
     for name, declared in ServerSettings.model_fields.items():
         variable = ENVIRONMENT_PREFIX + name.upper()

@@ -20,13 +20,13 @@ from waitroom.cancelling import cancelled
 from waitroom.errors import SettingsError
 from waitroom.store.url import Address, RedisUrl, Tls
 
-#: Connections to one address at most; a call that finds them all in use waits.
+#: Connections to one address at most. A call that finds them all in use waits.
 CONNECTIONS: Final = 64
 
 #: Seconds for which calls that are on their way to an address may end after it was dropped, in time-outs.
 _LAST_CALLS: Final = 2
 
-#: redis-py's, whose own type is wrong.
+#: redis-py's, which has a wrong type there.
 _pack: Final = cast(Callable[..., list[bytes]], HiredisRespSerializer().pack)
 
 
@@ -59,14 +59,14 @@ class Clients:
             "max_connections": connections,
             "decode_responses": True,
             "protocol": 2,
-            # No CLIENT SETINFO: a user who may do only what is needed would be refused.
+            # No CLIENT SETINFO: a user with only the needed rights would be refused.
             "driver_info": None,
         }
         self._clients: dict[Address, Redis] = {}
         self._leaving: dict[asyncio.Task[None], Redis] = {}
 
     def at(self, address: Address) -> Redis:
-        """The client for an address; without meaning for a socket."""
+        """The client for an address. The address has no meaning for a socket."""
         if address not in self._clients:
             self._clients[address] = Redis.from_pool(self._pool(address))
         return self._clients[address]
@@ -124,7 +124,7 @@ class _Packed(AbstractConnection):
             raise exceptions.ConnectionError("the connection is closed") from error
 
     async def can_read(self) -> bool:
-        """Whether something is there to read. Raises redis-py's error where the connection broke while nobody had it.
+        """Whether something is there to read. Raises redis-py's error where the connection broke while out of use.
 
         The pool then connects anew. redis-py sees an end by itself, but no reset: after an outage each connection of
         the pool would have failed one more call.
@@ -157,7 +157,7 @@ class _TlsConnection(_Packed, SSLConnection):
 
 
 def _tls_context(tls: Tls) -> ssl.SSLContext:
-    """The TLS context of the options; raises SettingsError that names the option whose file is wrong."""
+    """The TLS context of the options. Raises SettingsError that names the option whose file is wrong."""
     try:
         context = ssl.create_default_context(cafile=tls.ssl_ca_certs or None, capath=tls.ssl_ca_path or None)
     except OSError as error:  # an SSLError is one

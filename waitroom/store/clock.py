@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 
 class Clock:
-    """Redis time on this instance; the machine's own until the first reply."""
+    """Redis time on this instance, and the machine's own until the first reply."""
 
     def __init__(
         self,

@@ -1,10 +1,10 @@
-"""A cluster: for each key the primary that holds its slot; the map is learned anew after any failure.
+"""A cluster: for each key the primary that holds its slot. The map is learned anew after any failure.
 
 Only a reply that says "not carried out, ask there" (MOVED, ASK) is followed.
 
-(redis-py's own cluster client was tried. It learns the map anew inside of calls, and all wait for it; it never does
-when a call is cancelled by a deadline, so that a frozen primary was asked for ever after its replica had taken over;
-and it can send ASKING over another connection than the command.)
+(redis-py's own cluster client was tried. It learns the map anew inside of calls, and all wait for it. It never does
+when a call is cancelled by a deadline, so that a frozen primary was asked for ever after its replica had taken over.
+And it can send ASKING over another connection than the command.)
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Cluster(Learner):
         super().__init__(url, clients, timeout_seconds=timeout_seconds)
         self._nodes: tuple[Address, ...] = ()
         self._slots: list[Address | None] = [None] * REDIS_CLUSTER_HASH_SLOTS
-        #: Addresses that failed; True while a call tries one.
+        #: Addresses that failed. True while a call tries one.
         self._doubted: dict[Address, bool] = {}
         #: Addresses that did not answer when they were last asked for the map.
         self._silent: set[Address] = set()
@@ -127,7 +127,7 @@ class Cluster(Learner):
 
 
 def _node(told: list[Any], asked: Address) -> Address:
-    """The address in a line of CLUSTER SLOTS; a node that does not know its own is where it was asked."""
+    """The address in a line of CLUSTER SLOTS. A node that does not know its own is where it was asked."""
     host, port = told[0], int(told[1])
     return (asked[0] if host in ("", "?", None) else str(host)), port
 

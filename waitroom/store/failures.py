@@ -49,7 +49,7 @@ def mapped_errors(room: str = "") -> Iterator[None]:
     except exceptions.AskError as error:  # a MovedError is one
         raise Unavailable("Redis refused: this server is part of a cluster, use redis+cluster://") from error
     except (exceptions.ClusterDownError, exceptions.TryAgainError, exceptions.ReadOnlyError) as error:
-        # redis-py takes the code off these texts; MASTERDOWN comes as a ClusterDownError.
+        # redis-py takes the code off these texts. MASTERDOWN comes as a ClusterDownError.
         raise Unavailable(f"Redis refused: {type(error).__name__}") from error
     except UnicodeDecodeError as error:
         raise RoomBroken(f"room {room!r}: a field is not text") from error

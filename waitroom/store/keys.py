@@ -5,13 +5,13 @@
     waitroom:{room}:wait      sorted set: waiting visitors by serial
     waitroom:{room}:seen      sorted set: waiting visitors by when they were last heard
     waitroom:{room}:active    sorted set: admitted visitors by expiry
-    waitroom:{room}:offered   sorted set: those of them who have not claimed yet, by expiry
-    waitroom:{room}:used      sorted set: visitors who had their turn or left, by when
-    waitroom:{room}:revoked   sorted set: visitors whose pass outlives their place, by when
+    waitroom:{room}:offered   sorted set: those of them that have not claimed yet, by expiry
+    waitroom:{room}:used      sorted set: visitors that had their turn or left, by when
+    waitroom:{room}:revoked   sorted set: visitors with a pass that outlives the place, by when
     waitroom:{room}:sources   sorted set: addresses and networks, disguised, by when their places are level again
     waitroom:lease            hash: owner, term and end of the leadership
     waitroom:rooms            hash: room -> "live" or "deleted"
-    waitroom:signer:<id>      string: fingerprint of the signing key of that id; expires
+    waitroom:signer:<id>      string: fingerprint of the signing key of that id, expires
 
 The braces are Redis Cluster's hash tag: all keys of a room live in one slot, so one script may touch them all.
 """
@@ -31,7 +31,7 @@ def signer_key(kid: str) -> str:
 
 
 def room_key(room: str, name: str) -> str:
-    """The key of one of a room's sets or hashes; `name` is one of ROOM_KEYS."""
+    """The key of one of a room's sets or hashes. `name` is one of ROOM_KEYS."""
     return f"waitroom:{{{room}}}:{name}"
 
 

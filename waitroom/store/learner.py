@@ -54,7 +54,7 @@ class Learner(ABC):
 
     @abstractmethod
     async def _ask(self) -> None:
-        """Find out where primaries are; keeps what was known where no server answers."""
+        """Find out where primaries are. Keeps the known ones where no server answers."""
 
     async def _told(self, client: Redis, *question: str) -> Any:
         """What one server says, None if nothing in time."""

@@ -65,7 +65,7 @@ def stood(reply: list[Any]) -> list[Standing]:
 
 
 def reading(reply: list[Any]) -> Reading:
-    """The whole of a room; raises ValueError where a number is none."""
+    """The whole of a room. Raises ValueError where a number is none."""
     config, state = _pairs(reply[5]), _pairs(reply[6])
     version = int(config.pop("version", 0))
     origin = Origin(

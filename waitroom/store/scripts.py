@@ -1,6 +1,6 @@
 """The Lua scripts as texts, with the shared blocks that they include and the keys that their headers declare.
 
-They ship as `waitroom/lua` in the wheel; an editable install reads the `lua/` folder beside the package.
+They ship as `waitroom/lua` in the wheel. An editable install reads the `lua/` folder beside the package.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def load(name: str) -> ScriptSource:
 
 
 def source(name: str) -> str:
-    """The file `lua/NAME.lua` as it is; that of a shared block is named shared/NAME."""
+    """The file `lua/NAME.lua` as it is. That of a shared block is named shared/NAME."""
     return (folder() / f"{name}.lua").read_text(encoding="utf-8")
 
 

@@ -43,7 +43,7 @@ class Watched(Learner):
     async def states(self, enough: int) -> list[dict[str, Any]]:
         """What the first `enough` Sentinels that answer say of the service, as redis-py reads SENTINEL MASTER.
 
-        `ip` and `port` are of the new primary as soon as a failover has one; until then `is_sdown` tells.
+        `ip` and `port` are of the new primary as soon as a failover has one. Until then `is_sdown` tells.
         """
         questions = [asyncio.create_task(self._state(self._sentinels.at(host))) for host in self._url.hosts]
         answers: list[dict[str, Any]] = []

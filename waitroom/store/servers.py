@@ -1,8 +1,8 @@
 """The servers of every kind of Redis URL, with one behaviour: every wait is bounded, and no command is sent twice.
 
     redis://, unix://    one server: `single`
-    redis+sentinel://    the primary that the Sentinels name; asked again after any failure: `sentinel`
-    redis+cluster://     for each key the primary that holds its slot; learned anew after any failure: `cluster`
+    redis+sentinel://    the primary that the Sentinels name, asked again after any failure: `sentinel`
+    redis+cluster://     for each key the primary that holds its slot, learned anew after any failure: `cluster`
 
 A command whose reply was lost may have been carried out, so it fails and its caller decides. Connections belong to one
 address: while it is dead, calls to the others go on as if nothing had happened.
@@ -32,7 +32,7 @@ class Servers(Protocol):
         ...
 
     async def primaries(self) -> list[Redis]:
-        """A client for each primary that is known; raises Unavailable where none is."""
+        """A client for each primary that is known. Raises Unavailable where none is."""
         ...
 
     async def aclose(self) -> None:

@@ -36,11 +36,11 @@ from waitroom.store.clock import Clock
 from waitroom.store.failures import mapped_errors
 from waitroom.store.servers import Servers
 
-#: The version of what the keys hold; a room of another one is left alone.
+#: The version of the keys' content. A room of another version is left alone.
 SCHEMA: Final = "1"
 
 #: Visitors that one call of `admit` or entries that one of `expire` may move (500 is the scripts' own bound). Redis
-#: answers nobody else meanwhile, two milliseconds at most while it also rehashes a large set; more at once would be
+#: answers no other call meanwhile, two milliseconds at most while it also rehashes a large set. More at once would be
 #: hardly faster.
 MOST_MOVED: Final = 150
 
@@ -50,7 +50,7 @@ _REVOKED_PER_PAGE: Final = 5000
 #: What stands in a call for the ticket that an arrival does not bring.
 _NO_TICKET: Final = Ticket(Visitor(""), 0, 0)
 
-#: Scripts whose replies do not tell the time.
+#: Scripts with replies that do not tell the time.
 _WITHOUT_TIME: Final = ("configure", "lease")
 
 
@@ -79,7 +79,7 @@ class Store:
     async def _call(
         self, name: str, room: str, arguments: Sequence[str | int], *, batch: int | None = None
     ) -> list[Any]:
-        """One script call on one room, for a `batch` of visitors; the reply after its outcome word was judged."""
+        """One script call on one room, for a `batch` of visitors. Returns the reply, with its outcome judged."""
         if batch is not None:
             metrics.BATCH_SIZE.labels(name).observe(batch)
         script = self._scripts[name]
@@ -109,7 +109,7 @@ class Store:
     async def enter(self, room: str, arrivals: Sequence[tuple[Visitor, Ticket | None]]) -> list[Place]:
         """A place for each arrival: a fresh visitor id, and the ticket if one was brought.
 
-        The place may belong to the ticket's visitor or to the fresh one; `Place.visitor` says which.
+        The place may belong to the ticket's visitor or to the fresh one: `Place.visitor` says which.
         """
         return replies.arrived(arrivals, await self._call("enter", room, _arguments(arrivals), batch=len(arrivals)))
 
@@ -122,7 +122,7 @@ class Store:
     async def enter_guarded(self, room: str, arrivals: Sequence[Arrival]) -> list[Place]:
         """A place for each arrival by its ticket, by what it proved, or by what its address and network have left.
 
-        LIMITED where they have nothing left; USED where what was proved has had its turn.
+        LIMITED where they have nothing left, USED where what was proved has had its turn.
         """
         arguments: list[str | int] = []
         for one in arrivals:
@@ -133,7 +133,7 @@ class Store:
         return replies.arrived([(one.fresh, one.ticket) for one in arrivals], reply)
 
     async def status(self, room: str, tickets: Sequence[Ticket]) -> list[Place]:
-        """Where each ticket's holder stands. Notes that they were heard; claims what was offered to them."""
+        """Where each ticket's holder stands. Notes that they were heard, and claims their offers."""
         arguments: list[str | int] = []
         for ticket in tickets:
             arguments += (ticket.visitor, ticket.serial, ticket.issued_us)
@@ -141,7 +141,7 @@ class Store:
         return replies.placed(tickets, reply)
 
     async def look(self, room: str, watching: Sequence[tuple[Visitor, int]]) -> list[Place]:
-        """Where each of these visitors, given with their serials, stands: nobody counts as heard, nothing is claimed.
+        """Where each of these visitors, given with their serials, stands: none counts as heard, nothing is claimed.
 
         WAITING, OFFERED, ADMITTED, or UNKNOWN where they have no place.
         """
@@ -163,7 +163,7 @@ class Store:
     async def finish(self, room: str, visitors: Sequence[Visitor]) -> list[Standing]:
         """Note for each that their session has ended, as far as is known: from now on the turn is used.
 
-        LEFT for those who waited, else UNKNOWN; a visitor who is inside all the same stays.
+        LEFT for visitors that waited, else UNKNOWN. A visitor that is inside all the same stays.
         """
         return replies.stood(await self._call("finish", room, visitors, batch=len(visitors)))
 
@@ -178,7 +178,7 @@ class Store:
         return replies.passed(passes, await self._call("extend", room, arguments, batch=len(passes)))
 
     async def restore(self, room: str, passes: Sequence[Pass]) -> list[Place]:
-        """Put sessions that are remembered back where their record is gone, and no more; answers as `extend` does."""
+        """Put sessions that are remembered back where their record is gone, and no more. Answers as `extend` does."""
         arguments: list[str | int] = []
         for proof in passes:
             arguments += (proof.visitor, int(proof.expires * 1_000_000))
@@ -190,12 +190,12 @@ class Store:
         return Admission(reply[1], reply[2], reply[3], reply[4] == 1, tuple(reply[5:]))
 
     async def expire(self, room: str, *, term: int, most: int = MOST_MOVED) -> Expiry:
-        """Take out who is over. Raises TermStale for an old term."""
+        """Take out the visitors with time that is over. Raises TermStale for an old term."""
         reply = await self._call("expire", room, [term, most])
         return Expiry(reply[2] == 1, *reply[3:7])
 
     async def waiting(self, rooms: Sequence[str]) -> list[int | None]:
-        """How many wait in each of these rooms, asked in one go; None where one server cannot say it of all."""
+        """How many wait in each of these rooms, asked in one go. None where one server cannot say it of all."""
         with mapped_errors():
             async with asyncio.timeout(self._timeout):
                 primaries = await self._servers.primaries()
@@ -216,7 +216,7 @@ class Store:
         marks: Marks | None = None,
         hold_seconds: float = 0.0,
     ) -> int:
-        """Create or change a room; returns its new version.
+        """Create or change a room. Returns its new version.
 
         `expected` is the version it must have (0: must not exist, None: any). `marks` and `hold_seconds` serve the
         re-creation after a loss of data. Raises VersionConflict, RoomUnknown, RoomBroken (a value of the wrong kind).
@@ -253,7 +253,7 @@ class Store:
     async def lease(self, action: str, owner: str, *, ttl_seconds: float, above: int = 0) -> tuple[Outcome, int]:
         """Hold (acquire or renew) or resign the leadership: what came of it, and the term.
 
-        `above`: the newest term that was seen acting; whoever holds the lease under an older one gets a new term.
+        `above`: the newest term that was seen acting. A holder of the lease under an older one gets a new term.
         """
         reply = await self._call("lease", "", [action, owner, int(ttl_seconds * 1_000_000), above])
         return Outcome(reply[0]), int(reply[1])
@@ -272,7 +272,7 @@ class Store:
         return {str(room): note == "live" for room, note in listed.items()}
 
     async def note_signer(self, kid: str, fingerprint: str, *, seconds: float) -> str:
-        """Note for so long with which key instances sign, unless another is noted; the fingerprint that stands."""
+        """Note for so long with which key instances sign, unless another is noted. Returns the one that stands."""
         key, milliseconds = keys.signer_key(kid), int(seconds * 1000)
         with mapped_errors():
             async with asyncio.timeout(self._timeout):
@@ -281,7 +281,7 @@ class Store:
                 noted = await self._servers.send(key, "GET", key)
                 if noted == fingerprint:
                     await self._servers.send(key, "PEXPIRE", key, milliseconds)
-        # One that expired in between is nobody's: it will be noted at the next look.
+        # One that expired in between is not noted any more: the next look notes it again.
         return fingerprint if noted is None else str(noted)
 
     async def noted_signer(self, kid: str) -> str | None:
@@ -293,7 +293,7 @@ class Store:
         return None if noted is None else str(noted)
 
     async def delete(self, room: str) -> bool:
-        """Remove a room with everything in it; False when there was none. Its name stays noted as deleted."""
+        """Remove a room with everything in it. False when there was none. Its name stays noted as deleted."""
         with mapped_errors(room):
             async with asyncio.timeout(self._timeout):
                 names, send = keys.room_keys(room), self._servers.send
@@ -306,7 +306,7 @@ class Store:
                 return True
 
     async def ping(self) -> list[dict[str, Any]]:
-        """INFO's replication, memory and persistence sections of each primary that answers; raises Unavailable.
+        """INFO's replication, memory and persistence sections of each primary that answers. Raises Unavailable.
 
         A cluster has several primaries: it is Unavailable when none of them answers.
         """

@@ -1,4 +1,4 @@
-"""The grammar of Redis URLs: which servers, as whom, encrypted or not; and how to show one without its secrets.
+"""The grammar of Redis URLs: which servers, as which user, encrypted or not. And how to show a URL without its secrets.
 
     redis://[user:password@]host[:port][/database]                         one server
     unix://[user:password@]/path/to/socket[?db=database]                   one server on this machine
@@ -6,7 +6,7 @@
     redis+cluster://[user:password@]host[:port],...                        a cluster, learned from any of these
     rediss://, rediss+sentinel://, rediss+cluster://                       the same over TLS
 
-Options follow a `?`: over TLS those of `Tls`; for Sentinels `sentinel_username` and `sentinel_password`, which are sent
+Options follow a `?`: over TLS those of `Tls`, for Sentinels `sentinel_username` and `sentinel_password`, which are sent
 to the Sentinels as user and password are to the servers. Special characters in names and passwords are
 percent-encoded. No message made here quotes a part of the URL that may be a secret.
 """
@@ -60,7 +60,7 @@ _CHOICES: Final = {"ssl_cert_reqs": ("required", "none"), "ssl_min_version": ("T
 
 @dataclass(frozen=True, repr=False)
 class RedisUrl:
-    """A Redis URL, taken apart. `hosts` is empty for a socket, `tls` is None without TLS; the repr shows no secret."""
+    """A Redis URL, taken apart. `hosts` is empty for a socket, `tls` is None without TLS. The repr shows no secret."""
 
     kind: Kind
     hosts: tuple[Address, ...]
@@ -104,7 +104,7 @@ def shown(address: Address) -> str:
 
 
 def masked(url: str) -> str:
-    """The URL without user, password and options; of what is no Redis URL the scheme at most."""
+    """The URL without user, password and options. Of a text that is no Redis URL the scheme at most."""
     try:
         return parse(url).masked()
     except SettingsError:
@@ -130,7 +130,7 @@ def with_password(url: str, password: str) -> str:
 
 
 def password_in(content: bytes) -> str:
-    """The password that is the one line of a file; raises SettingsError."""
+    """The password that is the one line of a file. Raises SettingsError."""
     if len(content) > _MOST_PASSWORD_BYTES:
         raise SettingsError(f"redis_password_file: longer than {_MOST_PASSWORD_BYTES} bytes, so not a password")
     try:
@@ -143,7 +143,7 @@ def password_in(content: bytes) -> str:
 
 
 def parse(url: str) -> RedisUrl:
-    """A URL taken apart; raises SettingsError that says what is wrong without quoting what may be a secret."""
+    """A URL taken apart. Raises SettingsError that says what is wrong without quoting what may be a secret."""
     scheme, separator, rest = url.partition("://")
     known = _SCHEME.match(scheme)
     if not separator or (known is None and scheme != _SOCKET):

@@ -38,7 +38,7 @@ _TRY_AGAIN_SECONDS: Final = 2.0
 class Problem(WaitroomError):
     """An answer that says what is wrong with a request, as an RFC 9457 document.
 
-    `slug` is the last part of its type, a URN; `title` says the same in words for every instance of it; `more` are
+    `slug` is the last part of its type, a URN. `title` says the same in words for every instance of it. `more` are
     members of its own.
     """
 

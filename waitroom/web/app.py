@@ -1,8 +1,8 @@
 """The application: which address leads where.
 
 The gate, `enter` and `status` are found by one look at the path. Starlette's router and the layers around it, which
-would take as long again as all that `enter` does itself, serve everything else, and whatever is not exactly such a
-request. What endpoints raise is answered by the same table for all of them.
+would take as long again as all that `enter` does itself, serve everything else, also requests that are not exactly of
+that form. What endpoints raise is answered by the same table for all of them.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class _ExactRoute(Route):
 
 Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
 
-#: The paths of the hot addresses; the second group is empty for the gate.
+#: The paths of the hot addresses. The second group is empty for the gate.
 _HOT_PATH: Final = re.compile(r"/(?:v1/rooms/([^/]+)/(enter|status)|gate/([^/]+))\Z")
 
 
@@ -73,14 +73,14 @@ class Application(Starlette):
         try:
             await endpoint(scope, receive, send)
         except Exception as error:
-            # A full room refuses a flood: that must not cost more than to take it. So no name here may keep the error,
-            # whose traceback holds this frame: what holds each other waits for the garbage collector.
+            # A full room refuses a flood: that must not cost more than to take it. So no name here may keep the error:
+            # its traceback holds this frame, and objects that hold each other wait for the garbage collector.
             await _told(send, problem_of(error))
             if not isinstance(error, WaitroomError):
                 raise  # as Starlette does: the server logs it
 
     def _hot_endpoint(self, scope: Scope) -> ASGIApp | None:
-        """The endpoint of a hot address, with the room's name in the scope as the router would leave it; else None."""
+        """The endpoint of a hot address, with the room's name in the scope as the router would leave it, else None."""
         found = _HOT_PATH.match(scope["path"]) if scope["type"] == "http" and not scope.get("root_path") else None
         if found is None:
             return None

@@ -1,4 +1,4 @@
-"""How somebody who comes gets a new place, where it takes more than to come.
+"""How a visitor gets a new place, where it takes more than to come.
 
 In a guarded room three things may be asked for: that the address and its network have not taken all their places, a
 token of the site, and the solution of a challenge. A token or a solution goes past the limits and is good for one place
@@ -30,19 +30,19 @@ from waitroom.web.proofs import Proof
 
 logger = logging.getLogger(__name__)
 
-#: What a site's token comes in, beside the room's cookie `waitroom_enqueue_<room>`; and a solution.
+#: The headers of a site's token, beside the room's cookie `waitroom_enqueue_<room>`, and of a solution.
 TOKEN_HEADER: Final = b"x-waitroom-enqueue"
 SOLUTION_HEADER: Final = b"x-waitroom-challenge"
 
-#: What a ticket is told whose place cannot be given back: a new one has to be earned.
+#: The standings in which a ticket gives no place back: a new place has to be earned.
 _OVER: Final = (Standing.USED, Standing.EXPIRED)
 
 
 class Demand(Problem):
     """What a new place takes here that was not brought.
 
-    `challenge`: the one to solve, where that is a way; `enqueue_url`: where a token is to be had; `again_seconds`: when
-    a place may be had without either.
+    `challenge`: the one to solve, where that is a way. `enqueue_url`: where to get a token. `again_seconds`: when a
+    place may be had without either.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Demand(Problem):
 
 
 class Reception:
-    """Gives places to those who come, by what they bring and by what the room's settings ask for."""
+    """Gives places to visitors that come, by what they bring and by what the room's settings ask for."""
 
     def __init__(self, instance: Instance) -> None:
         self._desk = instance.desk
@@ -80,7 +80,7 @@ class Reception:
         self._warned: set[tuple[str, str]] = set()
 
     async def enter(self, scope: Scope, room: Room, proof: Proof) -> Place:
-        """The place that the proofs give back, or a new one; raises Demand where that takes more."""
+        """The place that the proofs give back, or a new one. Raises Demand where that takes more."""
         place = await inside(room, proof.granted) if proof.granted else None
         if place is not None:
             return place
@@ -108,9 +108,9 @@ class Reception:
         return place
 
     async def _proved_place(self, room: Room, proved: Arrival, ticket: Ticket | None) -> Place:
-        """The place of who proved something; or that of a ticket of another's, as long as it is held.
+        """The place that belongs to the proof, or the place of another's ticket as long as it is held.
 
-        Nobody loses a place by what is brought later, least of all by a link that anybody may have written.
+        No visitor loses a place by what is brought later, least of all by a link that a stranger may have written.
         """
         if ticket is not None and ticket.visitor != proved.fresh:
             held = await room.status(ticket)
@@ -120,7 +120,7 @@ class Reception:
         return await room.enter_guarded(proved._replace(ticket=ticket))
 
     async def _only_back(self, room: Room, ticket: Ticket | None, refused: str) -> Place:
-        """The place that a ticket gives back; raises Demand where there is none. `refused`: what a token lacked."""
+        """The place that a ticket gives back. Raises Demand where there is none. `refused`: what a token lacked."""
         if ticket is not None:
             place = await room.status(ticket)
             if place.standing not in _OVER:
@@ -158,7 +158,7 @@ class Reception:
         )
 
     def grant(self, room: Room, text: str | None) -> Grant | None:
-        """What a token grants in that room now, or None without one, or if it takes none; raises TokenRefused."""
+        """What a token grants in that room now, or None without one, or if it takes none. Raises TokenRefused."""
         if not text or room.settings.enqueue_tokens == "off":
             return None
         return self._tokens.verify(room.name, text, now=self._clock.now())
@@ -213,6 +213,6 @@ class Reception:
 
 
 def _way(room: Room) -> str:
-    """Where a token is to be had: the way out for whom limits or challenge hit wrongly."""
+    """Where to get a token: the way out for visitors hit wrongly by limits or challenge."""
     settings = room.settings
     return settings.enqueue_url if settings.enqueue_tokens != "off" else ""

@@ -19,7 +19,7 @@ def iso(us: int) -> str:
     return f"{_to_the_second(seconds)}.{rest // 1000:03d}Z"
 
 
-# Kept for two hours of seconds: many visitors share one, and those who wait ask again and again.
+# Kept for two hours of seconds: many visitors share one, and waiting visitors ask again and again.
 @lru_cache(maxsize=7200)
 def _to_the_second(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
@@ -33,7 +33,7 @@ def waiting(room: Room, place: Place, *, ticket: str) -> dict[str, Any]:
         "state": "waiting",
         "rank": place.rank,
         "serial": place.serial,
-        # The reading is up to a second old; nobody stands behind the end of the queue.
+        # The reading is up to a second old. No visitor stands behind the end of the queue.
         "waiting": max(room.reading.waiting, place.rank),
         **_eta_fields(eta),
         "poll_after_seconds": round(poll_after(eta, room.settings), 2),
@@ -58,10 +58,10 @@ def admitted(room: Room, place: Place, *, text: str) -> dict[str, Any]:
 
 
 def public(room: Room) -> dict[str, Any]:
-    """What anybody may know of a room, as of its reading.
+    """The public document of a room, as of its reading.
 
-    Whoever waits finds their own rank by it between two polls: their serial on the `ladder` of ranks and serials. One
-    who was last heard before `lost_at` has no place there until they ask.
+    Waiting visitors find their own rank by it between two polls: their serial on the `ladder` of ranks and serials. A
+    visitor last heard before `lost_at` has no place there until they ask.
     """
     reading, settings = room.reading, room.settings
     return {
@@ -96,7 +96,7 @@ def for_operators(room: Room) -> dict[str, Any]:
 
 
 def _admitted_per_second(reading: Reading) -> float | None:
-    """Measured over the last minute under demand; None when there was none."""
+    """Measured over the last minute under demand. None when there was none."""
     return (
         round(reading.flow.admitted * 1_000_000 / reading.flow.demand_us, 3)
         if reading.flow.demand_us >= 1_000_000

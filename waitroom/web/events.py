@@ -1,7 +1,8 @@
 """GET /v1/rooms/{room}/events: what becomes of a place, as server-sent events (HTML Standard, 9.2).
 
 A plain ASGI loop: a library for these few lines of text took 2.7 times the memory of a stream. To open a stream is to
-be heard, as by `status`; afterwards it only tells: to be heard again, and to claim an offer, one asks for the status.
+be heard, as by `status`. Afterwards it only tells: to be heard again, and to claim an offer, a client asks for the
+status.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ logger = logging.getLogger(__name__)
 #: Seconds that a visitor may take to read what was said, once the connection holds no more.
 _READ_SECONDS: Final = 15.0
 
-#: Milliseconds after which a browser comes back whose stream has ended: spread, for all may end at the same moment.
+#: Milliseconds after which a browser comes back when its stream has ended: spread, for all may end at the same moment.
 _RETRY_MS: Final = (1_000, 30_000)
 
 #: Events are told at once, and as they are: nothing between may collect or change them.
@@ -55,7 +56,7 @@ class Events:
         self._proxies = instance.proxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """200 and a stream; needs a ticket or a pass. 503 where the client should poll instead."""
+        """200 and a stream. Needs a ticket or a pass. 503 where the client should poll instead."""
         room = self._rooms.get(scope["path_params"]["room"])
         proof = self._desk.of_visitor(scope, room)
         brought = proof.ticket or proof.granted
@@ -72,7 +73,7 @@ class Events:
             raise poll_instead(room.settings.longest_poll_seconds, str(full)) from None
 
     def _address(self, scope: Scope) -> str:
-        """Whose stream it is: the peer's where it is not known who is in front."""
+        """The address that the stream counts for: the peer's where the proxies in front are not known."""
         peer = (scope.get("client") or ("",))[0]
         client = self._proxies.client(peer, headers_of(scope, b"x-forwarded-for"))
         return str(client) if client is not None else peer
@@ -116,7 +117,7 @@ async def _note_leaving(receive: Receive, stream: Stream) -> None:
 
 
 async def _say(send: Send, room: Room, place: Place, news: News, *, first: bool = False) -> None:
-    """Send one event; raises TimeoutError where nobody reads."""
+    """Send one event. Raises TimeoutError where the client does not read."""
     text = _text(room, place, news)
     if first or news in LAST:
         text = b"retry: %d\n%s" % (random.randint(*_RETRY_MS), text)  # noqa: S311 - spreads load, no secret # nosec B311

@@ -61,7 +61,7 @@ def navigates(scope: Scope) -> bool:
 
 
 def requested(scope: Scope) -> str | None:
-    """The path and query that the visitor asked for, as they were sent; None where the proxy does not say."""
+    """The path and query that the visitor asked for, as they were sent. None where the proxy does not say."""
     below = scope["raw_path"].split(b"/", _OWN_SEGMENTS)[_OWN_SEGMENTS:]
     query = scope["query_string"]
     address = b"/" + below[0] + (b"?" + query if query else b"") if below else header(scope, b"x-forwarded-uri")

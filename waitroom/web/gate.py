@@ -1,9 +1,9 @@
 """The gate: may this request go on to the origin? 204 yes, 401 it must wait, 403 revoked or closed. Nothing else.
 
 The decision rests on the room that the proxy's configuration names, on the pass, on the time and on what was revoked:
-never on URL, method or other headers. A pass is verified once and remembered; Redis is asked only to claim an offer,
-to lengthen a sliding session, to let a visitor straight through, and at each check of a `strict` room or one whose
-`when_down` is `closed`.
+never on URL, method or other headers. A pass is verified once and remembered. Redis is asked only to claim an offer,
+to lengthen a sliding session, to let a visitor straight through, and at each check of a `strict` room or one with
+`when_down` = `closed`.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Gate:
         await respond(send, decision.status, headers=decision.headers)
 
     async def decide(self, scope: Scope, name: str) -> Decision:
-        """204, 401 or 403 for a request to what that room protects; whatever goes wrong, nobody gets past by it."""
+        """204, 401 or 403 for a request to what that room protects. No request gets past by an error."""
         try:
             room = self._rooms.get(name)
             decision = await self._decide(room, self._desk.of_gate(scope, name), fingerprint(scope, room))
@@ -113,7 +113,7 @@ class Gate:
         return proof
 
     def _forget(self) -> None:
-        """Let the oldest go, if they are over or too many; more are never over than were remembered."""
+        """Let the oldest go, if they are over or too many. More are never over than were remembered."""
         for _ in range(2):
             oldest = next(iter(self._known.values()), None)
             if oldest and (len(self._known) > _REMEMBERED or oldest.expires < self._clock.now()):
@@ -145,7 +145,7 @@ class Gate:
         return GO_ON
 
     async def _without_pass(self, room: Room, bound: str) -> Decision:
-        """Straight through if nobody waits and there is room, but never into the queue."""
+        """Straight through if no visitor waits and there is room, but never into the queue."""
         if room.settings.state == "closed":
             return FORBIDDEN
         if room.settings.state == "paused":

@@ -23,7 +23,7 @@ from waitroom.web.proofs import ProofDesk
 
 @dataclass
 class Drain:
-    """Whether the instance is on its way out: it still serves, but nobody new should be sent to it."""
+    """Whether the instance is on its way out: it still serves, but no new visitor should be sent to it."""
 
     started: bool = False
 

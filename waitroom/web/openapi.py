@@ -1,8 +1,8 @@
 """GET /openapi.json: the HTTP interface as an OpenAPI 3.1 document. A test holds it against the routes and answers.
 
 It is kept as data in `openapi.json`. The code adds what it knows itself: the version, the form of a room's name, and
-the settings of a room. What the data share (parameters, responses and the like) is written out wherever it is used;
-only schemas stay references.
+the settings of a room. What the data share (parameters, responses and the like) is written out wherever it is used.
+Only schemas stay references.
 """
 
 from __future__ import annotations

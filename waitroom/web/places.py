@@ -27,7 +27,7 @@ async def inside(room: Room, granted: Pass) -> Place | None:
 
 
 async def held(room: Room, proof: Proof) -> Place:
-    """Where the holder of the proofs stands; raises Problem where there are none."""
+    """Where the holder of the proofs stands. Raises Problem where there are none."""
     place = await inside(room, proof.granted) if proof.granted else None
     if place is not None:
         return place

@@ -1,6 +1,6 @@
 """Finding a ticket or a pass in a request, and handing one out as a cookie.
 
-Visitors bring proofs in `Authorization: Bearer` or in the room's cookie; the gate reads the pass cookie or
+Visitors bring proofs in `Authorization: Bearer` or in the room's cookie. The gate reads the pass cookie or
 `X-Waitroom-Pass`, for `Authorization` belongs to the origin. A proof of another room or kind is as good as none.
 """
 
@@ -23,7 +23,7 @@ Kind = Literal["ticket", "pass", "enqueue"]
 
 PASS_HEADER: Final = b"x-waitroom-pass"
 
-#: What HTTP allows around a value (RFC 9110, 5.6.3); str.strip() would take off more, and a proof has one spelling.
+#: What HTTP allows around a value (RFC 9110, 5.6.3). str.strip() would take off more, and a proof has one spelling.
 _BLANKS: Final = " \t"
 
 #: Bytes of a User-Agent's hash that a bound proof carries: enough to tell clients apart, too few to look one up.
@@ -44,7 +44,7 @@ class Proof(NamedTuple):
 
 
 def fingerprint(scope: Scope, room: Room) -> str:
-    """What tells this client from another, in a room that binds proofs to a User-Agent; else empty."""
+    """What tells this client from another, in a room that binds proofs to a User-Agent, else empty."""
     if not room.settings.bind_user_agent:
         return ""
     digest = sha256(header(scope, b"user-agent") or b"").digest()
@@ -60,7 +60,7 @@ def fits(proof: Ticket | Pass, bound: str) -> bool:
 
 
 class ProofDesk:
-    """Reads and writes the proofs of one instance; `secure`: its cookies are for https alone."""
+    """Reads and writes the proofs of one instance. `secure`: its cookies are for https alone."""
 
     def __init__(self, tickets: TicketOffice, passes: PassOffice, clock: Clock, *, secure: bool) -> None:
         self._tickets = tickets
@@ -100,7 +100,7 @@ class ProofDesk:
         return text
 
     def cookie(self, scope: Scope, room: str, kind: Kind) -> str | None:
-        """The value of the room's cookie; the first one where a client sends several."""
+        """The value of the room's cookie, the first one where a client sends several."""
         name = f"{self._prefix}{kind}_{room}="
         for line in headers_of(scope, b"cookie"):
             text = line.decode("latin-1")

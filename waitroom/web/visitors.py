@@ -36,7 +36,7 @@ class Enter:
         self._reception = reception
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """202 waiting, 200 admitted; with a proof the same place again."""
+        """202 waiting, 200 admitted, with a proof the same place again."""
         room = self._rooms.get(scope["path_params"]["room"])
         refuse_cross_site(scope, room)
         refuse_fields(await json_body(scope, receive, limit=VISITOR_BODY))
@@ -55,7 +55,7 @@ class Status:
         self._desk = instance.desk
 
     async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
-        """Where the ticket's holder stands; needs a ticket or a pass."""
+        """Where the ticket's holder stands. Needs a ticket or a pass."""
         room = self._rooms.get(scope["path_params"]["room"])
         proof = self._desk.of_visitor(scope, room)
         place = await held(room, proof)
@@ -70,7 +70,7 @@ class Leave:
         self._desk = instance.desk
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """204, also the second time; the visitor's proofs are spent."""
+        """204, also the second time. The visitor's proofs are spent."""
         room = self._rooms.get(scope["path_params"]["room"])
         refuse_cross_site(scope, room)
         refuse_fields(await json_body(scope, receive, limit=VISITOR_BODY))
@@ -93,14 +93,14 @@ class PublicRoom:
     async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
         """What anybody may know, for caches to keep for a second."""
         room = self._rooms.get(scope["path_params"]["room"])
-        # The older it is when it goes into a cache, the sooner everybody who watches must come again.
+        # The older it is when it goes into a cache, the sooner all watching clients must come again.
         await self._rooms.freshen(room)
         body = orjson.dumps(documents.public(room))
         await respond(send, 200, body, cache=(b"cache-control", b"public, max-age=1"))
 
 
 async def _tell(send: Send, desk: ProofDesk, room: Room, place: Place, *, bound: str, waiting_status: int) -> None:
-    """Answer with the document of a place; raises Problem for a standing that is not one."""
+    """Answer with the document of a place. Raises Problem for a standing that is not one."""
     if place.standing is Standing.WAITING:
         status, (document, headers) = waiting_status, _waiting(desk, room, place, bound)
     elif place.standing in (Standing.ADMITTED, Standing.OFFERED):
@@ -131,7 +131,7 @@ def refuse_fields(document: dict[str, Any]) -> None:
 def refuse_cross_site(scope: Scope, room: Room) -> None:
     """A page of another origin may not act for its visitor, unless the room allows that origin.
 
-    Browsers say where a request comes from; other clients say nothing, and act for nobody else. A sibling host is
+    Browsers say where a request comes from. Other clients say nothing, and act only for themselves. A sibling host is
     another origin too: it shares the site's cookies, but need not be trusted.
     """
     if header(scope, b"sec-fetch-site") in (None, b"same-origin", b"none"):

@@ -64,7 +64,7 @@ class Wait:
         self._reception = reception
 
     async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
-        """A page for those who wait, 303 for the admitted, and to this page without the token in its address."""
+        """A page for waiting visitors, 303 for admitted ones, and to this page without the token in its address."""
         refuse_drive_by(scope)
         try:
             room = self._rooms.get(scope["path_params"]["room"])
@@ -120,7 +120,7 @@ class Wait:
         await _send(send, 200, self._pages.render(page), headers=[self._desk.ticket(room, place, bound)[1]])
 
     async def _tell_demand(self, send: Send, room: Room, demand: Demand, return_to: str) -> None:
-        """A page for a visitor who has to bring more: the page itself does the work, a token is had elsewhere."""
+        """A page for a visitor that has to bring more: the page itself does the work, a token comes from the site."""
         situation: Situation = "challenge" if demand.challenge else _DEMANDED[demand.slug]
         page = replace(
             _page(room.name, room.settings, room.reading.now_us, situation, return_to),

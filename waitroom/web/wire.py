@@ -30,14 +30,15 @@ async def respond(
     cache: Header = NO_STORE,
     sized: bool = True,
 ) -> None:
-    """Send one whole answer. It is `no-store` unless `cache` says otherwise; `sized` if its length may be told."""
+    """Send one whole answer. It is `no-store` unless `cache` says otherwise. `sized` if its length may be told."""
     lines = [cache, *headers]
     # A length is that of the whole thing: 204 has none, and 304 leaves out what it would be (RFC 9110, 8.6).
     if status not in (204, 304):
         lines.append((b"content-type", content_type))
         if sized:
             lines.append((b"content-length", b"%d" % len(body)))
-    # `waitroom serve` takes it in one piece, which spares two messages and their checks; other servers as ASGI says.
+    # `waitroom serve` takes it in one piece, which spares two messages and their checks. Other servers take it as ASGI
+    # says.
     whole = getattr(send, "whole", None) if sized else None
     if whole is None or not whole(status, lines, body):
         await send({"type": "http.response.start", "status": status, "headers": lines})
@@ -45,7 +46,7 @@ async def respond(
 
 
 async def json_body(scope: Scope, receive: Receive, *, limit: int) -> dict[str, Any]:
-    """The JSON object in a request's body; an empty body is an empty object.
+    """The JSON object in a request's body. An empty body is an empty object.
 
     Raises Problem: 413 beyond `limit` bytes, 415 for another content type, 400 for what is not one JSON object.
     """
@@ -77,7 +78,7 @@ def _has_body(scope: Scope, declared: bytes | None) -> bool:
 
 
 async def whole_body(receive: Receive, limit: int) -> bytes:
-    """A request's body; raises Problem: 413 beyond `limit` bytes, 400 where it was cut off."""
+    """A request's body. Raises Problem: 413 beyond `limit` bytes, 400 where it was cut off."""
     chunks, size, more = [], 0, True
     while more:
         message = await receive()

@@ -20,12 +20,12 @@ class Admit:
     def __init__(self, store: Store, measure: Callable[[Room, Admission], None]) -> None:
         self._store = store
         self._measure = measure
-        #: How many waited when each room was last served; a room of which that is not known is not in it.
+        #: How many waited when each room was last served. A room without a known number is not in it.
         self.waiting: WeakKeyDictionary[Room, int] = WeakKeyDictionary()
 
     async def run(self, room: Room, term: int, calls: Iterator[None]) -> None:
-        """Call after call until no visitor is left who may come in."""
-        # Whatever happens: as long as nothing else is known, somebody waits.
+        """Call after call until no visitor is left that may come in."""
+        # In every case: as long as nothing else is known, visitors wait.
         self.waiting.pop(room, None)
         for _ in calls:
             admission = await self._store.admit(room.name, term=term)

@@ -1,4 +1,4 @@
-"""Visitors whose time is over go out: sessions that ended, offers not taken up, silent visitors."""
+"""Visitors go out when their time is over: sessions that ended, offers not taken up, silent visitors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from waitroom.store.store import Store
 
 
 class Expire:
-    """Makes room for those who wait."""
+    """Makes room for waiting visitors."""
 
     name: ClassVar[str] = "expire"
     period_seconds: ClassVar[float] = 0.0
@@ -19,7 +19,7 @@ class Expire:
         self._store = store
 
     async def run(self, room: Room, term: int, calls: Iterator[None]) -> None:
-        """Call after call until no visitor is left whose time is over."""
+        """Call after call until no visitor is left with time that is over."""
         for _ in calls:
             if not (await self._store.expire(room.name, term=term)).more:
                 return

@@ -13,7 +13,7 @@ from waitroom.rooms.room import Room
 
 
 class NoteEta:
-    """Notes what newcomers are told; `measure` shows as metrics how long they waited, and how that compares."""
+    """Notes what newcomers are told. `measure` shows as metrics how long they waited, and how that compares."""
 
     name: ClassVar[str] = "note_eta"
     period_seconds: ClassVar[float] = 1.0
@@ -28,7 +28,7 @@ class NoteEta:
         self._foretold.setdefault(room, Foretold()).note(reading.marks.last, reading.now_us, eta)
 
     def measure(self, room: Room, admission: Admission) -> None:
-        """The waits of those who were just admitted, and the verdicts on the notes up to them."""
+        """The waits of the visitors just admitted, and the verdicts on the notes up to them."""
         waits, now_us = metrics.WAIT_SECONDS.labels(room.name), admission.now_us
         for serial in admission.serials:
             # A serial is the time of arrival in µs, give or take the arrivals of the same µs.

@@ -14,7 +14,7 @@ class Task(Protocol):
     #: What its failures are counted under.
     name: ClassVar[str]
 
-    #: Seconds between two rounds for one room; 0: each tick.
+    #: Seconds between two rounds for one room. 0: each tick.
     period_seconds: ClassVar[float]
 
     async def run(self, room: Room, term: int, calls: Iterator[None]) -> None:

@@ -2,8 +2,8 @@
 
 What decides how a room goes on is estimated from what was seen of it (kept in Redis by `admit`, so that all instances
 say the same), and the room is played forward: see `forecast`. How many of those inside leave early per second is the
-number who did over the time that all spent inside, which for stays without memory is the likeliest value (Epstein and
-Sobel, "Life testing", Journal of the American Statistical Association 48, 1953); before anything was seen the session
+number that did over the time that all spent inside, which for stays without memory is the likeliest value (Epstein and
+Sobel, "Life testing", Journal of the American Statistical Association 48, 1953). Before any was seen, the session
 length stands in for it. The bounds are two more forecasts, of a faster and of a slower room, the further apart the less
 has been seen, and the ranks of some more and some fewer ahead, as many as chance makes out of that number.
 """
@@ -31,7 +31,7 @@ _SPREAD: Final = 1.65
 #: How wrong the pace itself may be, as a share, however long it was observed.
 _DRIFT: Final = 0.10
 
-#: How many times faster than they may stay visitors leave, as long as nobody has been seen to.
+#: How many times faster than they may stay visitors leave, as long as none has been seen to leave.
 _GUESS: Final = 3.0
 
 #: Seconds that pass between an admission and a client's hearing of it in the best case: one tick and one poll.
@@ -61,13 +61,13 @@ class Eta:
 class Pace:
     """How fast a room takes visitors in.
 
-    `per_second` is the pace in the long run: infinite without limits, 0 when nobody can say.
+    `per_second` is the pace in the long run: infinite without limits, 0 when it is not known.
     """
 
     def __init__(
         self, course: Course | None, *, seen: float = 0.0, seen_gone: float = 0.0, guessed: float = 1.0
     ) -> None:
-        """What stands behind the course: so many who were seen to leave, inside and in the queue.
+        """The evidence behind the course: how many were seen to leave, inside and in the queue.
 
         `guessed` is the share of it that rests on the session length.
         """
@@ -81,7 +81,7 @@ class Pace:
         self.per_second = 0.0 if course is None else math.inf if unlimited else course.steady
 
     def eta(self, rank: int) -> Eta | None:
-        """When the visitor at `rank` will be admitted, or None when nobody can say."""
+        """When the visitor at `rank` will be admitted, or None when it is not known."""
         if self._course is None:
             return None
         if self.per_second == math.inf:
@@ -98,7 +98,7 @@ class Pace:
         if self._forecasts is None:
             self._forecasts = self._play(course)
         slow, expected, fast = self._forecasts
-        # The number of those who go by chance is off by its root; free places, the rate, and sessions that last to
+        # The number of visitors that go by chance is off by its root: free places, the rate, and sessions that last to
         # their end leave nothing to chance.
         behind = 0.0 if course.steady == course.ceiling else max(rank - course.free, 0.0)
         spread = _SPREAD * math.sqrt(behind * (1 - course.staying * (1 - course.no_show)))
@@ -111,7 +111,7 @@ class Pace:
 
     def _play(self, course: Course) -> tuple[Forecast, Forecast, Forecast]:
         """A slower room than expected, the expected one, and a faster one."""
-        # As long as nobody has been seen to leave, all may stay to the end, or go several times as fast.
+        # As long as no visitor has been seen to leave, all may stay to the end, or go several times as fast.
         staying, leaving = 1 - self._guessed, 1 + self._guessed * _GUESS
         slow = replace(course, early=course.early * staying / self._doubt, gone=course.gone / self._doubt_gone)
         fast = replace(course, early=course.early * leaving * self._doubt, gone=course.gone * self._doubt_gone)
@@ -119,7 +119,7 @@ class Pace:
 
 
 def pace_of(reading: Reading, settings: RoomSettings) -> Pace:
-    """The pace of a room as it is now; 0 while nobody is admitted by order or after a loss of data."""
+    """The pace of a room as it is now. 0 while no visitor is admitted by order or after a loss of data."""
     if settings.state in ("paused", "closed") or reading.now_us < reading.hold_until_us:
         return Pace(None)
     ceiling = settings.admit_per_second or math.inf

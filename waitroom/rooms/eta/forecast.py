@@ -1,10 +1,10 @@
-"""A room played forward: how many of those who wait will have had their turn by when.
+"""A room played forward: how many waiting visitors will have had their turn by when.
 
 A fluid model, as queueing theory uses for rooms that are full: visitors are a quantity that flows. Each place inside
 empties when its visitor leaves early (a constant share per second), when the session ends (those running now at the
-times that are known, later ones `session_seconds` after their admission), or when an offer is not claimed; it is filled
-again at once, within the rate. Those who wait go, too: a constant share per second gives up, so whoever stands far back
-moves faster than the admissions alone would move them (Palm's model of impatient customers, Erlang-A; for telling
+times that are known, later ones `session_seconds` after their admission), or when an offer is not claimed. It is filled
+again at once, within the rate. Waiting visitors go, too: a constant share per second gives up, so a visitor far back
+moves faster than the admissions alone would move them (Palm's model of impatient customers, Erlang-A, and for telling
 waits from it: Ibrahim and Whitt, "Real-time delay estimation in overloaded multiserver queues with abandonments",
 Management Science 55, 2009).
 """
@@ -24,11 +24,11 @@ _STEP_OF_STAY: Final = 0.12
 #: Seconds of the first step at most.
 _FIRST_STEP: Final = 0.2
 
-#: Played are so many sessions and so many mean stays, whichever are shorter; from then on the flow is steady.
+#: So many sessions or so many mean stays are played, whichever are shorter. From then on the flow is steady.
 _SESSIONS: Final = 8
 _STAYS: Final = 8
 
-#: Sessions end together where a sixteenth of them does so within this share of a session; a jump takes so many seconds.
+#: Sessions end together where a sixteenth of them does so within this share of a session. A jump takes so many seconds.
 _TOGETHER: Final = 0.01
 _JUMP: Final = 0.2
 
@@ -38,11 +38,11 @@ class Course:
     """What decides how a room goes on. Times in seconds, from now.
 
     `capacity` may be infinite, and so may `ceiling`, the most admissions per second, but not both. `offered` of the
-    `inside` places have not been claimed yet. `ends` are evenly spaced ends of the places inside, first to last; empty
-    where nobody knows. `taken` more places were offered since that was seen. `early` is the share of those inside who
-    leave before their end each second, `no_show` that of the offers that are never claimed, `gone` that of those
-    waiting who go each second, until `most_gone` of all have: the impatient go soon, and others never. `lag` passes
-    before a claim.
+    `inside` places have not been claimed yet. `ends` are evenly spaced ends of the places inside, first to last, empty
+    where they are not known. `taken` more places were offered since that was seen. `early` is the share of visitors
+    inside that leave before their end each second, `no_show` that of the offers that are never claimed, `gone` that of
+    those waiting who go each second, until `most_gone` of all have: the impatient go soon, and others never. `lag`
+    passes before a claim.
     """
 
     capacity: float
@@ -61,18 +61,18 @@ class Course:
 
     @property
     def longest_patience(self) -> float:
-        """Seconds after which nobody goes any more."""
+        """Seconds after which no visitor goes any more."""
         if self.gone <= 0:
             return 0.0
         return -math.log1p(-self.most_gone) / self.gone if self.most_gone < 1 else math.inf
 
     def crowding(self, time: float) -> float:
-        """How many stood in line at the start for each who is left by then."""
+        """How many stood in line at the start for each that is left by then."""
         return math.exp(min(self.gone * min(time, self.longest_patience), 700))
 
     @property
     def free(self) -> float:
-        """Places inside that nobody holds."""
+        """Places inside that are free."""
         return max(self.capacity - self.inside - self.taken, 0.0)
 
     @property
@@ -99,12 +99,12 @@ class Forecast:
     def __init__(self, course: Course) -> None:
         self._course = course
         self._times = [0.0]
-        #: By each of the times: ranks that have had their turn, and admissions, those who hold offers now among them.
+        #: By each of the times: ranks that have had their turn, and admissions, with the offers that are held now.
         self._ranks = [0.0]
         self._admitted = [course.offered + course.taken]
         self._inside = course.inside + course.taken
         self._longest_step = _STEP_OF_STAY * course.mean_stay
-        #: Nobody waits for a place where there is no end of them: only the ceiling counts, from the start.
+        #: Where places have no end, no visitor waits for one: only the ceiling counts, from the start.
         self._until = 0.0
         self._jumps: list[float] = []
         if course.capacity < math.inf:
@@ -125,7 +125,7 @@ class Forecast:
         return times[after - 1] + (times[after] - times[after - 1]) * share
 
     def _beyond(self, rank: float) -> float:
-        """The flow is steady, and those who wait ever fewer: rank = integral of steady * exp(gone * t)."""
+        """The flow is steady, and ever fewer visitors wait: rank = integral of steady * exp(gone * t)."""
         course, start = self._course, self._times[-1]
         more = (rank - self._ranks[-1]) / (course.steady * course.crowding(start))
         shrinking = course.longest_patience - start
@@ -138,7 +138,7 @@ class Forecast:
         return course.longest_patience + (more - passed) / math.exp(course.gone * shrinking)
 
     def _play_on(self) -> None:
-        """One step, as somebody asks for ranks further back. Not a generator: that would keep this object alive."""
+        """One step, for a question about ranks further back. Not a generator: that would keep this object alive."""
         course, start = self._course, self._times[-1]
         now = start + min(max(start * _STEP, _FIRST_STEP), self._longest_step)
         while self._jumps and self._jumps[-1] <= now:
@@ -158,7 +158,7 @@ class Forecast:
         session, claim = course.session_seconds + course.lag, course.claim_seconds
         later = course.staying * (admitted_by(end - session) - admitted_by(start - session))
         unclaimed = admitted_by(end - claim) - admitted_by(start - claim)
-        # Who never claims does not leave early.
+        # A visitor that never claims does not leave early.
         held = course.no_show * (self._admitted[-1] - admitted_by(start - claim))
         early = max(inside - held, 0.0) * -math.expm1(-course.early * (end - start))
         return early + running + (1 - course.no_show) * later + course.no_show * unclaimed
@@ -174,7 +174,7 @@ class Forecast:
         return admitted[after - 1] + (admitted[after] - admitted[after - 1]) * share
 
     def _jumps_until(self, until: float) -> list[float]:
-        """Before and after each time at which many sessions end at once, so that no step smears it; the last first."""
+        """Before and after each time at which many sessions end at once, so that no step smears it. The last first."""
         course, found = self._course, set[float]()
         turn = course.session_seconds + course.lag
         for first, second in pairwise(course.ends):

@@ -20,7 +20,7 @@ class Verdict:
 class Foretold:
     """Compares what newcomers to a room were told with when they were admitted.
 
-    Once a second the last serial given out and the eta at the tail are noted; when that serial, or a later one, is
+    Once a second the last serial given out and the eta at the tail are noted. When that serial, or a later one, is
     admitted, the note has its verdict.
     """
 

@@ -29,7 +29,7 @@ class FolderLock:
     def __init__(self, folder: Path) -> None:
         """Raises EmbeddedError while a living process holds it.
 
-        The server of a process that was killed may take seconds to stop, so one whose owner is gone is waited for.
+        The server of a process that was killed may take seconds to stop, so a server without its owner is waited for.
         """
         self._folder = folder
         self.file = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -40,12 +40,12 @@ class FolderLock:
             raise
 
     def note(self, url: str) -> None:
-        """Write down who holds it, and where the server listens."""
+        """Write down which process holds it, and where the server listens."""
         os.ftruncate(self.file, 0)
         os.pwrite(self.file, f"{os.getpid()}\n{url}\n".encode(), 0)
 
     def release(self) -> None:
-        """Give it up; returns when the server has given it up as well, or after the time that stopping takes."""
+        """Give it up. Returns when the server has given it up as well, or after the time that stopping takes."""
         with contextlib.suppress(OSError):  # a full disk must not keep the lock
             os.ftruncate(self.file, 0)
         os.close(self.file)
@@ -75,7 +75,7 @@ def running_url(data_dir: Path) -> str | None:
 
 
 def _flock(lock: int) -> bool:
-    """Take the lock if no other process has it; taking it again is no harm."""
+    """Take the lock if no other process has it. Taking it again does no harm."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -89,14 +89,14 @@ def _is_free(folder: Path) -> bool:
     except FileNotFoundError:  # the folder was removed while the server ran
         return True
     try:
-        # A pid in it is that of a newcomer, who could only have got it from us.
+        # A pid in it is that of a newcomer, which could only have got it from us.
         return _flock(lock) or _holder(lock)[0] != 0
     finally:
         os.close(lock)
 
 
 def _holder(lock: int) -> tuple[int, str]:
-    """Process id and URL of the holder; 0 and "" where they are not noted (yet)."""
+    """Process id and URL of the holder, or 0 and "" where they are not noted (yet)."""
     lines = os.pread(lock, 4096, 0).decode(errors="replace").splitlines()
     if len(lines) != 2 or not lines[0].isdecimal():
         return 0, ""
@@ -116,7 +116,7 @@ def _is_alive(pid: int) -> bool:
 
 
 def _until(condition: Callable[[], bool]) -> bool:
-    """Wait until the condition holds; False when it did not within the time that stopping takes."""
+    """Wait until the condition holds. False when it did not within the time that stopping takes."""
     deadline = time.monotonic() + longest_stop_seconds()
     while not condition():
         if time.monotonic() > deadline:

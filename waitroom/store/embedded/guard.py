@@ -101,15 +101,15 @@ class Guarded:
         return self._process.poll() is None
 
     def poll(self) -> int | None:
-        """The exit code (negative: the signal that ended it); None while the program runs."""
+        """The exit code (negative: the signal that ended it). None while the program runs."""
         return self._process.poll()
 
     def signal(self, number: int) -> None:
-        """Send the program a signal; nothing happens where it has ended."""
+        """Send the program a signal. Nothing happens where it has ended."""
         self._process.send_signal(number)
 
     def tell(self) -> None:
-        """Ask the program and its children to end; `wait` follows. Nothing happens where they have ended."""
+        """Ask the program and its children to end. `wait` follows. Nothing happens where they have ended."""
         if self._tether == -1:
             return
         try:
@@ -118,18 +118,18 @@ class Guarded:
             self.signal(self._told_by)
 
     def wait(self, seconds: float | None = None) -> int:
-        """The exit code once the program has ended; after so many seconds, by default the grace, it is killed."""
+        """The exit code once the program has ended. After so many seconds, by default the grace, it is killed."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(self._grace_seconds if seconds is None else seconds)
         return self.kill()
 
     def stop(self) -> int:
-        """Ask it to end, and wait for that; the exit code."""
+        """Ask it to end, and wait for that. Returns the exit code."""
         self.tell()
         return self.wait()
 
     def kill(self) -> int:
-        """End it at once, and all that is left of its group; the exit code. Killing it again does nothing."""
+        """End it at once, and all that is left of its group. Returns the exit code. Killing it again does nothing."""
         tether, self._tether = self._tether, -1
         if tether != -1:
             # Until the pipe is closed the watcher is there, and the number is the group's own.

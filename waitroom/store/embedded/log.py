@@ -11,7 +11,7 @@ LOG_BYTES = 4 * 1024 * 1024
 
 
 def opened(path: Path) -> BinaryIO:
-    """The log, to be written on; readable by this user alone."""
+    """The log, to be written on and readable by this user alone."""
     path.touch(mode=0o600)
     log = path.open("ab")
     if log.tell() > LOG_BYTES:

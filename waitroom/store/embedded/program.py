@@ -45,7 +45,7 @@ def find_server(search_path: str | None = None, *, package: str = "valkey_embedd
 
 
 def _in_wheel(package: str) -> list[Path]:
-    """The server inside the installed wheel, if there is one; found without importing the package."""
+    """The server inside the installed wheel, if there is one, found without importing the package."""
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
         return []
@@ -59,7 +59,7 @@ def _in_wheel(package: str) -> list[Path]:
 
 
 def _version_of(server: Path) -> tuple[int, int] | None:
-    """What `--version` says; None where the file does not run or says something else."""
+    """What `--version` says. None where the file does not run or says something else."""
     try:
         said = subprocess.run(  # noqa: S603 - found on PATH or in our own dependency # nosec B603
             (server, "--version"), capture_output=True, text=True, timeout=_ANSWER_SECONDS, check=True

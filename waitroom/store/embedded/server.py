@@ -53,8 +53,8 @@ _SETTINGS: Final = (
 class EmbeddedServer:
     """One embedded server on one data folder, as a context manager or by `start` and `stop`.
 
-    `url` is where it listens, empty while it is not started. A folder that does not exist is made with mode 700;
-    whatever is put into it is readable by this user alone.
+    `url` is where it listens, empty while it is not started. A folder that does not exist is made with mode 700. All
+    its files are readable by this user alone.
     """
 
     def __init__(self, data_dir: Path, *, binary: Path | None = None) -> None:
@@ -166,7 +166,7 @@ class EmbeddedServer:
 
 
 def _ping(path: Path) -> bytes:
-    """The first bytes of the answer to PING; none while nothing answers."""
+    """The first bytes of the answer to PING, none while nothing answers."""
     with socket.socket(socket.AF_UNIX) as link:
         link.settimeout(1.0)
         try:

@@ -28,10 +28,10 @@ class AdminCall:
         self._handle = handle
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The handler's answer; raises Problem without the key."""
+        """The handler's answer. Raises Problem without the key."""
         self._key.check(scope)
         status, document, headers = await self._handle(scope, receive)
         if scope["method"] not in ("GET", "HEAD"):
-            # What was done well was done to a room whose name is one: nothing in the path needs to be escaped.
+            # A call that succeeded was about a room with a valid name: nothing in the path needs to be escaped.
             logger.info("admin: %s %s: %d", scope["method"], scope["path"], status)
         await respond(send, status, b"" if document is None else orjson.dumps(document), headers=headers)

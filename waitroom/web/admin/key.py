@@ -15,7 +15,7 @@ _CHALLENGE: Final[Header] = (b"www-authenticate", b'Bearer realm="waitroom admin
 
 
 class AdminKey:
-    """What opens the admin API; an empty key opens nothing."""
+    """The key that opens the admin API. An empty key opens nothing."""
 
     def __init__(self, key: str) -> None:
         self._key = sha256(key.encode()).digest()

@@ -39,7 +39,7 @@ class RoomAdmin:
         return _answer(await self._rooms.adopt(_name(scope)))
 
     async def put(self, scope: Scope, receive: Receive) -> Answer:
-        """PUT /admin/rooms/{room}: create it, or replace its settings; what is not given gets its default."""
+        """PUT /admin/rooms/{room}: create it, or replace its settings. A setting that is not given gets its default."""
         name, expected = _name(scope), _expected(scope)
         if header(scope, b"if-match") == b"*":
             await self._existing(name)
@@ -81,7 +81,7 @@ class RoomAdmin:
         raise Problem(400, "visitor", "No visitor", f"`{name}` must be {kind}, got {str(body[name])[:40]!r}")
 
     async def pause(self, scope: Scope, receive: Receive) -> Answer:
-        """POST /admin/rooms/{room}/pause: admit nobody; the body may carry the message to show."""
+        """POST /admin/rooms/{room}/pause: admit no visitor. The body may carry the message to show."""
         return await self._told(scope, receive, state="paused")
 
     async def resume(self, scope: Scope, receive: Receive) -> Answer:
@@ -101,7 +101,7 @@ class RoomAdmin:
         return await self._patched(scope, {**body, "state": state})
 
     async def delete(self, scope: Scope, _receive: Receive) -> Answer:
-        """DELETE /admin/rooms/{room}: the room and everybody in it are gone."""
+        """DELETE /admin/rooms/{room}: the room and all its visitors are gone."""
         name, expected = _name(scope), _expected(scope)
         if expected is not None and (version := (await self._existing(name)).reading.version) != expected:
             raise VersionConflict(name, version)

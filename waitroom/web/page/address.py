@@ -13,7 +13,7 @@ def join_address(room: str, return_to: str) -> str:
 def asked_return(query: bytes) -> str | None:
     """The return address in a query: all that follows `return=`.
 
-    nginx cannot percent-encode, so its redirect puts the request's address there as it came; other callers encode it.
+    nginx cannot percent-encode, so its redirect puts the request's address there as it came. Other callers encode it.
     An address begins with a slash or a scheme: encoded exactly when these are.
     """
     before, found, raw = query.decode("latin-1").partition("return=")
@@ -28,6 +28,6 @@ def asked_return(query: bytes) -> str | None:
 
 
 def asked_token(query: bytes) -> str:
-    """The enqueue token in a query, which stands before the return address; empty where there is none."""
+    """The enqueue token in a query, which stands before the return address. Empty where there is none."""
     before = query.decode("latin-1").partition("return=")[0]
     return next((pair[len("enqueue=") :] for pair in before.split("&") if pair.startswith("enqueue=")), "")

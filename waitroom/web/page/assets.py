@@ -12,16 +12,16 @@ from typing import Final
 
 from waitroom.web.page.wording import Wording
 
-#: Where the application has to serve the files; no room can be called so.
+#: Where the application has to serve the files. No room can have this name.
 ASSET_PATH: Final = "/wait/_assets/"
 
-#: Everything comes from our own files, nothing inline; no page may put this one into a frame.
+#: Everything comes from our own files, nothing inline. No page may put this one into a frame.
 CSP: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
 
-#: Headers of every answer that carries a page, whatever its status.
+#: Headers of every answer that carries a page, with any status.
 PAGE_HEADERS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "Content-Security-Policy": CSP,
@@ -48,7 +48,7 @@ class Asset:
 
     @property
     def headers(self) -> dict[str, str]:
-        """The response headers; a year of caching is safe under `url` only."""
+        """The response headers. A year of caching is safe under `url` only."""
         return {
             "Content-Type": self.content_type,
             "ETag": self.etag,

@@ -24,7 +24,7 @@ from waitroom.web.page.wording import Wording
 #: What the page tells. "waiting" covers a paused room too: there `Page.room_state` says so.
 Situation = Literal["waiting", "full", "closed", "unavailable", "over", "limited", "challenge", "token", "had"]
 
-#: A visitor who is told so has to do something first: the page does not try again by itself.
+#: In these situations the visitor has to do something first: the page does not try again by itself.
 _FINAL: Final = ("over", "had")
 
 
@@ -32,11 +32,11 @@ _FINAL: Final = ("over", "had")
 class Page:
     """What one visitor is told.
 
-    `rank`, `waiting` and the etas (seconds) are None when unknown. `ticket_seconds` is how long the place is
-    kept for a visitor who went away. `as_of` and `entered_at` are aware datetimes. `return_to` is where the
-    page goes on admission, so it must have passed the room's check of return addresses. `challenge` is the work
-    that the page is to do for its visitor, `enqueue_url` where to get a token. `lanes`: some may be in front.
-    `streams`: whether there are event streams to be had, which is no promise.
+    `rank`, `waiting` and the etas (seconds) are None when unknown. `ticket_seconds` is how long the place is kept for a
+    visitor that went away. `as_of` and `entered_at` are aware datetimes. `return_to` is where the page goes on
+    admission, so it must have passed the room's check of return addresses. `challenge` is the work that the page is to
+    do for its visitor, `enqueue_url` where to get a token. `lanes`: some may be in front. `streams`: whether there are
+    event streams to be had, which is no promise.
     """
 
     room: str
@@ -63,7 +63,7 @@ class Page:
 
 @dataclass(frozen=True)
 class _View:
-    """The page's texts, by the id of the element that shows them; an empty one is hidden."""
+    """The page's texts, by the id of the element that shows them. An empty one is hidden."""
 
     situation: Situation
     title: str
@@ -98,7 +98,7 @@ class Pages:
             place_json=json.dumps(_place(page, view.situation)),
             as_of=page.as_of.astimezone(UTC).replace(microsecond=0),
             again=join_address(page.room, page.return_to),
-            # A visitor who has had the turn must choose to join again; all others are looked after.
+            # A visitor that has had the turn must choose to join again. The page looks after all others.
             refresh_seconds=0 if page.situation in _FINAL else max(1, math.ceil(page.poll_after_seconds)),
         )
         return text.encode()
@@ -189,7 +189,7 @@ def _place(page: Page, situation: Situation) -> dict[str, object]:
 
 
 def _bounds(page: Page) -> tuple[float | None, float | None]:
-    """The eta's low and high bound; a bound that is missing is the eta itself."""
+    """The eta's low and high bound. A bound that is missing is the eta itself."""
     low = page.eta_seconds if page.eta_low_seconds is None else page.eta_low_seconds
     high = page.eta_seconds if page.eta_high_seconds is None else page.eta_high_seconds
     return low, high

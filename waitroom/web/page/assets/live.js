@@ -196,7 +196,7 @@ globalThis.waitroomLive = ({ room, streams, tell, ask, askIn }) => {
     return look.serial < ladder[0][1] || look.serial > ladder.at(-1)[1];
   }
 
-  /** Seconds over which visitors spread whose turn has come, or whose places were lost, at once: a poll's at most. */
+  /** Seconds over which visitors spread that the queue passed or lost at once: a poll's at most. */
   function spread() {
     const most = Math.max(look.poll_after_seconds - LEAST_WORTH_S, 0);
     return Math.min((look.shown ?? look.rank) / COMERS_PER_S, most);

@@ -20,7 +20,7 @@ const START = fractions(8, 2);
 const K = fractions(ROUNDS, 3);
 const W = new Int32Array(ROUNDS);
 
-/** The first word of the SHA-256 of the block whose 16 words stand in W. */
+/** The first word of the SHA-256 of the block with its 16 words in W. */
 function firstWord() {
   for (let t = 16; t < ROUNDS; t++) {
     const x = W[t - 15];
