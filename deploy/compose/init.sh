@@ -17,7 +17,7 @@ esac
 deploy=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 secrets=$deploy/compose/secrets
 for made in "$deploy/.env" "$secrets"; do
-  [ ! -e "$made" ] || { echo "init.sh: $made exists already; nothing was changed" >&2; exit 1; }
+  [ ! -e "$made" ] || { echo "init.sh: $made exists already: nothing was changed" >&2; exit 1; }
 done
 users=$deploy/redis/users.acl
 grep -q "^user waitroom .* [>#]" "$users" || { echo "init.sh: no user waitroom with a password in $users" >&2; exit 1; }
@@ -31,7 +31,7 @@ WAITROOM_ADMIN_KEY=$(random)
 WAITROOM_SIGNING_KEYS=k1:$(random)
 END
 
-# The folder keeps everybody else out; the files are read by the containers' users, who are strangers to this machine.
+# The folder keeps all other users out. The containers' users, which this machine does not know, read the files.
 mkdir "$secrets"
 umask 022
 password=$(random)
@@ -40,4 +40,4 @@ printf '%s\n' "$password" >"$secrets/redis-password"
 sed "/^user waitroom /s/ [>#][^ ]*/ #$hash/" "$users" >"$secrets/users.acl"
 random >"$secrets/grafana-password"
 
-echo "made $deploy/.env and $secrets; keep copies of .env: without the signing key every visitor queues anew"
+echo "made $deploy/.env and $secrets. Keep a copy of .env: without the signing key every visitor queues anew"

@@ -7,14 +7,14 @@ umask 022
 usage() {
   cat <<'USAGE'
 usage: install.sh [options]            install, or bring up to date
-       install.sh --rollback           undo the last installation that changed something; again for the one before
+       install.sh --rollback           undo the last installation that changed something, again for the one before
 
   --dry-run        say what would be done and do nothing
-  --prefix DIR     put everything below DIR, start nothing (also: DESTDIR=DIR); for tests and for a look
+  --prefix DIR     put everything below DIR, start nothing (also: DESTDIR=DIR), for tests and for a look
   --wheel FILE     install this wheel of waitroom instead of building one from this tree
   --python FILE    the Python to use, 3.11 or newer (default: python3)
   --no-program     leave /opt/waitroom as it is
-  --no-redis       leave Redis as it is: it runs elsewhere, or is looked after otherwise
+  --no-redis       leave Redis as it is: it runs elsewhere, or you manage it in another way
   --help           this text
 
 It installs
@@ -24,7 +24,7 @@ It installs
   /etc/waitroom/redis-password      the password of Redis, made if missing, mode 0600
   /etc/systemd/system/              waitroom.service, waitroom@.service, redis-server.service.d/waitroom.conf
   /etc/redis/waitroom.conf          what the drop-in starts redis-server with, yours to change
-  /etc/redis/users.acl              who may do what there; passwords by their hash
+  /etc/redis/users.acl              the users, their rights and the hashes of their passwords
 and notes each change in /var/backups/waitroom/TIME/manifest, beside a copy of what was there before.
 USAGE
 }
@@ -53,7 +53,7 @@ while [ $# -gt 0 ]; do
     --no-program) program= ;;
     --no-redis) redis= ;;
     --prefix | --wheel | --python)
-      [ $# -ge 2 ] || fail "$1 needs a value; see --help"
+      [ $# -ge 2 ] || fail "$1 needs a value: see --help"
       case $1 in
         --prefix) root=$2 ;;
         --wheel) wheel=$2 ;;
@@ -65,7 +65,7 @@ while [ $# -gt 0 ]; do
       usage
       exit 0
       ;;
-    *) fail "unknown option $1; see --help" ;;
+    *) fail "unknown option $1: see --help" ;;
   esac
   shift
 done
@@ -79,7 +79,7 @@ case $root in
   *) fail "--prefix: give an absolute path, not $root" ;;
 esac
 if [ -z "$root" ] && [ -z "$dry_run" ] && [ "$(id -u)" != 0 ]; then
-  fail "must run as root; --dry-run or --prefix DIR do not need it"
+  fail "run it as root, or with --dry-run or --prefix DIR"
 fi
 [ -z "$wheel" ] || [ -f "$wheel" ] || fail "--wheel: $wheel is not a file"
 
@@ -90,7 +90,7 @@ redis_config=$root/etc/redis
 opt=$root/opt/waitroom
 
 # Backups. A folder for each run that changes something, made at its first change. The manifest's lines are
-# "WHAT<tab>PATH[<tab>OLD LINK]", with the path as it is without --prefix; each is written before the change is made.
+# "WHAT<tab>PATH[<tab>OLD LINK]", with the path as it is without --prefix. Each is written before the change is made.
 
 backup=
 work=
@@ -100,7 +100,7 @@ clean_up() {
   [ -z "$work" ] || rm -rf "$work"
   [ ! -f "$backups/lock" ] || [ "$(cat "$backups/lock")" != $$ ] || rm -f "$backups/lock"
   if [ "$code" != 0 ] && [ -n "$backup" ] && [ -z "$rollback" ]; then
-    say "install.sh: not finished; what was done so far stands in $backup/manifest and is undone by --rollback" >&2
+    say "install.sh: not finished. $backup/manifest lists the changes so far, and --rollback undoes them" >&2
   fi
   exit "$code"
 }
@@ -112,7 +112,7 @@ lock() {
   printf '%s\n' $$ >"$backups/lock.$$"
   if ! ln "$backups/lock.$$" "$backups/lock" 2>/dev/null; then
     rm -f "$backups/lock.$$"
-    fail "another installation seems to be under way; if not, remove $backups/lock"
+    fail "another installation seems to be under way. If not, remove $backups/lock"
   fi
   rm -f "$backups/lock.$$"
 }
@@ -137,7 +137,7 @@ keep_copy() {
   cp -p "$2" "$1${2#"$root"}"
 }
 
-# Changes. Each says what it does; with --dry-run that is all.
+# Changes. Each says what it does. With --dry-run it does nothing more.
 
 folder() {
   [ ! -d "$1" ] || return 0
@@ -149,7 +149,7 @@ folder() {
 }
 
 is_file_or_nothing() {
-  [ ! -h "$1" ] || fail "$1 is a symbolic link; put a file in its place, or remove it"
+  [ ! -h "$1" ] || fail "$1 is a symbolic link: put a file in its place, or remove it"
   [ ! -e "$1" ] || [ -f "$1" ] || fail "$1 is not a file"
 }
 
@@ -172,7 +172,7 @@ put() {
     [ -z "$dry_run" ] || return 0
     note made "$4"
   fi
-  # Written aside and moved into place: whoever reads it sees the old file or the new one.
+  # Written aside and moved into place: a reader sees the old file or the new one.
   (umask 077 && cp "$1" "$4.new")
   [ -n "$root" ] || [ "$3" = - ] || chgrp "$3" "$4.new"
   chmod "$2" "$4.new"
@@ -224,7 +224,7 @@ install_redis() {
   put "$here/redis-server.service.d/waitroom.conf" 644 - "$units/redis-server.service.d/waitroom.conf"
 }
 
-# The users of Redis: what they may do from this tree; the hashes of their passwords, and further users, from the file
+# The users of Redis. Their rights come from this tree, the hashes of their passwords and further users from the file
 # that is there. The password of the instances is always among them.
 users() {
   theirs=$redis_config/users.acl
@@ -263,8 +263,8 @@ fingerprint() {
 
 install_program() {
   "$python" -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ||
-    fail "$python is not Python 3.11 or newer with venv (on Debian: apt-get install python3-venv); see --python"
-  [ ! -e "$opt" ] || [ -h "$opt" ] || fail "$opt is no link that this installer made; move it away, or give --no-program"
+    fail "$python is not Python 3.11 or newer with venv (on Debian: apt-get install python3-venv). Name another with --python"
+  [ ! -e "$opt" ] || [ -h "$opt" ] || fail "$opt is not a link that this installer made: move it away, or give --no-program"
   fingerprint >"$work/fingerprint"
   if cmp -s "$work/fingerprint" "$opt/.fingerprint"; then
     say "same    ${opt#"$root"}"
@@ -277,10 +277,10 @@ install_program() {
   new=$opt-${backup##*/}
   note made-tree "$new"
   "$python" -m venv "$new"
-  # The two variables pin what builds the wheel as well; which one counts depends on the version of pip.
+  # The two variables also pin the packages that build the wheel. Which one counts depends on the version of pip.
   PIP_CONSTRAINT=$tree/constraints.txt PIP_BUILD_CONSTRAINT=$tree/constraints.txt \
     "$new/bin/python" -m pip install --quiet --disable-pip-version-check "${wheel:-$tree}" ||
-    fail "pip could not install the program; what it said stands above"
+    fail "pip could not install the program: see its messages above"
   "$new/bin/waitroom" --version >/dev/null || fail "$new/bin/waitroom does not run"
   mv "$work/fingerprint" "$new/.fingerprint"
   note linked "$opt" "$(readlink "$opt" || true)"
@@ -299,14 +299,14 @@ point() {
 verify() {
   for file in secrets.env redis-password; do
     [ ! -e "$config/$file" ] || [ "$(stat -c %a "$config/$file")" = 600 ] ||
-      fail "${config#"$root"}/$file can be read by others: chmod 600 it, and change what it holds if that matters"
+      fail "${config#"$root"}/$file can be read by others: chmod 600 it, and change the secrets in it if others may have read them"
   done
   if [ -x "$opt/bin/python" ]; then
-    verify_settings || fail "the settings are not sound; mend them and run this again"
+    verify_settings || fail "the settings are not valid: correct them and run this again"
     say "sound   settings"
   fi
   if [ -z "$root" ] && command -v systemd-analyze >/dev/null; then
-    systemd-analyze verify "$units/waitroom.service" || fail "systemd does not accept the units; see above"
+    systemd-analyze verify "$units/waitroom.service" || fail "systemd does not accept the units: see above"
     say "sound   units"
   fi
 }
@@ -380,7 +380,7 @@ undo() {
   [ -z "$dry_run" ] || return 0
   mv "$last" "$last.undone"
   reload_units
-  say "undone; what was taken away is kept in $last.undone"
+  say "undone. The files that were taken away are in $last.undone"
 }
 
 next_steps() {
@@ -415,5 +415,5 @@ if [ -z "$backup" ]; then
   exit 0
 fi
 reload_units
-say "what was changed is noted in $backup"
+say "the changes are noted in $backup"
 next_steps

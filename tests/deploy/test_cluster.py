@@ -148,7 +148,7 @@ def test_gixy_finds_nothing_in_it(tmp_path: Path) -> None:
 def test_it_says_what_the_example_of_a_site_says() -> None:
     """Every directive of the example's upstreams and first server, under the containers' names."""
     example = (configuration_folder() / "site.conf.example").read_text(encoding="utf-8")
-    site = example[: example.index("# Whoever asks for another name")]
+    site = example[: example.index("# A client that asks for another name")]
     wanted = {line.partition("#")[0].strip() for line in site.splitlines()} - {"", "{", "}"}
     ours = (
         (DEPLOY / "compose" / "nginx.conf").read_text(encoding="utf-8").replace("http://origin", "http://shop_origin")

@@ -287,7 +287,7 @@ def test_an_installation_that_broke_off_can_be_undone(root: Path) -> None:
     before = state(root)
     said = install(root, code=1)
     assert "waitroom@.service is not a file" in said
-    assert "is undone by --rollback" in said
+    assert "lists the changes so far, and --rollback undoes them" in said
     assert (root / UNITS / "waitroom.service").exists()
     run(root, "--rollback")
     assert state(root) == before

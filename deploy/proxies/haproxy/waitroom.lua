@@ -15,8 +15,8 @@ local ASKED_WITH = {
 -- What a "no" consists of beside its status and body.
 local HANDED_ON = { "cache-control", "content-type", "location", "retry-after", "vary" }
 
--- What the origin is told of a request for a free path. None of it makes that another address or method there; the last
--- two are haproxy.cfg's own.
+-- The headers that the origin gets of a request for a free path. None of them makes it another address or method there.
+-- The last two are haproxy.cfg's own.
 local KEPT = {
   ["host"] = true, ["accept"] = true, ["accept-encoding"] = true, ["accept-language"] = true,
   ["if-modified-since"] = true, ["if-none-match"] = true, ["user-agent"] = true,

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// What the origin is told of the client. None of it makes the request another address or method there; the last two are
-// Traefik's own by now.
+// The headers that the origin gets of the client's. None of them makes the request another address or method there. The
+// last two are Traefik's own by now.
 var kept = []string{
 	"Accept", "Accept-Encoding", "Accept-Language", "If-Modified-Since", "If-None-Match", "User-Agent",
 	"X-Forwarded-Host", "X-Forwarded-Proto",
