@@ -2,11 +2,11 @@
 -- admit: the leader offers places to the head of the wait queue, as many as state, capacity and rate allow.
 -- KEYS: config state wait seen active offered
 -- ARGV: term most
---   term       the leader's; an older one than the room has seen does nothing
+--   term       the leader's. An older one than the room has seen does nothing
 --   most       visitors to move at most, up to 500
 -- Replies: ok missing broken stale
 --   ok now_us waiting occupancy more serial...
---     more is 1 when another call could admit at once; a serial for each visitor admitted, in order
+--     more is 1 when another call could admit at once. A serial for each visitor admitted, in order
 --   missing            no such room
 --   broken field       the room's settings cannot be read
 --   stale term         a newer leader has acted
@@ -35,9 +35,9 @@ redis.call('ZCARD', offered_key)
 -- include: allowance
 
 -- What the eta rests on. Each figure fades as newer ones of its kind come in, and stands while none do: admissions and
--- time under demand (somebody waits and may be admitted); the visitor-seconds inside, and how many places ended, ended
--- early, or were never claimed in them; the visitor-seconds in the queue, and how many went out of it without a turn,
--- less those who came back.
+-- time under demand (a visitor waits and may be admitted). The visitor-seconds inside, and how many places ended, ended
+-- early, or were never claimed in them. The visitor-seconds in the queue, and how many went out of it without a turn,
+-- less those that came back.
 local function pace(admitted, left_waiting)
   local step = math.min(math.max(now - (marks.pace_at_us > 0 and marks.pace_at_us or now), 0), 5000000)
   local written = {'pace_at_us', int(now)}
@@ -50,7 +50,7 @@ local function pace(admitted, left_waiting)
   local demand = waiting > 0 and set.state ~= 'paused' and set.state ~= 'closed' and now >= hold_until
   local add = faded(demand and 1 or 0, 60)
   add('pace_admitted', demand and admitted or 0)
-  -- Where nobody waited the leader comes by more rarely: who waits now has not waited for all of the step.
+  -- Without waiting visitors the leader comes by more rarely: a visitor that waits now has not waited for all the step.
   add('pace_us', demand and math.min(step, (marks.pace_last_waiting > 0) and step or late_us) or 0)
 
   -- Sessions tell of themselves as slowly as they last.
@@ -89,7 +89,7 @@ if places > 0 then
     heard = redis.call('ZMSCORE', seen_key, unpack(ids))
   end
   for i, visitor in ipairs(ids) do
-    -- Nobody who has gone silent is offered a place that another could use; their ticket brings them back.
+    -- A silent visitor gets no offer that another could use. The ticket brings a silent visitor back.
     if #heard > 0 and tonumber(heard[i] or 0) < quiet_since then
       silent = silent + 1
     else

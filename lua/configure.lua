@@ -2,12 +2,12 @@
 -- configure: create a room or change its settings, if it is still at the version the caller saw.
 -- KEYS: config state
 -- ARGV: expected last spent_serial spent_us known hold_us {field value}...
---   expected      version the room must have; 0: must not exist; *: whatever it has
---   last          serials given out so far, at least (kept by instances across a loss of data; else 0)
---   spent_serial  with spent_us: tickets up to this serial, issued up to this time, had their turn before a loss; else 0
---   known         the version that the room had before a loss, so that versions go on from there; else 0
---   hold_us       after a loss: how long to admit nobody, so that visitors come back in order; else 0
---   field value   settings to write; none: only raise the marks
+--   expected      version the room must have. 0: must not exist. *: any
+--   last          serials given out so far, at least (kept by instances across a loss of data, else 0)
+--   spent_serial  with spent_us: tickets up to this serial, issued up to this time, had their turn before a loss, else 0
+--   known         the version that the room had before a loss, so that versions go on from there, else 0
+--   hold_us       after a loss: how long to admit no visitor, so that visitors come back in order, else 0
+--   field value   settings to write. None: only raise the marks
 -- Replies: ok conflict missing broken
 --   ok version
 --   conflict version   the room has another version (0: does not exist)
@@ -45,7 +45,7 @@ if version == 0 then
   if not given.state then return {'missing'} end
 end
 
--- Settings for a known version that come with a hold are given back: whoever made the room after a loss knew nothing.
+-- Settings for a known version with a hold are given back: the instance that made the room after a loss knew nothing.
 local raised = version == 0 or (expected ~= '*' and #ARGV > 6)
 local function raise(field, stored_value, value)
   if value <= stored_value then return end
@@ -57,7 +57,7 @@ raise('spent_serial', spent_serial, tonumber(ARGV[3]))
 raise('spent_us', spent_us, tonumber(ARGV[4]))
 raise('turn_serial', turn_serial, tonumber(ARGV[3]))
 raise('turn_us', turn_us, tonumber(ARGV[4]))
--- Somebody knew more than the room: its data were lost, or the last of them. lost_us tells all instances.
+-- An instance knew more than the room: its data were lost, or the last of them. lost_us tells all instances.
 hold_until = math.max(hold_until, now + tonumber(ARGV[6]))
 if raised and tonumber(ARGV[6]) > 0 then
   redis.call('HSET', state_key, 'hold_until_us', int(hold_until), 'lost_us', int(now))
@@ -76,10 +76,10 @@ for field, value in pairs(given) do redis.call('HSET', config_key, field, value)
 if version == 0 then redis.call('HSET', config_key, 'made_us', int(now)) end
 local again = tonumber(ARGV[6]) > 0
 local next_version = math.max(version, tonumber(ARGV[5])) + 1
--- Whoever makes a lost room again may have missed some changes: no version of the lost room fits the new one.
+-- An instance that makes a lost room again may have missed changes: no version of the lost room fits the new one.
 if version == 0 and again then next_version = next_version + 1000 end
--- When settings were last decided, so that of several who give them back the one who knows the latest wins; and which
--- version was given back, for what was decided since stands.
+-- When settings were last decided, so that of several instances that give them back the one with the latest wins. And
+-- which version was given back, for what was decided since stands.
 if again then
   redis.call('HSET', config_key, 'made_version', next_version)
 elseif not given.sown then

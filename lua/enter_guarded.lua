@@ -3,16 +3,16 @@
 -- KEYS: config state wait seen active offered used revoked sources
 -- ARGV: {fresh visitor serial issued_us keyed priority address network}...
 --   fresh      the id to use when the visitor brings no good ticket
---   visitor    the id its ticket names, or empty; serial and issued_us come from the ticket, or are 0
---   keyed      1: `fresh` is made of what its holder proved, and has one place and one turn however often it comes; 0
---   priority   1: a new place is in front of all that have none; 0
---   address    whose places are counted, and likewise network; empty: nobody's
+--   visitor    the id its ticket names, or empty. serial and issued_us come from the ticket, or are 0
+--   keyed      1: `fresh` is made of what its holder proved and has one place and one turn, however often it comes. Else 0
+--   priority   1: a new place is in front of all that have none, else 0
+--   address    its places are counted, and likewise network. Empty: not counted
 -- Replies: ok missing broken
 --   ok now_us {standing a b}...
 --     waiting serial rank | offered serial expires_us | admitted serial expires_us | full 0 0 | closed 0 0 | used 0 0
 --     | limited 0 again_us
---     (a serial other than the ticket's is a new one and belongs to `fresh`; 0: `fresh` is inside by a call before;
---     used: a keyed id had its turn; limited: the address or network may take its next place at again_us)
+--     (a serial other than the ticket's is a new one and belongs to `fresh`. 0: `fresh` is inside by a call before.
+--     used: a keyed id had its turn. limited: the address or network may take its next place at again_us)
 --   missing            no such room
 --   broken field       the room's settings, or the call's arguments, cannot be read
 -- Cost: O(n log(waiting)), n visitors
@@ -45,7 +45,7 @@ redis.call('ZCARD', revoked_key) redis.call('ZCARD', sources_key)
 
 -- include: returning
 
--- A visitor who comes by what they proved, and not for the first time. True where they have an answer.
+-- A visitor that comes by what they proved, and not for the first time. True where they have an answer.
 local function known(i, visitor)
   if has_place(i, visitor) then return true end
   if not redis.call('ZSCORE', used_key, visitor) and not redis.call('ZSCORE', revoked_key, visitor) then return false end
@@ -53,8 +53,8 @@ local function known(i, visitor)
   return true
 end
 
--- Those stay whose id has no place yet, the priority lane first; an id that stands twice in this call is answered once,
--- and that holds for both.
+-- Arrivals with an id that has no place yet stay, the priority lane first. An id that stands twice in this call is
+-- answered once, and that holds for both.
 local first, others, by_id, twins = {}, {}, {}, {}
 for _, i in ipairs(fresh) do
   local visitor = argument(i, 1)

@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
--- expire: the leader takes out who went silent, who never claimed and whose session is over, and sweeps old marks.
+-- expire: the leader takes out silent visitors, offers not claimed and sessions that are over, and sweeps old marks.
 -- KEYS: config state wait seen active offered used revoked sources
 -- ARGV: term most
---   term       the leader's; an older one than the room has seen does nothing
+--   term       the leader's. An older one than the room has seen does nothing
 --   most       entries to move at most, up to 500
 -- Replies: ok missing broken stale
 --   ok now_us more abandoned no_show finished swept

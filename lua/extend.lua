@@ -1,14 +1,14 @@
 #!lua flags=allow-oom
--- extend: visitors with a pass were heard: claim an offer, lengthen a sliding session, put back a session whose
--- record was lost while there is room for it.
+-- extend: visitors with a pass were heard: claim an offer, lengthen a sliding session, put back a session with a lost
+-- record while there is room for it.
 -- KEYS: config state wait seen active offered used revoked
 -- ARGV: {visitor expires_us kind}...
 --   expires_us   until when the pass is good
---   kind         session: the pass of a session was shown; offer: that of an offer, which is claimed by this
+--   kind         session: the pass of a session was shown. offer: that of an offer, which this claims
 -- Replies: ok missing broken
 --   ok now_us {standing a}...
 --     admitted expires_us | used 0 | unknown 0
---     (used: finished or left; unknown: not inside, and no room to put the session back)
+--     (used: finished or left. unknown: not inside, and no room to put the session back)
 --   missing            no such room
 --   broken field       the room's settings, or the call's arguments, cannot be read
 -- Cost: O(n log(active)), n visitors

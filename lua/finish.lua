@@ -1,11 +1,11 @@
 #!lua flags=allow-oom
--- finish: an instance remembers that sessions have ended: a visitor who is inside all the same stays, of others the turn
+-- finish: an instance remembers that sessions have ended: a visitor that is inside all the same stays, of others the turn
 -- is used from now on.
 -- KEYS: config state wait seen active used
 -- ARGV: {visitor}...
 -- Replies: ok missing
 --   ok now_us {standing}...
---     left | unknown     (left: had waited; unknown: is inside, or had no place)
+--     left | unknown     (left: had waited. unknown: is inside, or had no place)
 --   missing            no such room
 -- Cost: O(n log(waiting)), n visitors
 local config_key, state_key, wait_key, seen_key, active_key, used_key = unpack(KEYS)

@@ -7,7 +7,7 @@
 -- Replies: acquired renewed held resigned broken
 --   acquired term      it was free: mine from now on, under a new term
 --   renewed term       it was mine: the same term, for another ttl
---   held term          somebody else holds it
+--   held term          another instance holds it
 --   resigned term      it is free now (or was not mine)
 --   broken field       there is no such action
 -- Cost: O(1)

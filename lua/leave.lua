@@ -1,11 +1,11 @@
 #!lua flags=allow-oom
--- leave: visitors say goodbye, waiting or inside; their place is free at once, their ticket and pass are spent.
+-- leave: visitors say goodbye, waiting or inside. Their place is free at once, their ticket and pass are spent.
 -- KEYS: config state wait seen active offered used revoked
 -- ARGV: {visitor proof}...
---   proof      pass: one may be out there, and is withdrawn wherever its holder stands; ticket: only if they are inside
+--   proof      pass: one may be out there, and is withdrawn wherever its holder stands. ticket: only if they are inside
 -- Replies: ok missing broken
 --   ok now_us {standing}...
---     left | unknown     (unknown: had no place any more; the ticket is spent all the same)
+--     left | unknown     (unknown: had no place any more. The ticket is spent all the same)
 --   missing            no such room
 --   broken field       the call's arguments cannot be read
 -- Cost: O(n log(waiting)), n visitors

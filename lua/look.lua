@@ -1,18 +1,18 @@
 #!lua flags=no-writes
--- look: tell where each visitor stands, for those who only watch: nobody counts as heard, nothing is claimed.
+-- look: tell where each visitor stands, for visitors that only watch: none counts as heard, nothing is claimed.
 -- KEYS: config wait active offered
 -- ARGV: {visitor}...
 -- Replies: ok missing
 --   ok now_us {standing a}...
 --     waiting rank | offered expires_us | admitted expires_us | unknown 0
---     (unknown: neither in the queue nor inside; their ticket may still give the place back)
+--     (unknown: neither in the queue nor inside. Their ticket may still give the place back)
 --   missing            no such room
 -- Cost: O(n log(waiting)), n visitors
 local config_key, wait_key, active_key, offered_key = unpack(KEYS)
 
 -- include: clock
 if not redis.call('HGET', config_key, 'state') then return {'missing'} end
--- Reading every set once makes a key of the wrong type stop the call, also where nobody is looked for in it.
+-- Reading every set once makes a key of the wrong type stop the call, also where no visitor is looked for in it.
 redis.call('ZCARD', active_key) redis.call('ZCARD', offered_key)
 
 local function standing(visitor)

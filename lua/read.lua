@@ -1,12 +1,12 @@
 #!lua flags=no-writes
--- read: the whole of a room at one instant: settings, counts, marks, and who was revoked since the last reading.
+-- read: the whole of a room at one instant: settings, counts, marks, and the visitors revoked since the last reading.
 -- KEYS: config state wait active offered revoked
 -- ARGV: since_us
 --   since_us   revocations from this time on are listed, at most 5,000, oldest first
 -- Replies: ok missing
 --   ok now_us waiting occupancy offered {config field value}... {state field value}... {visitor revoked_us}... {expires_us}... {rank serial}...
---     five nested lists; the fourth holds up to 17 evenly spaced expiries of the active set, first to last; the fifth the
---     ladder: up to 32 ranks of the wait queue, first and last among them and each about as many times the one before,
+--     five nested lists. The fourth holds up to 17 evenly spaced expiries of the active set, first to last. The fifth
+--     is the ladder: up to 32 ranks of the wait queue, with first and last, each about as many times the one before,
 --     with the serials that stand there
 --   missing            no such room
 -- Cost: O(fields + log(active) + log(waiting))

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- restore: an instance remembers sessions, no visitor was heard: put those back whose record was lost while there is room
+-- restore: an instance remembers sessions, no visitor was heard: put sessions with a lost record back while there is room
 -- for them, and nothing more.
 -- KEYS: config state wait seen active offered used revoked
 -- ARGV: {visitor expires_us}...
@@ -7,7 +7,7 @@
 -- Replies: ok missing broken
 --   ok now_us {standing a}...
 --     admitted expires_us | used 0 | unknown 0
---     (used: finished or left; unknown: not inside, and no room to put the session back)
+--     (used: finished or left. unknown: not inside, and no room to put the session back)
 --   missing            no such room
 --   broken field       the room's settings, or the call's arguments, cannot be read
 -- Cost: O(n log(active)), n visitors

@@ -1,11 +1,11 @@
 #!lua flags=allow-oom
--- status: tell each ticket's holder where they stand; note that they were heard; claim what was offered to them.
+-- status: tell each ticket's holder where they stand. Note that they were heard, and claim their offers.
 -- KEYS: config state wait seen active offered used
 -- ARGV: {visitor serial issued_us}...
 -- Replies: ok missing broken
 --   ok now_us {standing a}...
 --     waiting rank | admitted expires_us | used 0 | expired 0 | full 0
---     (used: had their turn or left; expired: the ticket is older than ticket_seconds; full: gone silent and no room)
+--     (used: had their turn or left. expired: the ticket is older than ticket_seconds. full: gone silent and no room)
 --   missing            no such room
 --   broken field       the room's settings, or the call's arguments, cannot be read
 -- Cost: O(n log(waiting)), n visitors
@@ -30,7 +30,7 @@ redis.call('ZCARD', offered_key) redis.call('ZCARD', used_key)
 -- include: restorable
 -- include: wait_at
 
--- A visitor who did not wait when the call began.
+-- A visitor that did not wait when the call began.
 local function standing(visitor, serial, issued)
   if issued < oldest_ticket then return 'expired', 0 end
   local rank = redis.call('ZRANK', wait_key, visitor)

@@ -2,7 +2,7 @@
 -- Needs: now set tat hold_until occupancy
 -- Gives: late_us allowance tat_after
 -- The rate is a generic cell rate (ITU-T I.371): tat_us is when the next admission is due. Up to 0.2 s of lateness is
--- made up for, so that ticks lose nothing; after a longer pause 0.2 s of admissions, at least one, come at once. In any
+-- made up for, so that ticks lose nothing. After a longer pause 0.2 s of admissions, at least one, come at once. In any
 -- window of w seconds that is at most 1 + (0.2 + w) * rate.
 local late_us = 200000
 local function due()

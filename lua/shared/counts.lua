@@ -1,4 +1,4 @@
--- counts: what the call adds to the counts of the room; note_counts writes it down.
+-- counts: what the call adds to the counts of the room. note_counts writes it down.
 -- Needs: state_key
 -- Gives: count bump note_counts
 local count = {}

@@ -1,4 +1,4 @@
--- inside: until when a visitor is inside, who is heard by this; nothing where they are not, or their place is over.
+-- inside: until when a visitor is inside. They are heard by this. Nothing where they are not, or their place is over.
 -- Needs: now active_key claim retire
 -- Gives: inside_until
 local function inside_until(visitor)

@@ -1,4 +1,4 @@
--- put_back: a session whose record was lost goes on until `expires` if its pass is good and there is room for it.
+-- put_back: a session with a lost record goes on until `expires` if its pass is good and there is room for it.
 -- Needs: now int set state_key wait_key seen_key active_key offered_key used_key revoked_key bump retire unqueue
 -- Gives: put_back ended
 local occupancy = redis.call('ZCOUNT', active_key, '(' .. int(now), '+inf')
@@ -12,7 +12,7 @@ local function put_back(visitor, proven, expires)
   if full or proven <= now then return 'unknown', 0 end
   redis.call('ZADD', active_key, int(expires), visitor)
   occupancy = occupancy + 1
-  -- A visitor who waits and holds a good pass was admitted by a store that is gone: a failover lost the move only.
+  -- A visitor that waits and holds a good pass was admitted by a store that is gone: a failover lost the move only.
   bump(unqueue(visitor) and 'admitted' or 'restored')
   return 'admitted', expires
 end

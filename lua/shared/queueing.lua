@@ -1,4 +1,4 @@
--- queueing: arrivals who are not admitted at once wait, as long as there is room in the queue.
+-- queueing: arrivals that are not admitted at once wait, as long as there is room in the queue.
 -- Needs: now int set last waiting free drawn draw offer wait_at wait_key seen_key bump answer
 -- Gives: full without_room place note_places
 local arrivals, heard, at, heard_at = {}, {}, 1, int(now)
@@ -7,7 +7,7 @@ local function full(i)
   answer(i, 'full', 0, 0)
 end
 
--- A visitor who comes back to their place.
+-- A visitor that comes back to their place.
 local function without_room(i, visitor, serial)
   last = math.max(last, drawn(serial))
   if waiting >= set.max_waiting then return full(i) end

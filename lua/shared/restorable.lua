@@ -1,5 +1,5 @@
 -- restorable: a ticket gives back its place unless it is too old, its turn is used, or it was issued before the room's
--- data were lost for a serial whose turn had come by then.
+-- data were lost for a serial that had its turn by then.
 -- Needs: now set spent_serial spent_us used_key
 -- Gives: oldest_ticket lane_us drawn restorable
 -- Serials of the priority lane are drawn like all others, and stand lane_us lower: in front of all that waited in the

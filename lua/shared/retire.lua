@@ -1,4 +1,4 @@
--- retire: a place inside is over. A no-show's ticket still holds; of others the turn is used.
+-- retire: a place inside is over. A no-show's ticket still holds. Of others the turn is used.
 -- Needs: now int active_key offered_key used_key bump
 -- Gives: retire
 local function retire(visitor)

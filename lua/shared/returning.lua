@@ -1,9 +1,9 @@
--- returning: visitors who bring a ticket come first, for their serials are older. Those to whom it gives nothing back
+-- returning: visitors that bring a ticket come first, for their serials are older. Visitors that get nothing back for it
 -- are among the fresh then.
 -- Needs: now int wait_key seen_key inside_until oldest_ticket restorable drawn free offer last bump answer
 -- Needs: stride fresh returners serials issues without_room (the script's own)
 -- Gives: has_place
--- True where the visitor has a place, and so an answer. The serial is that of the ticket; nothing where there is none.
+-- True where the visitor has a place, and so an answer. The serial is that of the ticket, nothing where there is none.
 local function has_place(i, visitor, serial)
   local rank = redis.call('ZRANK', wait_key, visitor)
   if rank then
@@ -17,7 +17,7 @@ local function has_place(i, visitor, serial)
   return true
 end
 
--- The same of one without a place, to whom the ticket gives it back.
+-- The same of one without a place that the ticket gives a place back.
 local function returning(i, visitor, serial, issued)
   if not restorable(visitor, serial, issued) then return false end
   if free > 0 then

@@ -1,4 +1,4 @@
--- settings: reads settings of the room, numbers all but its state; nothing and a reply where they cannot be read.
+-- settings: reads settings of the room, numbers all but its state. Nothing and a reply where they cannot be read.
 -- Needs: config_key
 -- Gives: settings
 local function settings(names)

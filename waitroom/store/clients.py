@@ -157,7 +157,7 @@ class _TlsConnection(_Packed, SSLConnection):
 
 
 def _tls_context(tls: Tls) -> ssl.SSLContext:
-    """The TLS context of the options. Raises SettingsError that names the option whose file is wrong."""
+    """The TLS context of the options. Raises SettingsError that names the option with the wrong file."""
     try:
         context = ssl.create_default_context(cafile=tls.ssl_ca_certs or None, capath=tls.ssl_ca_path or None)
     except OSError as error:  # an SSLError is one

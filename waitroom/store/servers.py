@@ -4,7 +4,7 @@
     redis+sentinel://    the primary that the Sentinels name, asked again after any failure: `sentinel`
     redis+cluster://     for each key the primary that holds its slot, learned anew after any failure: `cluster`
 
-A command whose reply was lost may have been carried out, so it fails and its caller decides. Connections belong to one
+A command with a lost reply may have been carried out, so it fails and its caller decides. Connections belong to one
 address: while it is dead, calls to the others go on as if nothing had happened.
 """
 

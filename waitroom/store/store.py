@@ -1,6 +1,6 @@
 """The room's state in Redis: one typed coroutine per script, and a few plain commands on whole rooms.
 
-No call is repeated here: a call whose reply was lost may have been carried out, and every script is made so that the
+No call is repeated here: a call with a lost reply may have been carried out, and every script is made so that the
 caller's own repetition does no harm. (A NOSCRIPT is followed by the script itself: nothing was carried out.)
 """
 

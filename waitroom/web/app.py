@@ -38,7 +38,7 @@ from waitroom.web.wire import respond
 
 
 class _ExactRoute(Route):
-    """A route whose pattern ends where the path ends: Starlette's also matches before a final line break."""
+    """A route with a pattern that ends where the path ends: Starlette's also matches before a final line break."""
 
     def __init__(self, path: str, endpoint: ASGIApp, *, methods: list[str] | None, name: str) -> None:
         super().__init__(path, endpoint, methods=methods, name=name)

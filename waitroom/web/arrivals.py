@@ -195,7 +195,7 @@ class Reception:
             logger.warning("room %s: %s", room.name, fault)
 
     def _sources(self, scope: Scope) -> tuple[str, str]:
-        """The address and network whose places are counted, disguised. Both empty where the address is not known."""
+        """The address and network that the places count for, disguised. Both empty where the address is not known."""
         client = scope.get("client")
         address = self._proxies.client(client[0] if client else None, headers_of(scope, b"x-forwarded-for"))
         if address is None:
