@@ -85,7 +85,7 @@ def test_a_limited_address_is_told_so_and_gets_in_later(browser: Browser, tmp_pa
         with visiting(browser) as visitor:
             page = visitor.context.new_page()
             page.goto(address(served))
-            expect(page.locator("#lead")).to_have_text("Your network has all its places")
+            expect(page.locator("#lead")).to_have_text("All places for your network are taken")
             expect(page.locator("#way")).to_be_hidden()
             page.evaluate("dispatchEvent(new Event('online'))")
             expect(page.locator("#rank")).to_be_visible(timeout=PATIENCE_MS * 2)

@@ -142,7 +142,7 @@ def test_a_goodbye_that_does_not_get_through_changes_nothing(browser: Browser, t
             at.line.asked.clear()
             held.lose()
             expect(other.locator("#leave-warning")).to_contain_text(
-                "We did not hear that you leave", timeout=PATIENCE_MS
+                "Your request did not reach us", timeout=PATIENCE_MS
             )
             until(
                 page,

@@ -183,7 +183,7 @@ def test_the_page_says_so(behind: Site, guarded: NewRoom) -> None:
     answer = visit(behind, room, address="198.51.100.7")
     assert (answer.status_code, answer.headers["content-type"]) == (429, "text/html; charset=utf-8")
     assert int(answer.headers["retry-after"]) > 1000
-    assert "Your network has all its places" in answer.text
+    assert "All places for your network are taken" in answer.text
     assert 'http-equiv="refresh"' in answer.text
 
 
