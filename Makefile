@@ -6,6 +6,10 @@ SCENARIO ?= crowd
 FUZZ ?= 10
 VENV := .venv
 BIN := $(VENV)/bin
+# What is installed in .venv, by extra of pyproject.toml. `dev` brings all the others.
+DEMO := $(VENV)/.demo
+EXAMPLES := $(VENV)/.examples
+TOOLS := $(VENV)/.tools
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
@@ -14,26 +18,31 @@ READY := $(VENV)/.ready
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(READY) ## create .venv with everything installed
+setup: $(READY) ## create .venv with all that tests and tools need
 
-$(READY): pyproject.toml constraints.txt
+$(DEMO): EXTRA := demo
+$(EXAMPLES): EXTRA := examples
+$(TOOLS): EXTRA := tools
+$(READY): EXTRA := dev
+
+$(DEMO) $(EXAMPLES) $(TOOLS) $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "waitroom needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1). Try make PYTHON=python3.12"; exit 1; }
-	@$(PYTHON) -m venv $(VENV) || \
+	@[ -x $(BIN)/pip ] || { echo "Making $(VENV), an environment of its own ..."; $(PYTHON) -m venv $(VENV); } || \
 		{ echo "cannot create $(VENV): on Debian install python3-venv, and check that this folder is writable"; exit 1; }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	@touch $@
+	@$(BIN)/python -m supply.install $(EXTRA)
+	@touch $(if $(filter dev,$(EXTRA)),$(DEMO) $(EXAMPLES) $(TOOLS)) $@
 
-demo: $(READY) ## run it all: two instances, nginx, a shop and a crowd, on http://127.0.0.1:8080/
+demo: $(DEMO) ## run it all: two instances, nginx, a shop and a crowd, on http://127.0.0.1:8080/
 	@exec $(BIN)/waitroom demo $(ARGS)
 
-cluster: $(READY) ## run deploy/compose.yaml as plain processes: INSTANCES=2; Linux only
+cluster: $(TOOLS) ## run deploy/compose.yaml as plain processes: INSTANCES=2; Linux only
 	@exec $(BIN)/python deploy/cluster.py --instances $(INSTANCES) $(ARGS)
 
-jobs: $(READY) ## run the job service of examples/jobs on http://127.0.0.1:8090/
+jobs: $(EXAMPLES) ## run the job service of examples/jobs on http://127.0.0.1:8090/
 	@exec $(BIN)/python -m examples.jobs.run $(ARGS)
 
-jobs-report: $(READY) ## what it does with 50 to 200 jobs, 10 to 50 at once (ARGS="100/20": one of them)
+jobs-report: $(EXAMPLES) ## what it does with 50 to 200 jobs, 10 to 50 at once (ARGS="100/20": one of them)
 	@$(BIN)/python -m examples.jobs.report $(ARGS)
 
 # Six workers keep two cores busy: most tests wait for something most of the time. tests/conftest.py says what comes first.
@@ -76,13 +85,13 @@ failures: $(READY) ## bring every fault about for as long as in life, and write 
 	@sh tests/install.sh
 	@$(BIN)/python -m tests.faults.table $(ARGS)
 
-loadtest: $(READY) ## a crowd and a verdict on what it saw: SCENARIO=crowd, capacity, scale, herd, ramp, soak, reconnect
+loadtest: $(TOOLS) ## a crowd and a verdict on what it saw: SCENARIO=crowd, capacity, scale, herd, ramp, soak, reconnect
 	@exec $(BIN)/python -m loadtest $(SCENARIO) $(ARGS)
 
-chaos: $(READY) ## faults drawn from a seed under a crowd, and a verdict: SEED=1 MINUTES=2
+chaos: $(TOOLS) ## faults drawn from a seed under a crowd, and a verdict: SEED=1 MINUTES=2
 	@exec $(BIN)/python -m chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) $(ARGS)
 
-bench: $(READY) ## measure it all, beside bare uvicorn in the same run; ARGS="--quick" (needs wrk)
+bench: $(TOOLS) ## measure it all, beside bare uvicorn in the same run; ARGS="--quick" (needs wrk)
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 clean: ## remove what the other targets made

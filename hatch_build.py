@@ -1,7 +1,7 @@
 """hatchling's hook: a bill of materials in the wheel (PEP 770), made of pyproject.toml and constraints.txt alone.
 
-It names what the wheel requires, with the versions that the tests ran with. What those require in turn is known only
-where they are installed: `make dist` writes that bill beside the wheel.
+It names what the wheel's extras for operators and clients require, with the versions that the tests ran with. What
+those require in turn is known only where they are installed: `make dist` writes that bill beside the wheel.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,9 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 from packaging.requirements import Requirement
 
 FILE_NAME = "waitroom.cdx.json"
+
+#: The extras of those who install waitroom. The others are for a checkout.
+EXTRAS = ("server", "client", "asgi")
 
 
 class BillHook(BuildHookInterface):  # type: ignore[type-arg]
@@ -33,9 +36,10 @@ class BillHook(BuildHookInterface):  # type: ignore[type-arg]
         if version == "editable":
             return
         core = self.metadata.core
-        requirements = [Requirement(text) for text in core.dependencies]
+        required = {extra: list(map(Requirement, core.optional_dependencies[extra])) for extra in EXTRAS}
         tested = tested_versions(Path(self.root) / "constraints.txt")
-        document = bill(core.name, self.metadata.version, core.license_expression, direct(requirements, tested))
+        components = direct(core.name, required, tested)
+        document = bill(core.name, self.metadata.version, core.license_expression, components)
         self._folder = tempfile.mkdtemp(prefix="waitroom-bill-")
         path = Path(self._folder) / FILE_NAME
         path.write_text(as_text(document), encoding="utf-8")
@@ -65,16 +69,30 @@ def component(name: str, version: str, *, kind: str = "library", **more: Any) ->
     return {"type": kind, "bom-ref": address, "name": name, "version": version, "purl": address, **more}
 
 
-def direct(requirements: Iterable[Requirement], tested: Mapping[str, str]) -> list[dict[str, Any]]:
-    """A component for each requirement, with the version that was tested and the versions that are allowed."""
+def direct(own: str, required: Mapping[str, list[Requirement]], tested: Mapping[str, str]) -> list[dict[str, Any]]:
+    """A component for each package that an extra requires: the version that was tested, those allowed, the extras.
+
+    An extra that brings another one along names the project itself, which is no component.
+    """
+    found: dict[str, Requirement] = {}
+    extras: dict[str, list[str]] = {}
+    for extra, requirements in required.items():
+        for requirement in requirements:
+            name = canonical(requirement.name)
+            if name != canonical(own):
+                found.setdefault(name, requirement)
+                extras.setdefault(name, []).append(extra)
     return [
         component(
             requirement.name,
-            tested[canonical(requirement.name)],
+            tested[name],
             scope="optional" if requirement.marker else "required",
-            properties=[{"name": "waitroom:requirement", "value": str(requirement)}],
+            properties=[
+                {"name": "waitroom:requirement", "value": str(requirement)},
+                {"name": "waitroom:extras", "value": " ".join(extras[name])},
+            ],
         )
-        for requirement in requirements
+        for name, requirement in found.items()
     ]
 
 

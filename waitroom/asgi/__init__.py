@@ -45,6 +45,11 @@ app = WaitroomGate(
 
 from __future__ import annotations
 
-from waitroom.asgi.middleware import WaitroomGate
+from waitroom.extras import server_fault
+
+if (_fault := server_fault("waitroom.asgi", extra="asgi")) is not None:
+    raise ImportError(_fault)
+
+from waitroom.asgi.middleware import WaitroomGate  # needs the server's packages
 
 __all__ = ["WaitroomGate"]

@@ -10,7 +10,7 @@
         with client.admission("reports") as slot:
             make_the_report()
 
-It needs httpx: `pip install 'waitroom[client]'`.
+It needs httpx, and nothing of a server: `pip install 'waitroom[client]'`.
 
 A place is a `Waiting` or an `Admitted`. Its `proof`, a ticket or a pass, is what the server knows the visitor by, and
 all there is to keep of it: whoever holds it has the place, so it is never shown or logged.
