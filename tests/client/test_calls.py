@@ -110,11 +110,22 @@ async def test_a_room_says_why_it_takes_nobody(site: Site, client: WaitroomClien
     with pytest.raises(RoomClosed, match=r"closed: Sold out\.") as closed:
         await client.enter(room)
     assert (closed.value.room, closed.value.message) == (room, "Sold out.")
-    with pytest.raises(RoomUnknown):
-        await client.enter("nowhere")
     for name in ("", "..", "a/b", "a?b", "a\nb", "ü"):
-        with pytest.raises(RoomUnknown):
+        with pytest.raises(RoomUnknown, match="a name has 1 to 64 of A-Z") as unknown:
             await client.enter(name)
+        assert repr(name) in str(unknown.value)
+
+
+async def test_a_room_that_is_not_there_is_named_with_what_to_do(site: Site, client: WaitroomClient) -> None:
+    """The last line of the traceback: which room, at which server, and the command that makes it."""
+    said = f"there is no room 'nope' at {site.url}: make it with `waitroom room set nope capacity=50`"
+    with pytest.raises(RoomUnknown) as unknown:
+        await client.enter("nope")
+    assert str(unknown.value) == said
+    with pytest.raises(RoomUnknown) as unknown:
+        async with client.admission("nope"):
+            raise AssertionError("inside a room that is not there")
+    assert str(unknown.value) == said
 
 
 async def test_a_proof_of_another_room_proves_nothing(site: Site, client: WaitroomClient) -> None:

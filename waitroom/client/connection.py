@@ -106,7 +106,7 @@ class Connection:
     ) -> dict[str, Any]:
         """The document of a good answer, empty for 204; raises the error of any other."""
         if not _ROOM.match(room):
-            raise RoomUnknown(f"there is no room {room!r}")
+            raise RoomUnknown(f"there is no room {room!r}: a name has 1 to 64 of A-Z, a-z, 0-9, - and _")
         if proof is not None and not documents.PROOF.match(proof):
             raise ProofRefused("that is not a ticket or a pass")
         request = self._http.build_request(method, f"{self._url}/v1/rooms/{room}/{action}".rstrip("/"), headers=headers)
@@ -125,7 +125,7 @@ class Connection:
         document = _json(answer)
         if answer.status_code in (200, 202) and document is not None:
             return document
-        raise _refusal(room, answer, document or {})
+        raise _refusal(self._url, room, answer, document or {})
 
     async def _answer(self, request: httpx.Request, seconds: float) -> httpx.Response:
         """The answer to a request. Once begun, the request is never cancelled, but ends by itself: by cancelling it,
@@ -172,7 +172,7 @@ def _json(answer: httpx.Response) -> dict[str, Any] | None:
     return document if isinstance(document, dict) else None
 
 
-def _refusal(room: str, answer: httpx.Response, document: dict[str, Any]) -> WaitroomError:
+def _refusal(url: str, room: str, answer: httpx.Response, document: dict[str, Any]) -> WaitroomError:
     """The error that an answer stands for. Only waitroom's own word counts against a place."""
     status = answer.status_code
     slug = str(document.get("type", "")).removeprefix("urn:waitroom:")
@@ -182,7 +182,7 @@ def _refusal(room: str, answer: httpx.Response, document: dict[str, Any]) -> Wai
     if (status, slug) == (401, "no-proof"):
         return ProofRefused(said)
     if (status, slug) == (404, "room-unknown"):
-        return RoomUnknown(f"there is no room {room!r}")
+        return RoomUnknown(f"there is no room {room!r} at {url}: make it with `waitroom room set {room} capacity=50`")
     if (status, slug) == (403, "closed"):
         return RoomClosed(room, str(document.get("detail", "")))
     if (status, slug) == (503, "full"):
