@@ -1,25 +1,29 @@
-"""The service's HTTP side: take orders, say how each gets on, hand out pictures."""
+"""The service's HTTP side: take orders, say how each gets on, hand out pictures; and a page that shows it all."""
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, Final
 
+import httpx
 from pydantic import ValidationError
 from redis.exceptions import RedisError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from taskiq import TaskiqResult
 from taskiq.depends.progress_tracker import TaskProgress
 
 from examples.jobs.ledger import Standing
-from examples.jobs.tasks import GROUP, STREAM, broker, job, ledger, now
+from examples.jobs.settings import EXPRESS_ROOM, ROOM
+from examples.jobs.tasks import GROUP, STREAM, broker, job, ledger, now, settings
 from examples.jobs.work import Order
 
 #: Bytes that an order may have.
@@ -27,6 +31,11 @@ _BODY: Final = 4096
 
 #: Seconds to stay away, at least and at most, before asking for a job again.
 _SOONEST, _LATEST = 1, 10
+
+#: Seconds that waitroom may take to say how a room stands.
+_NUMBERS_SECONDS: Final = 2.0
+
+_PAGE: Final = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
 
 
 class Refused(HTTPException):
@@ -61,6 +70,28 @@ async def picture(request: Request) -> Response:
     if outcome is None or outcome.is_err:
         raise Refused(409, "No picture", "the job has not ended well; GET the job to see how it stands")
     return Response(base64.b64decode(outcome.return_value["picture"]), media_type="image/png")
+
+
+async def front(_request: Request) -> Response:
+    """GET /: a page to order from, and the numbers of the moment."""
+    return HTMLResponse(_PAGE, headers={"Cache-Control": "no-cache"})
+
+
+async def numbers(request: Request) -> Response:
+    """GET /numbers: how many workers have listened, and how each room stands."""
+    rooms = await asyncio.gather(*(_standing(request.state.http, room) for room in (ROOM, EXPRESS_ROOM)))
+    document = {"workers": await ledger.listening(STREAM, GROUP), "rooms": rooms}
+    return JSONResponse(document, headers={"Cache-Control": "no-store"})
+
+
+async def _standing(http: httpx.AsyncClient, room: str) -> dict[str, Any]:
+    """What waitroom says of a room to anybody."""
+    try:
+        said = (await http.get(f"/v1/rooms/{room}")).raise_for_status().json()
+    except (httpx.HTTPError, ValueError):
+        raise Refused(503, "Not now", f"waitroom does not say how room {room!r} stands; try again") from None
+    kept = {name: said[name] for name in ("room", "waiting", "capacity", "eta_seconds")}
+    return {**kept, "inside": said["occupancy"]}
 
 
 async def ready(_request: Request) -> Response:
@@ -161,15 +192,18 @@ async def _problem(_request: Request, error: Exception) -> Response:
 
 
 @asynccontextmanager
-async def _lifespan(_app: Starlette) -> AsyncIterator[None]:
+async def _lifespan(_app: Starlette) -> AsyncIterator[dict[str, Any]]:
     await broker.startup()
-    yield
+    async with httpx.AsyncClient(base_url=settings.waitroom_url, timeout=_NUMBERS_SECONDS, trust_env=False) as http:
+        yield {"http": http}
     await broker.shutdown()
     await ledger.close()
 
 
 app = Starlette(
     routes=[
+        Route("/", front),
+        Route("/numbers", numbers),
         Route("/jobs", submit, methods=["POST"]),
         Route("/jobs/{job}", show),
         Route("/jobs/{job}/picture", picture),

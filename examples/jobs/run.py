@@ -18,16 +18,23 @@ from waitroom.demo.processes import require_port
 from waitroom.errors import WaitroomError
 
 _GREETING = """\
-The job service: {url}   (Ctrl-C stops it)
+The job service: {url}/   (Ctrl-C stops it)
+
+Open that address: its page orders pictures and shows the numbers. Or from another terminal:
 
   jobs={url}/jobs json="Content-Type: application/json"
-  curl -i $jobs -H "$json" -d '{{"seed": 7}}'            # order a picture: 202, and where the job is
-  curl -i $jobs -H "$json" -d '{{"seed": 7}}'            # the same again: the same job, or its kept result
-  curl $jobs/JOB                                # rank and eta, then progress, then how it ended
+  # order a picture: 202, and where the job is
+  curl -i $jobs -H "$json" -d '{{"seed": 7}}'
+  # the same again: the same job, or its kept result
+  curl -i $jobs -H "$json" -d '{{"seed": 7}}'
+  # rank and eta, then progress, then how it ended
+  curl $jobs/JOB
   curl $jobs/JOB/picture -o picture.png
   curl $jobs -H "$json" -d '{{"seed": 8, "express": true}}'
-  curl $jobs -H "$json" -d '{{"seed": 9, "failures": 2}}'   # fails twice, is tried again
-  make jobs-report                              # elsewhere: many at once, and a table
+  # this one fails twice, and is tried again
+  curl $jobs -H "$json" -d '{{"seed": 9, "failures": 2}}'
+  # many at once, and a table
+  make jobs-report
 
 Its two rooms: {waitroom_url}/v1/rooms/jobs and {waitroom_url}/v1/rooms/jobs-express"""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -265,6 +266,31 @@ async def test_a_job_that_takes_all_its_workers_with_it_has_failed(client: Clien
 
 async def _log_of(client: Client, job: str) -> list[dict[str, str]] | None:
     return await client.log([job]) or None
+
+
+async def test_the_address_that_is_printed_answers_with_a_page(client: Client) -> None:
+    """It asks for nothing from elsewhere, and each address that it asks for is the service's own."""
+    answer = await client.http.get("/")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert not re.search(r"https?:", answer.text)
+    assert set(re.findall(r"fetch\([\"`](/[a-z]*)", answer.text)) == {"/numbers", "/jobs"}
+
+
+async def test_the_numbers_say_how_both_rooms_stand(client: Client) -> None:
+    """Workers, jobs inside and waiting, and when a new one would begin."""
+    jobs = [await client.order(seed=800 + number) for number in range(CAPACITY + 3)]
+
+    async def full() -> Document | None:
+        document: Document = (await client.http.get("/numbers")).raise_for_status().json()
+        return document if document["rooms"][0]["waiting"] else None
+
+    document = await eventually(full, "jobs that wait", seconds=DEADLINE_SECONDS)
+    assert document["workers"] >= 3
+    first, express = document["rooms"]
+    assert first.keys() == express.keys() == {"room", "inside", "waiting", "capacity", "eta_seconds"}
+    assert (first["room"], first["inside"], first["capacity"]) == (ROOM, CAPACITY, CAPACITY)
+    assert (express["room"], express["inside"], express["waiting"]) == (EXPRESS_ROOM, 0, 0)
+    await client.ended(jobs)
 
 
 @pytest.mark.parametrize(
