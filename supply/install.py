@@ -16,9 +16,9 @@ ROOT: Final = Path(__file__).parent.parent
 
 #: What each extra is for, and roughly how much it is once it is installed.
 WHAT: Final = {
-    "demo": "the demo needs: about 40 packages, 110 MB",
-    "examples": "the job service needs: about 50 packages, 120 MB",
-    "tools": "clusters, load tests, chaos and benchmarks need: about 80 packages, 200 MB",
+    "demo": "the demo needs: about 35 packages, 110 MB",
+    "examples": "the job service needs: about 45 packages",
+    "tools": "clusters, load tests, chaos and benchmarks need: about 70 packages",
     "dev": "tests and tools need: about 170 packages, 950 MB",
 }
 

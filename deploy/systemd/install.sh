@@ -280,7 +280,7 @@ install_program() {
   # The two variables also pin the packages that build the wheel. Which one counts depends on the version of pip.
   PIP_CONSTRAINT=$tree/constraints.txt PIP_BUILD_CONSTRAINT=$tree/constraints.txt \
     "$new/bin/python" -m pip install --quiet --disable-pip-version-check "${wheel:-$tree}[server]" ||
-    fail "pip could not install the program; see its messages above"
+    fail "pip could not install the program: see its messages above"
   "$new/bin/waitroom" --version >/dev/null || fail "$new/bin/waitroom does not run"
   mv "$work/fingerprint" "$new/.fingerprint"
   note linked "$opt" "$(readlink "$opt" || true)"

@@ -31,6 +31,16 @@ def test_there_is_one_of_each_kind() -> None:
     assert "redis_url=" in text
 
 
+def test_the_commands_run_what_was_written() -> None:
+    """In both texts the file's name is the module of the command, and the path that needs no pass is an address."""
+    for text in (waitroom.asgi.__doc__ or "", README):
+        assert "a file `shop.py`" in text
+        assert "uvicorn shop:app --port 8001" in text
+    fastapi = [code for code in examples() if "FastAPI" in code]
+    assert len(fastapi) == 2
+    assert all("\napp = " in code and '@app.get("/healthz")' in code for code in fastapi)
+
+
 @pytest.mark.parametrize("code", examples())
 def test_an_example_gates_its_application(site: Site, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     """Who comes first is let in; when the room is closed, nobody else is."""
@@ -46,4 +56,6 @@ def test_an_example_gates_its_application(site: Site, monkeypatch: pytest.Monkey
         site.admin("PATCH", "/shop", json={"state": "closed"})
         visitor.cookies.clear()
         until(lambda: visitor.get("/").status_code == 403, what="the closing")
+        for path in re.findall(r"exempt=\[\"([^\"]+)\"\]", code):
+            assert visitor.get(path).status_code == 200
     site.admin("DELETE", "/shop")

@@ -1,6 +1,7 @@
 """Without a proxy: ASGI middleware that puts a waiting room in front of one application.
 
-Against a waitroom server: its gate is asked for each request:
+Against a waitroom server: its gate is asked for each request. With this in a file `shop.py`, the command
+`uvicorn shop:app --port 8001` runs it, once the room is there (`waitroom room set shop capacity=50`):
 
 ```python
 from fastapi import FastAPI
@@ -12,6 +13,11 @@ app = FastAPI()
 @app.get("/")
 def front() -> str:
     return "the shop"
+
+
+@app.get("/healthz")
+def healthz() -> str:
+    return "alive"
 
 
 app.add_middleware(WaitroomGate, room="shop", server="http://127.0.0.1:8000", exempt=["/healthz"])
