@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo cluster jobs jobs-report test test-quick failures fuzz mutants lint format audit dist loadtest chaos bench clean
+.PHONY: help setup demo cluster jobs jobs-report test test-quick failures fuzz mutants lint format audit dist docs docs-serve loadtest chaos bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +72,12 @@ audit: $(READY) ## what bandit finds in the code, and what is known of the packa
 dist: $(READY) ## the wheel in dist/, and the bill of materials of all that it brings along
 	@$(BIN)/python -m supply.dist
 
+docs: $(READY) ## the site in site/, made of docs/; a dead link or heading ends it
+	@$(BIN)/python -m supply.site
+
+docs-serve: $(READY) ## show the site while it is written, on http://127.0.0.1:8000/; ARGS="-a 127.0.0.1:8001"
+	@exec $(BIN)/zensical serve $(ARGS)
+
 failures: $(READY) ## bring every fault about for as long as in life, and write the table in docs/failures.md
 	@sh tests/install.sh
 	@$(BIN)/python -m tests.faults.table $(ARGS)
@@ -86,4 +92,4 @@ bench: $(READY) ## measure it all, beside bare uvicorn in the same run; ARGS="--
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 clean: ## remove what the other targets made
-	rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) dist site .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
