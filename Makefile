@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo cluster jobs jobs-report test test-quick failures fuzz mutants lint format audit dist docs docs-serve loadtest chaos bench clean
+.PHONY: help setup demo cluster jobs jobs-report test test-quick failures fuzz mutants lint format audit dist docs docs-serve pictures loadtest chaos bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,6 +77,10 @@ docs: $(READY) ## the site in site/, made of docs/; a dead link or heading ends 
 
 docs-serve: $(READY) ## show the site while it is written, on http://127.0.0.1:8000/; ARGS="-a 127.0.0.1:8001"
 	@exec $(BIN)/zensical serve $(ARGS)
+
+pictures: $(READY) ## take the pictures in docs/pictures/ of a running demo, with Chromium
+	@sh tests/install.sh
+	@$(BIN)/python -m supply.pictures
 
 failures: $(READY) ## bring every fault about for as long as in life, and write the table in docs/failures.md
 	@sh tests/install.sh
