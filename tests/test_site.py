@@ -82,7 +82,7 @@ def test_a_page_or_folder_that_the_order_names_and_nobody_has_ends_the_build(tmp
         "[a page](gone.md)",
         "[a page in a folder](gone/page.md)",
         "[a heading here](#gone)",
-        "[a heading of another page](security.md#gone)",
+        "[a heading of another page](explanation/architecture.md#gone)",
         "![a picture](pictures/gone.png)",
         "[a file](gone.txt)",
         "[a file of the project](../README.md)",
