@@ -13,7 +13,7 @@ TOOLS := $(VENV)/.tools
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo cluster jobs jobs-report test test-quick failures fuzz mutants lint format audit dist loadtest chaos bench clean
+.PHONY: help setup demo cluster jobs jobs-report test test-quick failures fuzz mutants lint format audit dist docs docs-serve pictures loadtest chaos bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -81,6 +81,16 @@ audit: $(READY) ## what bandit finds in the code, and what is known of the packa
 dist: $(READY) ## the wheel in dist/, and the bill of materials of all that it brings along
 	@$(BIN)/python -m supply.dist
 
+docs: $(READY) ## the site in site/, made of docs/; a dead link or heading ends it
+	@$(BIN)/python -m supply.site
+
+docs-serve: $(READY) ## show the site while it is written, on http://127.0.0.1:8000/; ARGS="-a 127.0.0.1:8001"
+	@exec $(BIN)/zensical serve $(ARGS)
+
+pictures: $(READY) ## take the pictures in docs/pictures/ of a running demo, with Chromium
+	@sh tests/install.sh
+	@$(BIN)/python -m supply.pictures
+
 failures: $(READY) ## bring every fault about for as long as in life, and write the table in docs/failures.md
 	@sh tests/install.sh
 	@$(BIN)/python -m tests.faults.table $(ARGS)
@@ -95,4 +105,4 @@ bench: $(TOOLS) ## measure it all, beside bare uvicorn in the same run; ARGS="--
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 clean: ## remove what the other targets made
-	rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) dist site .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,1 +1,1 @@
-"""What `make dist` and `make audit` run: the wheel with its bill of materials, and the search for known holes."""
+"""What leaves the house: the wheel with its bill of materials, the site with its pictures. And a search for holes."""

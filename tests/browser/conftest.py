@@ -2,37 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
-from typing import Final
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 
-from rig.machine import missing
-
-#: The first is Chromium without a window: the same engine, at a third of the CPU time.
-_PROGRAMS: Final = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
-
-_FLAGS: Final = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
+from rig.browser import chromium
 
 
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     """The browser; every visitor gets a context of their own in it."""
-    program = next(filter(None, map(shutil.which, _PROGRAMS)), None)
-    if program is None:
-        missing(" or ".join(_PROGRAMS))
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=program, args=_FLAGS)
+    with chromium() as launched:
         yield launched
-        launched.close()
