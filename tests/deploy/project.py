@@ -21,6 +21,9 @@ from waitroom.web.app import routes
 ROOT: Final = Path(__file__).parent.parent.parent
 DEPLOY: Final = ROOT / "deploy"
 
+#: The pages on what the files of deploy/ are for.
+DOCS: Final = ROOT / "docs" / "how-to"
+
 
 def variables() -> set[str]:
     """The environment variables that are settings."""

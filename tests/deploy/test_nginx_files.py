@@ -1,4 +1,4 @@
-"""The shipped files themselves: accepted without a warning, clean before gixy, and what the README says of them."""
+"""The shipped files themselves: accepted without a warning, clean before gixy, and what the documents say of them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from rig.edits import Edit
 from rig.machine import missing
 from rig.nginx import binary, variant, write
 from rig.ports import free_port
+from tests.deploy.project import DOCS
 from tests.deploy.worlds import accepted, gixy
 from waitroom.demo import nginx
 from waitroom.demo.nginx import Site, configuration_folder
 
 FOLDER: Final = configuration_folder()
 README: Final = (FOLDER / "README.md").read_text()
+PAGE: Final = (DOCS / "nginx.md").read_text()
 
 #: nginx that finds instances by name while it runs.
 RESOLVES: Final = (1, 27, 3)
@@ -36,7 +38,7 @@ def _as_it_stands(example: str) -> str:
     return example
 
 
-#: The example and all that the README makes of it.
+#: The example and all that the page makes of it.
 SITES: Final[dict[str, Edit]] = {
     "example": _as_it_stands,
     **{path.stem: variant(path.stem) for path in sorted((FOLDER / "variants").glob("*.conf"))},
@@ -112,7 +114,7 @@ def test_the_readme_names_every_file() -> None:
     assert {name for name in named if name.endswith((".conf", ".example"))} == shipped
 
 
-def test_the_readme_has_the_limits() -> None:
+def test_the_page_has_the_limits() -> None:
     """Each zone with its rate, its bursts, and where it counts."""
     limits = (FOLDER / "waitroom-limits.conf").read_text()
     locations = (FOLDER / "waitroom-locations.conf").read_text()
@@ -121,6 +123,6 @@ def test_the_readme_has_the_limits() -> None:
     assert len(rates) == 3
     for zone, rate in rates.items():
         (burst,) = bursts[zone]
-        assert re.search(rf"^\| `{zone}` \|.*\| {rate} a second \| {int(burst):,} \|", README, re.MULTILINE), zone
+        assert re.search(rf"^\| `{zone}` \|.*\| {rate} a second \| {int(burst):,} \|", PAGE, re.MULTILINE), zone
     (streams,) = re.findall(r"limit_conn waitroom_streams (\d+);", locations)
-    assert re.search(rf"^\| `waitroom_streams` \|.*\| {streams} at a time \|", README, re.MULTILINE)
+    assert re.search(rf"^\| `waitroom_streams` \|.*\| {streams} at a time \|", PAGE, re.MULTILINE)

@@ -1,4 +1,4 @@
-"""The variants of the site that the README describes, each run by real nginx. `one-path` and `several-rooms` have the
+"""The variants of the site that the pages describe, each run by real nginx. `one-path` and `several-rooms` have the
 whole corpus in test_nginx_corpus.py."""
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from rig.machine import missing
 from rig.nginx import Nginx, variant
 from rig.origin import Answer, Seen, ask
 from rig.ports import free_port
+from tests.deploy.project import DOCS
 from tests.deploy.worlds import PAGE, Builder
 from waitroom.demo.crowd import can_send_from
 from waitroom.demo.nginx import configuration_folder
@@ -155,9 +156,8 @@ def test_an_origin_that_knows_its_nginx_refuses_everybody_else(build: Builder) -
     assert SECRET not in str(ask(world.port, "/").headers)
 
 
-def test_an_origin_that_is_nginx_checks_the_key_as_the_readme_says(build: Builder) -> None:
-    readme = (configuration_folder() / "README.md").read_text()
-    (check,) = re.findall(r"if \(\$http_x_origin_key != .*", readme)
+def test_an_origin_that_is_nginx_checks_the_key_as_the_page_says(build: Builder) -> None:
+    (check,) = re.findall(r"if \(\$http_x_origin_key != .*", (DOCS / "nginx.md").read_text())
     port = free_port()
     server = f"server {{ listen 127.0.0.1:{port}; {check.replace('...', SECRET)} location / {{ return 200 shop; }} }}"
     stub = "    server 127.0.0.1:9000;"

@@ -381,7 +381,7 @@ def test_the_gate_is_told_what_it_needs(proxy: str, stack: ExitStack, tmp_path: 
     assert world.origin.seen == []
 
 
-# Variations that the README tells of.
+# Variations that the pages tell of.
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -47,15 +48,22 @@ def test_every_file_is_in_the_readme() -> None:
 
 
 def test_the_readmes_links_lead_somewhere() -> None:
-    """Every relative link is a file of the project."""
+    """Every relative link is a file of the project, and every proxy has its page there."""
     links = re.findall(r"\]\(([^)#]+)", (FOLDER / "README.md").read_text())
-    assert links
+    assert {f"{path.name}.md" for path in FOLDER.iterdir() if path.is_dir()} <= {Path(link).name for link in links}
     assert [link for link in links if not (FOLDER / link).exists()] == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_a_file_names_the_page_of_its_proxy(path: Path) -> None:
+    """Where a file's head says how it works, the page is the one of its proxy."""
+    named = set(re.findall(r"docs/how-to/(\w+)\.md", path.read_text()))
+    assert path.suffix == ".md" or named <= {path.relative_to(FOLDER).parts[0]}
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if path.suffix != ".md"], ids=lambda path: path.name)
 def test_addresses_and_ports_are_the_same_everywhere(path: Any) -> None:
-    """Loopback only, and no port that the README does not name."""
+    """Loopback only, and no port that the pages do not name."""
     text = path.read_text()
     ports = {int(port) for port in re.findall(r"127\.0\.0\.1(?::|, port_value: )(\d+)", text)}
     assert ports <= INSTANCES | {ORIGIN, 8099}
