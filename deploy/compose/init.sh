@@ -3,7 +3,7 @@
 #
 #     sh deploy/compose/init.sh https://shop.example.com      the address at which visitors see the site
 #
-# Nothing that exists is overwritten. To rotate the keys see README.md beside compose.yaml.
+# Nothing that exists is overwritten. docs/how-to/keys.md says how to change the keys.
 set -eu
 
 [ $# -eq 1 ] || { echo "usage: init.sh ADDRESS, for instance https://shop.example.com" >&2; exit 2; }

@@ -80,59 +80,67 @@ def test_links_lead_somewhere(file: Path) -> None:
     assert [link for link in links if not (project.DEPLOY / file.parent / link).exists()] == []
 
 
-# deploy/README.md
+# deploy/README.md, and the pages about running waitroom
 
 README: Final = text_of(Path("README.md"))
-BLOCKS: Final = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
-SPANS: Final = re.findall(r"`([^`]+)`", re.sub(r"```.*?```", "", README, flags=re.DOTALL))
+HOW_TO: Final = project.ROOT / "docs" / "how-to"
+PAGES: Final = [
+    (HOW_TO / f"{name}.md").read_text(encoding="utf-8")
+    for name in ("containers", "keys", "kubernetes", "on-sale", "redis", "systemd", "trouble", "upgrade")
+]
+TEXT: Final = "\n".join([README, *PAGES])
+BLOCKS: Final = [block for page in PAGES for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL)]
+SPANS: Final = re.findall(r"`([^`]+)`", re.sub(r"```.*?```", "", TEXT, flags=re.DOTALL))
+
+#: What compose/init.sh makes.
+MADE: Final = {"deploy/.env", "deploy/compose/secrets"}
 
 
 def test_the_map_shows_every_folder() -> None:
-    """Whoever looks for the way to production finds everything that lies here."""
+    """Each folder has its line for a reader on the way to production."""
     folders = {file.parts[0] for file in shipped() if len(file.parts) > 1} - {"compose"}
     assert [folder for folder in sorted(folders) if f"| [{folder}/]({folder}/" not in README] == []
 
 
-def test_the_commands_of_the_readme_exist() -> None:
-    """`waitroom ...`, `make ...` and the installer's options, wherever they stand."""
-    words = [shlex.split(span) for span in SPANS if re.match(r"waitroom [a-z]", span)]
+def test_the_commands_of_the_pages_exist() -> None:
+    """`waitroom ...` with its arguments, `make ...` and the installer's options, wherever they stand."""
+    words = [shlex.split(span) for span in SPANS if re.match(r"waitroom [a-z-]+ [^…]+$", span)]
     assert words
     assert [found for found in words if project.faults_of_command(found[1:])] == []
     targets = set(re.findall(r"^([a-z-]+):", (project.ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-    assert set(re.findall(r"\bmake ([a-z-]+)", README)) <= targets
+    assert set(re.findall(r"(?:^|`)make ([a-z-]+)", TEXT, re.MULTILINE)) <= targets
     usage = subprocess.run(
         [project.DEPLOY / "systemd/install.sh", "--help"], check=True, capture_output=True, text=True
     )
-    assert set(re.findall(r"install\.sh\s+(--[a-z-]+)", README)) <= set(re.findall(r"--[a-z-]+", usage.stdout))
+    assert set(re.findall(r"install\.sh\s+(--[a-z-]+)", TEXT)) <= set(re.findall(r"--[a-z-]+", usage.stdout))
 
 
-def test_the_files_and_addresses_of_the_readme_exist() -> None:
+def test_the_files_and_addresses_of_the_pages_exist() -> None:
     """Paths below deploy/, addresses of an instance, and this version."""
-    paths = {path.rstrip(".") for path in re.findall(r"\bdeploy/[A-Za-z0-9_./-]+", README)}
+    paths = {path.rstrip(".") for path in re.findall(r"\bdeploy/[A-Za-z0-9_./-]+", TEXT)}
     assert paths
-    # deploy/.env is made by compose/init.sh.
-    assert [path for path in sorted(paths) if not (project.ROOT / path).exists() and path != "deploy/.env"] == []
-    addresses = re.findall(r"http://127\.0\.0\.1:(\S+?)(/\S+?)[;`\s]", README)
+    named = {path for path in paths if not any(path == made or path.startswith(f"{made}/") for made in MADE)}
+    assert [path for path in sorted(named) if not list(project.ROOT.glob(f"{path}*"))] == []
+    addresses = re.findall(r"http://127\.0\.0\.1:(\S+?)(/[\w/-]+)", TEXT)
     assert addresses
     for port, path in addresses:
-        assert port in (str(ServerSettings().port), "$port")
+        assert port in (str(ServerSettings().port), "$port", "8001", "8010")
         assert project.is_answered(path)
-    assert set(re.findall(r"waitroom:([0-9]+\.[0-9.]*[0-9])", README)) == {__version__}
+    assert set(re.findall(r"waitroom:([0-9]+\.[0-9.]*[0-9])", TEXT)) == {__version__}
 
 
-def test_the_shell_of_the_readme_is_shell() -> None:
+def test_the_shell_of_the_pages_is_shell() -> None:
     """Each block is read by sh, which runs nothing of it."""
     for block in BLOCKS:
         subprocess.run(["/bin/sh", "-n"], input=block.encode(), check=True, capture_output=True)
 
 
-def test_the_secrets_that_the_readme_makes_for_kubernetes_are_good(tmp_path: Path) -> None:
-    """The commands, run but for kubectl: every key that the manifests ask for, and each good enough for production."""
-    (block,) = (block for block in BLOCKS if "create secret" in block)
-    script = block[block.index("umask") : block.index("editor")]
+def test_the_secrets_that_a_page_makes_for_kubernetes_are_good(tmp_path: Path) -> None:
+    """The block, run: every key that the manifests ask for, and each good enough for production."""
+    (block,) = (block for block in BLOCKS if '>"$secrets/users.acl"' in block)
     users = project.DEPLOY / "redis" / "users.acl"
-    kubectl = f'kubectl() {{ for word; do :; done; cp -r "${{word#--from-file=}}" "{tmp_path}/made"; }}\n'
-    subprocess.run(["/bin/sh", "-euc", kubectl + script], check=True, cwd=project.ROOT)
+    script = f'{block}mv "$secrets" "{tmp_path}/made"\n'
+    subprocess.run(["/bin/sh", "-euc", script], check=True, cwd=project.ROOT)
     made = {file.name: file.read_text() for file in (tmp_path / "made").iterdir()}
     wanted = project.documents(project.DEPLOY / "kubernetes/secret.example.yaml")[0]["stringData"]
     assert made.keys() == wanted.keys()

@@ -138,6 +138,12 @@ def test_every_alert_says_what_it_means() -> None:
         assert rule["annotations"]["summary"].endswith(".")
 
 
+def test_every_alert_has_a_paragraph_for_the_night() -> None:
+    """The page for trouble has a heading for each rule, and no other name below its alerts."""
+    page = (project.ROOT / "docs" / "how-to" / "trouble.md").read_text(encoding="utf-8")
+    assert re.findall(r"^### (\S+)$", page.partition("\n## Alerts\n")[2], re.MULTILINE) == [*rules()]
+
+
 def test_thresholds_follow_the_program() -> None:
     """Where the program has a limit of its own, the alert has the same."""
     assert rules()["WaitroomClockSkew"]["expr"].endswith(f"> {SKEW_WARN_SECONDS:g}")
