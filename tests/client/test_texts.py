@@ -29,12 +29,8 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 def examples() -> list[str]:
-    """The programs in the clients' docstrings and in the README."""
-    documents = [
-        WaitroomClient.__doc__ or "",
-        BlockingClient.__doc__ or "",
-        (ROOT / "README.md").read_text(encoding="utf-8"),
-    ]
+    """The programs in the clients' docstrings."""
+    documents = [WaitroomClient.__doc__ or "", BlockingClient.__doc__ or ""]
     blocks = [re.findall(r"```python\n(.*?)```", text, re.DOTALL) for text in documents]
     return [textwrap.dedent(block) for found in blocks for block in found if "waitroom.client" in block]
 
@@ -51,8 +47,8 @@ def test_the_examples_run(site: Site, number: int) -> None:
 
 
 def test_the_texts_have_examples() -> None:
-    """There is one to run."""
-    assert examples()
+    """Each client has one to run."""
+    assert len(examples()) == 2
 
 
 def test_every_error_stands_in_the_tree() -> None:
@@ -65,6 +61,25 @@ def test_every_error_stands_in_the_tree() -> None:
         path[len(indent) // 4 + 1 :] = [name]
         assert getattr(package, name).__base__.__name__ == path[-2]
     assert {name for _, name in branches} | {"WaitroomError"} <= set(package.__all__)
+
+
+def test_every_error_stands_on_the_page() -> None:
+    """The how-to says of each error what it means and what to do."""
+    page = (ROOT / "docs" / "how-to" / "python-client.md").read_text(encoding="utf-8")
+    part = page.partition("\n## What each error means\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `(\w+)`.*? \| \S.* \| \S.* \|$", part, re.MULTILINE)
+    names = [name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, ClientError)]
+    assert sorted(rows) == sorted({*names, "RoomUnknown"} - {"ClientError"})
+
+
+def test_every_call_stands_on_the_page() -> None:
+    """Both clients have the same calls, and the how-to has each of them."""
+    page = (ROOT / "docs" / "how-to" / "python-client.md").read_text(encoding="utf-8")
+    part = page.partition("\n## The calls\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `(\w+)\(", part, re.MULTILINE)
+    for kind, closing in ((WaitroomClient, "aclose"), (BlockingClient, "close")):
+        calls = [name for name in vars(kind) if not name.startswith("_") and name != closing]
+        assert sorted(rows) == sorted(calls)
 
 
 def test_no_tuning_constant_is_exported() -> None:
