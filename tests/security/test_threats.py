@@ -1,4 +1,4 @@
-"""docs/security.md: every threat has its row, and every test that a row names exists."""
+"""docs/explanation/security.md: every threat has its row, and every test that a row names exists."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Final
 import pytest
 
 ROOT: Final = Path(__file__).parent.parent.parent
-PAGE: Final = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+PAGE: Final = (ROOT / "docs" / "explanation" / "security.md").read_text(encoding="utf-8")
 
 THREATS: Final = tuple(f"T{number}" for number in range(1, 41))
 
@@ -64,5 +64,5 @@ def test_links_lead_somewhere() -> None:
     }
     for link in links:
         path, _, anchor = link.partition("#")
-        assert not path or (ROOT / "docs" / path).exists(), link
+        assert not path or (ROOT / "docs" / "explanation" / path).exists(), link
         assert path or anchor in headings, link

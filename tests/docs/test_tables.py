@@ -19,7 +19,7 @@ from waitroom.settings.server import ServerSettings
 from waitroom.web.app import routes
 from waitroom.web.probes import RoomCollector
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 HOUSE = (ROOT / "docs" / "explanation" / "architecture.md").read_text(encoding="utf-8")
 
