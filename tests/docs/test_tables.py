@@ -1,106 +1,213 @@
-"""What the README says of settings, addresses, metrics and commands is what there is."""
+"""What the reference says of settings, addresses, metrics, commands and words is what there is.
+
+`python -m tests.docs.test_tables` writes the tables of the settings anew.
+"""
 
 from __future__ import annotations
 
+import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Final
 
 import pytest
 from prometheus_client import REGISTRY
-from pydantic.fields import FieldInfo
 from typer.main import get_command
 
+from tests.docs.pages import PAGES, ROOT
 from waitroom import __version__, metrics
 from waitroom.cli.main import app
 from waitroom.rooms.registry import Rooms
 from waitroom.serve.assemble import assemble
 from waitroom.settings.room import RoomSettings
 from waitroom.settings.server import ServerSettings
+from waitroom.store import scripts
+from waitroom.web import openapi
 from waitroom.web.app import routes
 from waitroom.web.probes import RoomCollector
 
-ROOT = Path(__file__).parent.parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-HOUSE = (ROOT / "docs" / "explanation" / "architecture.md").read_text(encoding="utf-8")
+REFERENCE: Final = ROOT / "docs" / "reference"
+README: Final = (ROOT / "README.md").read_text(encoding="utf-8")
+HOUSE: Final = (ROOT / "docs" / "explanation" / "architecture.md").read_text(encoding="utf-8")
 
-#: Every document of the project. What lies in hidden folders or was made by a run is none.
-DOCUMENTS = sorted(
-    path.relative_to(ROOT)
-    for top in ROOT.iterdir()
-    if not top.name.startswith(".") and top.name not in ("dist", "waitroom-data")
-    for path in (top.rglob("*.md") if top.is_dir() else [top])
-    if path.suffix == ".md" and "results" not in path.parts
-)
+#: The tables of settings, by their heading.
+SETTINGS: Final = {"Room settings": RoomSettings, "Server settings": ServerSettings}
 
-#: A comment in a shell block, or a piece in which `#` begins none: something escaped, or quoted.
-COMMENT = re.compile(r"(?:^|(?<=\s))(#[^\n]*)|\\.|'[^']*'|\"(?:\\.|[^\"\\])*\"", re.DOTALL)
+#: Problem types that are made of an HTTP status, where they are not written down anywhere.
+OF_A_STATUS: Final = {"method-not-allowed"}
+
+#: Calls that make a problem document.
+PROBLEMS: Final = {"Problem", "Demand", "_problem", "_again"}
 
 
-def table(heading: str) -> list[list[str]]:
-    """The cells of the first table below a heading of the README, without its first two lines."""
-    section = README.split(f"\n{heading}\n", 1)[1]
-    lines = [line for line in re.split(r"\n#+ ", section)[0].splitlines() if line.startswith("|")]
+def page(name: str) -> str:
+    """The text of a page of the reference."""
+    return (REFERENCE / f"{name}.md").read_text(encoding="utf-8")
+
+
+def section(text: str, heading: str) -> str:
+    """What stands below a heading, up to the next one."""
+    return re.split(r"\n#+ ", text.split(f"# {heading}\n", 1)[1])[0]
+
+
+def table(name: str, heading: str) -> list[list[str]]:
+    """The cells of the table below a heading of a page, without its first two lines."""
+    lines = [line for line in section(page(name), heading).splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines[2:]]
 
 
-def described(name: str, field: FieldInfo) -> list[str]:
-    """A setting's row: name, default, meaning."""
-    default = field.get_default(call_default_factory=True)
-    shown = {True: "true", False: "false"}.get(default, default) if isinstance(default, bool) else default
-    text = '""' if shown == "" else f"{shown:g}" if isinstance(shown, float) else str(shown)
-    return [f"`{name}`", f"`{text}`", str(field.description)]
+def words(cell: str) -> list[str]:
+    """What a cell names, a line each, without marks."""
+    return [line.strip("`") for line in cell.split("<br>")]
 
 
-@pytest.mark.parametrize(
-    ("heading", "model"), [("### Room settings", RoomSettings), ("### Server settings", ServerSettings)]
-)
-def test_the_settings_tables_are_the_declarations(heading: str, model: type[RoomSettings | ServerSettings]) -> None:
-    """Each setting stands in the README with its default and meaning, and no other does."""
-    assert table(heading) == [described(name, field) for name, field in model.model_fields.items()]
+def values(declared: dict[str, Any]) -> str:
+    """The values that a setting takes, from its JSON schema."""
+    if "enum" in declared:
+        return ", ".join(f"`{word}`" for word in declared["enum"])
+    if "minimum" in declared:
+        return f"{declared['minimum']:,} to {declared['maximum']:,}"
+    characters = f", {declared['maxLength']} characters at most" if "maxLength" in declared else ""
+    items = f", {declared['maxItems']} at most" if "maxItems" in declared else ""
+    kinds = {"boolean": "`true`, `false`", "string": f"text{characters}", "array": f"list{items}", "object": "table"}
+    return kinds[declared["type"]]
+
+
+def settings_table(model: type[RoomSettings | ServerSettings]) -> str:
+    """The table of a model's settings as the page must have it."""
+    lines = ["| setting | default | values | meaning |", "|---|---|---|---|"]
+    schema = model.model_json_schema()["properties"]
+    for name, field in model.model_fields.items():
+        default = field.get_default(call_default_factory=True)
+        shown = str(default).lower() if isinstance(default, bool) else default
+        text = '""' if shown == "" else f"{shown:g}" if isinstance(shown, float) else str(shown)
+        lines.append(f"| `{name}` | `{text}` | {values(schema[name])} | {field.description} |")
+    return "\n".join(lines)
+
+
+def written(text: str) -> str:
+    """The page of the settings with the tables that it must have."""
+    for heading, model in SETTINGS.items():
+        before, after = text.split(f"\n## {heading}\n", 1)
+        _, more, rest = after.partition("\n## ")
+        text = f"{before}\n## {heading}\n\n{settings_table(model)}\n{more}{rest}"
+    return text
+
+
+def test_the_settings_tables_are_the_declarations() -> None:
+    """Each setting stands there with its default, values and meaning, and no other does."""
+    text = page("settings")
+    assert text == written(text), "python -m tests.docs.test_tables writes what is wanted"
+    assert [words(row[0])[0] for row in table("settings", "Room settings")] == list(RoomSettings.model_fields)
 
 
 def test_the_http_table_lists_every_address() -> None:
-    """Each route and method stands in the README, and no other does."""
+    """Each route and method stands there, and no other does."""
     settings = ServerSettings(
         redis_url="redis://127.0.0.1:1", signing_keys=["k1:0123456789abcdefghijklmnopqrstuvwxyzABCDEF"]
     )
     wanted = set()
     for route in routes(assemble(settings)):
         wanted |= {f"{method} {route.path_format}" for method in (route.methods or {"GET"}) - {"HEAD"}}
-    listed = {call.strip("`") for row in table("## HTTP") for call in row[0].split("<br>")}
-    assert listed == wanted
+    listed = [call for row in table("http", "Addresses") for call in words(row[0])]
+    assert sorted(listed) == sorted(wanted)
+
+
+@pytest.mark.parametrize(
+    ("heading", "schema"),
+    [
+        ("The waiting document", "Waiting"),
+        ("The document of an admitted visitor", "Admitted"),
+        ("The room document", "Public"),
+    ],
+)
+def test_the_documents_tables_list_every_field(heading: str, schema: str) -> None:
+    """Each field that the OpenAPI document has stands there, in its order, and no other does."""
+    declared = openapi.document()["components"]["schemas"][schema]["properties"]
+    assert [words(row[0])[0] for row in table("http", heading)] == list(declared)
+
+
+def problems() -> Iterator[tuple[str, int]]:
+    """The type and status of each problem document that the code makes with both written down."""
+    for path in (ROOT / "waitroom").rglob("*.py"):
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(call, ast.Call) or getattr(call.func, "id", "") not in PROBLEMS:
+                continue
+            given = [each for one in call.args for each in getattr(getattr(one, "value", None), "elts", [one])]
+            constants = [one.value for one in given[:2] if isinstance(one, ast.Constant)]
+            status = next((value for value in constants if isinstance(value, int)), 503)
+            yield from ((value, status) for value in constants[:2] if isinstance(value, str) and " " not in value)
+
+
+def test_the_problem_table_lists_every_type() -> None:
+    """Each type of a problem document stands there with the statuses that it comes with, and no other does."""
+    wanted: dict[str, set[str]] = {}
+    for slug, status in problems():
+        wanted.setdefault(slug, set()).add(str(status))
+    listed = {words(row[0])[0]: set(row[1].split(", ")) for row in table("http", "Problems")}
+    assert {slug: statuses for slug, statuses in listed.items() if slug not in OF_A_STATUS} == wanted
+    assert list(listed) == sorted(listed)
 
 
 def test_the_metrics_table_lists_every_metric() -> None:
-    """Each metric of ours stands in the README under the name that Prometheus sees, and no other does."""
+    """Each metric of ours stands there under the name that Prometheus sees, and no other does."""
     ours = {
-        sample.name if family.type != "counter" else f"{family.name}_total"
-        for family in REGISTRY.collect()
-        for sample in [family]
+        family.name if family.type != "counter" else f"{family.name}_total"
+        for family in (*REGISTRY.collect(), *RoomCollector(Rooms(None, {})).collect())  # type: ignore[arg-type]
         if family.name.startswith("waitroom_")
     }
-    ours |= {
-        f"{family.name}_total" if family.type == "counter" else family.name
-        for family in RoomCollector(Rooms(None, {})).collect()  # type: ignore[arg-type]  # without rooms none is asked
-    }
     assert metrics.LEADER is not None
-    assert {row[0].strip("`") for row in table("## Metrics")} == ours
+    listed = [words(row[0])[0] for row in table("metrics", "Metrics")]
+    assert sorted(listed) == sorted(ours)
+
+
+def commands() -> dict[str, set[str]]:
+    """Every command with its long options, and `waitroom` itself."""
+    main = get_command(app)
+    found = {"waitroom": main}
+    for name, command in main.commands.items():  # type: ignore[attr-defined]
+        children = getattr(command, "commands", None)
+        found |= (
+            {f"waitroom {name} {child}": each for child, each in children.items()}
+            if children
+            else {f"waitroom {name}": command}
+        )
+    return {
+        name: {option for one in command.params for option in one.opts if option.startswith("--")} - {"--help"}
+        for name, command in found.items()
+    }
 
 
 def test_the_command_table_lists_every_command() -> None:
-    """Each command stands in the README, and no other does."""
-    wanted = set()
-    for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
-        children = getattr(command, "commands", None)
-        wanted |= {f"waitroom {name} {child}" for child in children} if children else {f"waitroom {name}"}
-    assert {row[0].strip("`") for row in table("## Command line")} == wanted
+    """Each command stands there, and no other does."""
+    listed = [words(row[0])[0] for row in table("commands", "Table of commands")]
+    assert sorted(listed) == sorted(commands().keys() - {"waitroom"})
 
 
-def test_the_make_targets_that_the_readme_names_exist() -> None:
-    """Every `make …` in the README is a target of the Makefile."""
+def test_the_option_table_lists_every_option() -> None:
+    """Each option stands there with the commands that take it, and no other does."""
+    listed: dict[str, set[str]] = {name: set() for name in commands()}
+    for names, option, _ in table("commands", "Options"):
+        for name in words(names):
+            listed.setdefault(name, set()).add(option.strip("`"))
+    assert listed == commands()
+
+
+def test_the_scripts_table_lists_every_script() -> None:
+    """Each script of lua/ stands there, in the order that Python knows."""
+    assert [words(row[0])[0] for row in table("scripts", "Scripts")] == list(scripts.NAMES)
+
+
+def test_the_make_targets_that_the_documents_name_exist() -> None:
+    """Every `make …` in the README and the pages is a target of the Makefile."""
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    named = set(re.findall(r"(?:^|`)make ([a-z-]+)", README, re.MULTILINE))
-    assert {"demo", "test", "setup", "lint"} <= named <= targets
+    named = {
+        target
+        for path in PAGES
+        for target in re.findall(r"(?:^|`)make ([a-z-]+)", (ROOT / path).read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    assert {"demo", "setup", "test"} <= named <= targets
 
 
 def test_links_lead_somewhere() -> None:
@@ -146,27 +253,7 @@ def test_every_file_that_the_house_names_is_there() -> None:
     assert [path for path in [*paths, *links] if not (ROOT / path).exists()] == []
 
 
-def comments(block: str) -> list[tuple[str, str]]:
-    """Each comment of a shell block, with what stands before it on its line."""
-    found = [match for match in COMMENT.finditer(block) if match[1]]
-    return [(block[block.rfind("\n", 0, match.start()) + 1 : match.start()], match[1]) for match in found]
-
-
-@pytest.mark.parametrize("document", DOCUMENTS, ids=str)
-def test_a_shell_block_can_be_pasted_into_zsh(document: Path) -> None:
-    """Comments stand on lines of their own, where zsh tries them as a command `#`, which harms nothing.
-
-    So a comment has no character by which a shell would begin anything else, such as a quote or a pipe.
-    """
-    text = (ROOT / document).read_text(encoding="utf-8")
-    for block in re.findall(r"^ *```(?:sh|bash|zsh|shell|console)\n(.*?)^ *```", text, re.DOTALL | re.MULTILINE):
-        for before, comment in comments(block):
-            assert before.strip() == "", f"{before}{comment}"
-            assert not set(comment[1:]) & set("'\"`$;&|<>(){}[]*?!~\\#"), comment
-
-
-def test_comments_are_told_from_what_looks_like_one() -> None:
-    """A hash in quotes, in a word or behind a backslash begins none."""
-    assert comments("echo '# a' \"# b\" c#d \\# e\n# f\nmake  # g\n") == [("", "# f"), ("make  ", "# g")]
-    assert Path("README.md") in DOCUMENTS
-    assert Path("deploy/nginx/README.md") in DOCUMENTS
+if __name__ == "__main__":
+    target: Final[Path] = REFERENCE / "settings.md"
+    target.write_text(written(target.read_text(encoding="utf-8")), encoding="utf-8")
+    print(f"written: {target.relative_to(ROOT)}")
