@@ -9,7 +9,7 @@ import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import pytest
 from prometheus_client import REGISTRY
@@ -18,6 +18,7 @@ from typer.main import get_command
 from tests.docs.pages import PAGES, ROOT
 from waitroom import __version__, metrics
 from waitroom.cli.main import app
+from waitroom.model import RoomState
 from waitroom.rooms.registry import Rooms
 from waitroom.serve.assemble import assemble
 from waitroom.settings.room import RoomSettings
@@ -39,6 +40,17 @@ OF_A_STATUS: Final = {"method-not-allowed"}
 
 #: Calls that make a problem document.
 PROBLEMS: Final = {"Problem", "Demand", "_problem", "_again"}
+
+
+#: What the glossary has at least, beside the states of a room.
+WORDS: Final = frozenset(
+    {
+        *("room", "visitor", "wait queue", "active set", "serial", "order", "rank", "eta", "ticket", "pass"),
+        *("admit", "offer", "claim", "session", "left", "finished", "no-show", "abandoned", "refused"),
+        *("capacity", "occupancy", "rate", "gate", "origin", "operator", "instance"),
+        *("scheduler", "tick", "leader", "lease", "term"),
+    }
+)
 
 
 def page(name: str) -> str:
@@ -197,6 +209,13 @@ def test_the_option_table_lists_every_option() -> None:
 def test_the_scripts_table_lists_every_script() -> None:
     """Each script of lua/ stands there, in the order that Python knows."""
     assert [words(row[0])[0] for row in table("scripts", "Scripts")] == list(scripts.NAMES)
+
+
+def test_the_glossary_has_every_word_once() -> None:
+    """In the order of the alphabet, so that a reader finds it."""
+    listed = [row[0] for row in table("glossary", "Glossary")]
+    assert listed == sorted(set(listed))
+    assert set(listed) >= WORDS | set(get_args(RoomState))
 
 
 def test_the_make_targets_that_the_documents_name_exist() -> None:
