@@ -91,7 +91,7 @@ pictures: $(READY) ## take the pictures in docs/pictures/ of a running demo, wit
 	@sh tests/install.sh
 	@$(BIN)/python -m supply.pictures
 
-failures: $(READY) ## bring every fault about for as long as in life, and write the table in docs/failures.md
+failures: $(READY) ## bring every fault about for as long as in life, and write the table in docs/explanation/failures.md
 	@sh tests/install.sh
 	@$(BIN)/python -m tests.faults.table $(ARGS)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
-#: Seconds of admissions that the room may make up for at once, beside the first (lua/README.md, Decisions).
+#: Seconds of admissions that the room may make up for at once, beside the first (docs/reference/scripts.md, Decisions).
 LATENESS_SECONDS: Final = 0.2
 
 #: What a time that is told in milliseconds may hide, in seconds.

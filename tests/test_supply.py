@@ -26,8 +26,8 @@ FLOORS: Final = {"redis": "4.5.5", "starlette": "0.49.1", "pyjwt": "2.13", "jinj
 
 
 def tables() -> dict[str, list[list[str]]]:
-    """The rows of docs/dependencies.md by heading."""
-    text = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
+    """The rows of docs/explanation/dependencies.md by heading."""
+    text = (ROOT / "docs" / "explanation" / "dependencies.md").read_text(encoding="utf-8")
     sections = dict(section.split("\n", 1) for section in text.split("\n## ")[1:])
     rows = {heading: re.findall(r"^\| `(.+?)` \| (.+?) \| (.+?) \|$", body, re.M) for heading, body in sections.items()}
     return {heading: [list(row) for row in found] for heading, found in rows.items()}

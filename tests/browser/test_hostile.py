@@ -1,4 +1,4 @@
-"""Other sites and hostile texts, in a real browser: T18, T21, T22, T23 of docs/security.md."""
+"""Other sites and hostile texts, in a real browser: T18, T21, T22, T23 of docs/explanation/security.md."""
 
 from __future__ import annotations
 

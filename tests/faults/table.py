@@ -1,4 +1,4 @@
-"""The table of failures in docs/failures.md: written by `make failures` from what the suite measured.
+"""The table of failures in docs/explanation/failures.md: written by `make failures` from what the suite measured.
 
 Every failure has its number. The tests of this suite say at the beginning of their docstrings which one they show.
 """
@@ -19,7 +19,7 @@ from typing import Any, Final
 from tests.faults.verdict import ROWS_VARIABLE
 
 ROOT: Final = Path(__file__).parent.parent.parent
-PAGE: Final = ROOT / "docs" / "failures.md"
+PAGE: Final = ROOT / "docs" / "explanation" / "failures.md"
 BEGIN: Final = "<!-- measured: begin -->"
 END: Final = "<!-- measured: end -->"
 

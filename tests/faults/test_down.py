@@ -20,8 +20,8 @@ from waitroom.store import keys
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
 
-#: Seconds within which service is back once Redis answers: six times what docs/failures.md promises, for there the
-#: machine does nothing else. An instance that had to be restarted would never be back.
+#: Seconds within which service is back once Redis answers: six times what docs/explanation/failures.md promises, for
+#: there the machine does nothing else. An instance that had to be restarted would never be back.
 _BACK_SECONDS: Final = 30.0
 
 #: Seconds that a replica hears nothing before it takes over.

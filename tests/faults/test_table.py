@@ -1,4 +1,4 @@
-"""The list of faults is whole, what it names exists, and docs/failures.md shows it."""
+"""The list of faults is whole, what it names exists, and docs/explanation/failures.md shows it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each script's header, its body, the words of Python and the README of the scripts say the same."""
+"""Each script's header, its body, the words of Python and docs/reference/scripts.md say the same."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import pytest
 from waitroom.model import Outcome, Standing
 from waitroom.store import keys, scripts
 
+ROOT: Final = Path(__file__).parent.parent.parent
 FOLDER: Final = Path(str(scripts.folder()))
-README: Final = (FOLDER / "README.md").read_text(encoding="utf-8")
+PAGE: Final = (ROOT / "docs" / "reference" / "scripts.md").read_text(encoding="utf-8")
 
 #: What may be done when memory is full: whatever lets the queue drain.
 FLAGS: Final = {
@@ -90,8 +91,8 @@ def standings_declared(name: str) -> set[str]:
 
 
 def table(title: str) -> dict[str, list[str]]:
-    """The README's table under a heading: first cell, without its marks, to the other cells."""
-    part = README.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+    """The page's table under a heading: first cell, without its marks, to the other cells."""
+    part = PAGE.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
     rows = [line.strip("|").split("|") for line in part.splitlines() if line.startswith("| `")]
     return {cells[0].strip(" `"): [cell.strip() for cell in cells[1:]] for cells in rows}
 
@@ -187,8 +188,8 @@ def test_every_standing_is_used() -> None:
     assert {word for name in scripts.NAMES for word in standings_said(name)} == STANDINGS
 
 
-def test_readme_scripts() -> None:
-    """The README's table has every script with its KEYS, outcome words and flags."""
+def test_page_scripts() -> None:
+    """The page's table has every script with its KEYS, outcome words and flags."""
     rows = table("Scripts")
     assert list(rows) == list(scripts.NAMES)
     for name, cells in rows.items():
@@ -198,15 +199,15 @@ def test_readme_scripts() -> None:
         assert flags.strip("`") == (FLAGS[name].partition("flags=")[2] or "none")
 
 
-def test_readme_arguments() -> None:
-    """The README's table has every script's ARGV as its header has them."""
+def test_page_arguments() -> None:
+    """The page's table has every script's ARGV as its header has them."""
     for name, cells in table("Scripts").items():
         declared = re.split(r"\s{3,}", section(name, "ARGV")[0])[0]
         assert cells[2].strip("`") == declared
 
 
-def test_readme_keys() -> None:
-    """The README's table has every key, and says of each which scripts write it."""
+def test_page_keys() -> None:
+    """The page's table has every key, and says of each which scripts write it."""
     rows = table("Keys")
     named = [*(f"waitroom:{{room}}:{name}" for name in keys.ROOM_KEYS), keys.LEASE, keys.ROOMS, keys.signer_key("ID")]
     assert list(rows) == named
@@ -217,14 +218,14 @@ def test_readme_keys() -> None:
         assert set(re.findall(r"`(\w+)`", cells[3])) & set(scripts.NAMES) == writers, key
 
 
-def test_readme_words() -> None:
-    """The README explains every outcome and every standing."""
+def test_page_words() -> None:
+    """The page explains every outcome and every standing."""
     assert set(table("Outcomes")) == OUTCOMES
     assert set(table("Standings")) == STANDINGS
 
 
-def test_readme_state() -> None:
-    """The README lists every field of `state` that a script writes."""
+def test_page_state() -> None:
+    """The page lists every field of `state` that a script writes."""
     written: set[str] = set()
     for name in scripts.NAMES:
         code = body(name)

@@ -1,6 +1,6 @@
 """What an operator decides about one room: every setting declared once, with kind, bounds, default and meaning.
 
-The declarations feed the TOML file, the environment, the command line, the admin API and the README's tables.
+The declarations feed the TOML file, the environment, the command line, the admin API and the reference.
 """
 
 from __future__ import annotations

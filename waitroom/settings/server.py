@@ -1,7 +1,7 @@
 """What an operator decides about the instances: every setting declared once, with kind, bounds, default and meaning.
 
 The declarations feed the TOML file, the environment (`WAITROOM_` and the name in capitals), the command line and the
-README's tables.
+tables of docs/reference/settings.md.
 """
 
 from __future__ import annotations
