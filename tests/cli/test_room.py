@@ -123,7 +123,7 @@ def test_a_broken_room_is_not_changed(served: Instance) -> None:
 
 
 def test_delete_what_cannot_be_read(served: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A room whose keys are corrupt can be deleted and made anew, as docs/explanation/failures.md tells operators to."""
+    """A room whose keys are corrupt can be deleted and made anew, as docs/explanation/failures.md says."""
     room(served, "set", "corrupt", "capacity=1")
     with Redis.from_url(str(running_url(served.data))) as client:
         client.delete("waitroom:{corrupt}:config")

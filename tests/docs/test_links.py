@@ -5,23 +5,10 @@ from __future__ import annotations
 import re
 from functools import cache
 from pathlib import Path
-from typing import Final
 
 import pytest
 
 from tests.docs.pages import PAGES, ROOT
-
-#: Pages and pictures that are still to be made.
-TO_COME: Final = frozenset(
-    {
-        *("docs/pictures/waiting.png", "docs/pictures/operators.png"),
-        *("docs/index.md", "docs/how-to/nginx.md", "docs/how-to/caddy.md", "docs/how-to/traefik.md"),
-        *("docs/how-to/envoy.md", "docs/how-to/haproxy.md", "docs/how-to/cdn.md", "docs/how-to/payments.md"),
-        *("docs/how-to/asgi.md", "docs/how-to/python-client.md", "docs/how-to/heavy-jobs.md", "docs/how-to/limits.md"),
-        *("docs/how-to/redis.md", "docs/how-to/containers.md", "docs/how-to/kubernetes.md", "docs/how-to/systemd.md"),
-        *("docs/how-to/keys.md", "docs/how-to/upgrade.md", "docs/how-to/on-sale.md", "docs/how-to/trouble.md"),
-    }
-)
 
 
 @cache
@@ -42,9 +29,8 @@ def test_links_lead_somewhere(page: str) -> None:
         if "://" in link or not link.strip("#"):
             continue
         target = (here.parent / name).resolve() if name else here
-        if str(target.relative_to(ROOT)) not in TO_COME:
-            assert target.exists(), link
-            assert not anchor or anchor in anchors(target), link
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
 
 
 def test_anchors_are_looked_at() -> None:

@@ -29,9 +29,9 @@ _VALUE: Final = re.compile(r"%[-+ 0-9.]*[a-z]")
 def text_of(node: ast.expr) -> str:
     """A text of the code with `…` for each value in it."""
     if isinstance(node, ast.JoinedStr):
-        return "".join(part.value if isinstance(part, ast.Constant) else "…" for part in node.values)
+        return "".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values)
     assert isinstance(node, ast.Constant), ast.dump(node)
-    return _VALUE.sub("…", node.value)
+    return _VALUE.sub("…", str(node.value))
 
 
 def lines() -> Iterator[tuple[str, str]]:

@@ -32,7 +32,10 @@ REFERENCE: Final = ROOT / "docs" / "reference"
 HOUSE: Final = (ROOT / "docs" / "explanation" / "architecture.md").read_text(encoding="utf-8")
 
 #: The tables of settings, by their heading.
-SETTINGS: Final = {"Room settings": RoomSettings, "Server settings": ServerSettings}
+SETTINGS: Final[dict[str, type[RoomSettings | ServerSettings]]] = {
+    "Room settings": RoomSettings,
+    "Server settings": ServerSettings,
+}
 
 #: Problem types that are made of an HTTP status, where they are not written down anywhere.
 OF_A_STATUS: Final = {"method-not-allowed"}

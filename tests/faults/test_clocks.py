@@ -58,7 +58,7 @@ async def jump(stage: Stage, seconds: int) -> None:
 async def test_a_jumping_redis_clock_lets_nobody_in_too_early(tmp_path: Path) -> None:
     """F17: whose offer ended by the jump is back by the ticket; nobody is admitted twice or past a limit.
 
-    Set back, Redis has passes come from the future, which are refused: so nobody is inside then. The page that says so is
+    Set back, Redis has passes come from the future, which are refused: so nobody is inside then. It is said in
     docs/explanation/failures.md.
     """
     library = await asyncio.to_thread(faketime)
