@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import gc
 import os
 import signal
@@ -316,7 +318,10 @@ def test_closing_ends_waits_and_waits_for_blocks(site: Site, pool: ThreadPoolExe
 def test_a_thread_that_does_not_start_is_tried_again(
     site: Site, monkeypatch: pytest.MonkeyPatch, error: BaseException, began: bool
 ) -> None:
-    """The machine is out of threads, or an interrupt comes as one starts: the next call does not wait for nothing."""
+    """The machine is out of threads, or an interrupt comes as one starts: the next call does not wait for nothing.
+
+    No loop is left open.
+    """
     start = threading.Thread.start
 
     def fail(thread: threading.Thread) -> None:
@@ -325,8 +330,15 @@ def test_a_thread_that_does_not_start_is_tried_again(
             start(thread)
         raise error
 
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    def make() -> asyncio.AbstractEventLoop:
+        loops.append(asyncio.SelectorEventLoop())
+        return loops[-1]
+
     room = site.make_room(**QUICK)
-    with BlockingClient(site.url) as client:
+    with pytest.MonkeyPatch.context() as watched, BlockingClient(site.url) as client:
+        watched.setattr(asyncio, "new_event_loop", make)
         monkeypatch.setattr(threading.Thread, "start", fail)
         with pytest.raises(type(error)):
             client.enter(room)
@@ -335,6 +347,23 @@ def test_a_thread_that_does_not_start_is_tried_again(
         again.start()
         again.join(PATIENCE_SECONDS)
         assert not again.is_alive()
+    assert not threads()
+    assert [loop for loop in loops if not loop.is_closed()] == []
+
+
+def test_a_loop_that_cannot_be_made(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process may open no more files: the call says so, and the next one tries again."""
+
+    def fail() -> NoReturn:
+        monkeypatch.undo()
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    room = site.make_room(**QUICK)
+    with BlockingClient(site.url) as client:
+        monkeypatch.setattr(asyncio, "new_event_loop", fail)
+        with pytest.raises(OSError, match="Too many open files"):
+            client.enter(room)
+        client.leave(client.enter(room))
     assert not threads()
 
 

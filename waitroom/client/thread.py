@@ -184,15 +184,16 @@ class LoopThread:
         return threading.current_thread() is self._thread
 
     def _start(self) -> asyncio.AbstractEventLoop:
-        loop = asyncio.new_event_loop()
-        thread = threading.Thread(target=_run, args=(loop,), name=NAME, daemon=True)
+        begun = _Begun()
+        thread = threading.Thread(target=begun.run, name=NAME, daemon=True)
         try:
             thread.start()
+            loop = begun.wait()
             self._pid, self._loop, self._thread = os.getpid(), loop, thread
         except BaseException:
-            # Interrupted, or the process may have no more threads: the next call starts another.
+            # Interrupted, or the process may have no more threads or files: the next call starts another.
             self._pid, self._loop, self._thread = 0, None, None
-            _send(loop, loop.stop)
+            begun.forget()
             raise
         return loop
 
@@ -214,11 +215,42 @@ class LoopThread:
             asyncio.get_running_loop().stop()
 
 
-def _run(loop: asyncio.AbstractEventLoop) -> None:
-    try:
-        loop.run_forever()
-    finally:
-        loop.close()
+class _Begun:
+    """A loop that its own thread makes and closes: no interrupt of another thread can leave it open."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._unwanted = False
+        self._made: SimpleQueue[asyncio.AbstractEventLoop | BaseException] = SimpleQueue()
+
+    def wait(self) -> asyncio.AbstractEventLoop:
+        """The loop, once there is one; raises what kept it from being made."""
+        made = self._made.get()
+        if isinstance(made, BaseException):
+            raise made
+        return made
+
+    def forget(self) -> None:
+        """The loop ends as soon as it can, also where it is not made yet."""
+        self._unwanted = True
+        if self._loop is not None:
+            _send(self._loop, self._loop.stop)
+
+    def run(self) -> None:
+        """Make it, and run it until it is stopped."""
+        try:
+            loop = asyncio.new_event_loop()
+        except BaseException as error:
+            self._made.put(error)
+            return
+        try:
+            # In this order: `forget` does it the other way round, so that one of the two sees the other.
+            self._loop = loop
+            self._made.put(loop)
+            if not self._unwanted:
+                loop.run_forever()
+        finally:
+            loop.close()
 
 
 def _send(loop: asyncio.AbstractEventLoop, word: Callable[[], object]) -> None:
