@@ -47,6 +47,7 @@ def _told() -> Iterator[None]:
 LONGEST: Final = (
     "browser/test_live.py",
     "lua/test_machine.py",
+    "docs/test_blocks.py",
     "faults/test_instances.py",
     "client/test_holding.py",
     "faults/test_refusing.py",

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs what the tests use beyond Python packages: Redis, nginx, HAProxy, Chromium, wrk, openssl, libfaketime, and what
-# judges the files of deploy/ (promtool, shellcheck, systemd-analyze). Debian as root only; elsewhere, and where it fails, the tests say
-# what they miss (a skip here, a failure where CI=true).
+# judges the files of deploy/ (promtool, shellcheck, systemd-analyze), and ip, for the machines on which documents are
+# tried. Debian as root only. Elsewhere, and where it fails, the tests say what they miss (a skip here, a failure where
+# CI=true).
 missing=
 command -v redis-server >/dev/null || missing="$missing redis-server"
 command -v nginx >/dev/null || missing="$missing nginx"
@@ -13,6 +14,7 @@ command -v promtool >/dev/null || missing="$missing prometheus"
 command -v faketime >/dev/null || missing="$missing faketime"
 command -v shellcheck >/dev/null || missing="$missing shellcheck"
 command -v systemd-analyze >/dev/null || missing="$missing systemd"
+command -v ip >/dev/null || missing="$missing iproute2"
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
   echo "installing for the tests:$missing"

@@ -16,6 +16,8 @@ from markdown_it import MarkdownIt
 
 from supply.site import Page, faults
 
+pytestmark = pytest.mark.long
+
 ROOT: Final = Path(__file__).parent.parent
 DOCS: Final = ROOT / "docs"
 PAGES: Final = sorted(path.relative_to(DOCS) for path in DOCS.rglob("*.md"))
