@@ -1,4 +1,4 @@
-"""`waitroom check`; `check-gate` has its tests with real nginx, in tests/checks/test_gate.py."""
+"""`waitroom check`; `doctor` has its tests with real nginx, in tests/checks."""
 
 from __future__ import annotations
 

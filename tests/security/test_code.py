@@ -18,7 +18,7 @@ CALLERS: Final = {
     "client/": "the waiting room that a program names",
     "asgi/": "the server that the middleware is given",
     "demo/": "the demo's own servers",
-    "checks/gate.py": "the addresses on the command line",
+    "checks/site/": "the addresses on the command line",
 }
 
 #: Modules with which one calls others.

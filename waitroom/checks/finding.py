@@ -1,4 +1,4 @@
-"""What was found of Redis or of the signing keys: one kind of finding for both. (`gate` judges single requests.)"""
+"""What was found of Redis, of the signing keys or of a site: one kind of finding for all."""
 
 from __future__ import annotations
 
@@ -6,22 +6,28 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-Verdict = Literal["ok", "warn", "fail"]
+#: `unknown`: it could not be told; the detail says why, the remedy what would help.
+Verdict = Literal["ok", "warn", "fail", "unknown"]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was checked; `remedy` says what to do and is empty where the verdict is ok."""
+    """One thing that was checked: what was seen, why it is so where that is known, and what to do about it.
+
+    `remedy` is empty where the verdict is ok.
+    """
 
     name: str
     verdict: Verdict
     detail: str
     remedy: str = ""
+    cause: str = ""
 
     @property
     def told(self) -> str:
         """What was found and what to do, on one line without a full stop at its end: for logs and lists."""
-        return ". ".join(part for part in (self.detail, self.remedy.removesuffix(".")) if part)
+        parts = (self.detail, self.cause.removesuffix("."), self.remedy.removesuffix("."))
+        return ". ".join(part for part in parts if part)
 
 
 def unfit(findings: Iterable[Finding]) -> bool:

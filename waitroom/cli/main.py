@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from waitroom import __version__
-from waitroom.cli import check, demo, invite, printing, room, serve
+from waitroom.cli import check, demo, doctor, invite, printing, room, serve
 from waitroom.errors import SettingsError, WaitroomError
 
 app = typer.Typer(help="A self-hosted virtual waiting room.", no_args_is_help=True, add_completion=False)
@@ -18,7 +18,7 @@ app.command()(serve.serve)
 app.command()(demo.demo)
 app.command()(check.check)
 app.command()(invite.invite)
-app.command()(check.check_gate)
+app.command()(doctor.doctor)
 app.add_typer(room.app, name="room")
 
 

@@ -10,10 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from waitroom.checks.finding import Finding
-from waitroom.checks.gate import Attempt
 from waitroom.rooms.room import Room
 
-_COLOURS = {"ok": "green", "warn": "yellow", "fail": "red", "gated": "green", "silent": "yellow", "open": "red"}
+_COLOURS = {"ok": "green", "warn": "yellow", "fail": "red", "unknown": "yellow"}
 
 
 def warn(lines: str) -> None:
@@ -46,27 +45,19 @@ def print_room(room: Room) -> None:
 
 
 def print_findings(findings: Iterable[Finding]) -> None:
-    """What was found of a Redis, each with its remedy."""
+    """What was found of a Redis or a site, each with why it is so and what to do."""
     console = Console()
-    for finding in findings:
-        _print_verdict(console, finding.verdict, width=4)
+    listed = list(findings)
+    width = max((len(finding.verdict) for finding in listed), default=4)
+    for finding in listed:
+        _print_verdict(console, finding.verdict, width=max(width, 4))
         console.print(f"{finding.name}: ", end="")
-        console.print(finding.detail, markup=False, highlight=False)
-        if finding.remedy:
-            console.print(f"     → {finding.remedy}", markup=False, highlight=False)
-
-
-def print_attempts(attempts: list[Attempt]) -> None:
-    """What became of each request without a pass, and how many the gate answered."""
-    console = Console()
-    for attempt in attempts:
-        _print_verdict(console, attempt.verdict, width=6)
-        line = f"{attempt.way} {attempt.target} at {attempt.url}: {attempt.detail}"
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-    gated = [attempt for attempt in attempts if attempt.verdict == "gated"]
-    console.print(f"{len(gated)} of {len(attempts)} requests were answered by the gate", highlight=False)
-    if any(attempt.let_in for attempt in attempts):
-        console.print("some were let in with a pass of their own, free again after claim_seconds: pause the room first")
+        console.print(finding.detail, markup=False, highlight=False, soft_wrap=True)
+        for mark, line in (("because", finding.cause), ("→", finding.remedy)):
+            if line:
+                console.print(
+                    f"{' ' * (max(width, 4) + 1)}{mark} {line}", markup=False, highlight=False, soft_wrap=True
+                )
 
 
 def _print_verdict(console: Console, verdict: str, *, width: int) -> None:

@@ -146,6 +146,11 @@ class Streams:
         """Whether no further stream is to be had here, now or for good."""
         return self._ending or self._open >= self._most
 
+    @property
+    def ending(self) -> bool:
+        """Whether everybody is told to come back, to another instance."""
+        return self._ending
+
     @contextmanager
     def slot(self, visitor: Visitor, address: str) -> Iterator[None]:
         """Room for one more stream. Raises StreamsFull."""

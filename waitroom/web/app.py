@@ -32,6 +32,7 @@ from waitroom.web.headers import NO_STORE
 from waitroom.web.instance import Instance
 from waitroom.web.page.files import Files
 from waitroom.web.probes import Alive, Metrics, Ready
+from waitroom.web.seen import Seen
 from waitroom.web.visitors import Enter, Leave, PublicRoom, Status
 from waitroom.web.wait import Wait
 from waitroom.web.wire import respond
@@ -118,6 +119,7 @@ def routes(instance: Instance) -> list[Route]:
         ("enter", "POST", "/v1/rooms/{room}/enter", Enter(instance, reception)),
         ("leave", "POST", "/v1/rooms/{room}/leave", Leave(instance)),
         ("events", "GET", "/v1/rooms/{room}/events", Events(instance)),
+        ("seen", "GET", "/v1/rooms/{room}/seen", Seen(instance)),
         ("room", "GET", "/v1/rooms/{room}", PublicRoom(instance.rooms)),
         ("asset", "GET", "/wait/_assets/{name}", Files(instance.pages)),
         ("wait", "GET", "/wait/{room}", Wait(instance, reception)),

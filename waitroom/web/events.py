@@ -19,14 +19,15 @@ from starlette.types import Receive, Scope, Send
 
 from waitroom import metrics
 from waitroom.errors import StreamsFull
-from waitroom.model import Place, Standing
+from waitroom.model import Place, Standing, Visitor
 from waitroom.rooms.room import Room
-from waitroom.rooms.streams import LAST, News, Stream
+from waitroom.rooms.streams import LAST, QUIET_SECONDS, News, Stream, Streams
 from waitroom.web import documents
 from waitroom.web.answers import Problem
 from waitroom.web.headers import Header, headers_of, retry_after
 from waitroom.web.instance import Instance
 from waitroom.web.places import held, no_place
+from waitroom.web.seen import asked_by_doctor
 
 logger = logging.getLogger(__name__)
 
@@ -45,11 +46,18 @@ _HEADERS: Final[tuple[Header, ...]] = (
 
 _HEARTBEAT: Final = b":\n\n"
 
+#: As which visitor the streams of `waitroom doctor` are counted.
+_DOCTOR: Final = Visitor("doctor")
+
+#: Seconds after which such a stream ends.
+_BEAT_SECONDS: Final = 360
+
 
 class Events:
     """GET /v1/rooms/{room}/events"""
 
     def __init__(self, instance: Instance) -> None:
+        self._instance = instance
         self._rooms = instance.rooms
         self._desk = instance.desk
         self._streams = instance.streams
@@ -60,14 +68,19 @@ class Events:
         room = self._rooms.get(scope["path_params"]["room"])
         proof = self._desk.of_visitor(scope, room)
         brought = proof.ticket or proof.granted
-        if brought is None:
+        by_doctor = asked_by_doctor(self._instance, scope, room.name) is not None
+        if brought is None and not by_doctor:
             raise no_place(room, Standing.EXPIRED)
         if scope["http_version"] == "1.0":
             raise poll_instead(room.settings.longest_poll_seconds, "a stream needs HTTP/1.1")
+        visitor = _DOCTOR if by_doctor or brought is None else brought.visitor
         try:
-            with self._streams.slot(brought.visitor, self._address(scope)):
-                place = await held(room, proof)
-                await self._answer(scope, receive, send, room, place)
+            with self._streams.slot(visitor, self._address(scope)):
+                if by_doctor:
+                    await _beat(scope, receive, send, self._streams)
+                else:
+                    place = await held(room, proof)
+                    await self._answer(scope, receive, send, room, place)
         except StreamsFull as full:
             metrics.STREAMS_REFUSED.labels(full.limit).inc()
             raise poll_instead(room.settings.longest_poll_seconds, str(full)) from None
@@ -92,6 +105,32 @@ class Events:
             await _say(send, room, place, News.ADMITTED)
 
 
+async def _beat(scope: Scope, receive: Receive, send: Send, streams: Streams) -> None:
+    """Say as little as a stream of a quiet room: `waitroom doctor` listens whether it is cut on the way."""
+    await send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})
+    if scope["method"] == "HEAD":
+        await send({"type": "http.response.body", "body": b""})
+        return
+    gone = asyncio.create_task(_until_gone(receive))
+    try:
+        for second in range(_BEAT_SECONDS):
+            if streams.ending:
+                break
+            if second % round(QUIET_SECONDS) == 0:
+                await send({"type": "http.response.body", "body": _HEARTBEAT, "more_body": True})
+            done, _ = await asyncio.wait([gone], timeout=1)
+            if done:
+                return
+        await send({"type": "http.response.body", "body": b"event: reconnect\ndata: {}\n\n"})
+    finally:
+        gone.cancel()
+
+
+async def _until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass  # a body, which is of no interest
+
+
 async def _go_on(receive: Receive, send: Send, room: Room, stream: Stream) -> None:
     """Say what there is to be said until the last word, or until the visitor is gone or reads no more."""
     leaving = asyncio.create_task(_note_leaving(receive, stream))
@@ -111,8 +150,7 @@ async def _go_on(receive: Receive, send: Send, room: Room, stream: Stream) -> No
 
 
 async def _note_leaving(receive: Receive, stream: Stream) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass  # a body, which is of no interest
+    await _until_gone(receive)
     stream.say(News.GONE)
 
 
