@@ -64,7 +64,7 @@ def test_a_gated_site_is_told_so(tmp_path: Path, instance: Instance) -> None:
         )
         assert origin.seen == []
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "39 of 39 requests without a pass were answered by the gate" in gate(done)
+    assert "63 of 63 requests without a pass were answered by the gate" in gate(done)
 
 
 _MISTAKES = {
@@ -96,8 +96,8 @@ def test_the_origin_itself_is_open(tmp_path: Path, instance: Instance) -> None:
         direct = f"http://127.0.0.1:{origin.port}/"
         alone, beside = check(tmp_path, direct), check(tmp_path, f"{url}/", direct, "--listen-seconds", "1")
     assert (alone.returncode, beside.returncode) == (1, 1)
-    assert "0 of 13 requests without a pass were answered by the gate" in gate(alone)
-    assert "13 of 26 requests without a pass were answered by the gate" in gate(beside)
+    assert "0 of 21 requests without a pass were answered by the gate" in gate(alone)
+    assert "21 of 42 requests without a pass were answered by the gate" in gate(beside)
     assert f"open GET / at {direct}" in gate(beside)
 
 

@@ -12,7 +12,7 @@ from waitroom.checks.site.gate import CALL, PAGE, PROOF, Attempt, judge, without
 from waitroom.checks.site.line import SILENCE, Answer, Site
 from waitroom.checks.site.visit import Places, Visitor, document, fresh, told_time, unseen
 
-#: Newcomers who open the waiting page: some caches keep what they see for the second time only.
+#: Newcomers that open the waiting page. Some caches keep what they see for the second time only.
 _NEWCOMERS: Final = 3
 
 #: Seconds between two looks at the public document, and how old it may be.
@@ -45,7 +45,7 @@ def examine(
         return Finding("cache", "fail", "; ".join(faults), _REMEDY, cause)
     if not visitors:
         remedy = "Open or pause the room, so that it gives places, and ask again."
-        return Finding("cache", "unknown", "nobody was given a place, so no personal answer was seen", remedy)
+        return Finding("cache", "unknown", "no visitor was given a place, so no personal answer was seen", remedy)
     return Finding("cache", "ok", "each visitor got answers of their own, and what may be kept is fresh")
 
 
@@ -69,7 +69,7 @@ def _statuses(visitors: Sequence[Visitor]) -> list[str]:
         before = visitor.who
         answer = visitor.status()
         if answer.status == 401 and visitor.status(past_caches=True).status == 200:
-            return [f"status refused a visitor who has a place, and with another query it did not{_sign(answer)}"]
+            return [f"status refused a visitor with a place, and with another query it did not{_sign(answer)}"]
         if answer.status == 200 and before is not None and visitor.who != before:
             return [f"status told one visitor the place of another{_sign(answer)}"]
         if answer.status == 200 and answer.kept:
@@ -112,7 +112,7 @@ def _gated(site: Site, visitors: Sequence[Visitor], target: str, places: Places)
     if verdict == "gated":
         others = (judge(inside.go(other))[0] for other in (fresh(target), unseen()))
         if not let_in and any(other == "open" for other in others):
-            return [f"{target} refused a visitor who has a pass, and another address did not{_sign(shown)}"]
+            return [f"{target} refused a visitor with a pass, and another address did not{_sign(shown)}"]
         return []
     for headers in (PAGE, CALL):
         if _newcomer(site, target, headers, places) == "open" and (

@@ -72,10 +72,29 @@ def examine(visitor: Visitor, entered: Answer, target: str) -> Finding:
         return Finding("cookies", "unknown", f"status with the cookie {names}: {back.status}", "Ask again.")
     if visitor.jar.refused:
         return _refused(visitor.jar.refused[0], visitor)
+    if forgot := _on_the_page(visitor):
+        return forgot
     if not visitor.admitted:
-        told = f"{names} kept and brought back; nobody is admitted now, so the gate saw no pass"
+        told = f"{names} kept and brought back; no visitor is admitted now, so the gate saw no pass"
         return Finding("cookies", "ok", told)
     return _at_the_gate(visitor, target)
+
+
+def _on_the_page(visitor: Visitor) -> Finding | None:
+    """Whether the waiting page takes the visitor for a new one."""
+    kept, before, seen = dict(visitor.jar.kept), visitor.who, visitor.places.proofs
+    try:
+        answer = visitor.go(fresh(f"/wait/{visitor.room}"))
+        again = visitor.status(past_caches=True)
+    except SILENCE:
+        return None
+    if again.status == 200 and visitor.who != before:
+        names, anew = ", ".join(kept), visitor.places.proofs - seen
+        visitor.jar.kept = kept
+        visitor.status(past_caches=True)
+        if anew and any(text in line for text in anew for line in answer.cookies):
+            return _fail(f"/wait/{visitor.room} with the cookie {names}: a new place", _STRIPPED)
+    return None
 
 
 def _at_the_gate(visitor: Visitor, target: str) -> Finding:
@@ -89,7 +108,7 @@ def _at_the_gate(visitor: Visitor, target: str) -> Finding:
     verdict, detail, let_in = judge(answer)
     anew = let_in and visitor.who not in {claims(text).get("sub") for text in proofs(answer)}
     if anew:
-        # The visitor stays who they were.
+        # The visitor stays the same.
         visitor.jar.kept = kept
     if anew or (verdict == "gated" and not let_in and answer.status in (303, 401)):
         if _known_elsewhere(visitor):

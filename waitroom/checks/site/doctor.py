@@ -8,17 +8,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from waitroom.checks.finding import Finding
 from waitroom.checks.site import caches, clocks, cookies, gate, origin, reach, seen, sizes, streams
 from waitroom.checks.site.line import SILENCE, Answer, Site, parse
-from waitroom.checks.site.visit import Places, Visitor, claims, document, problem, told_time
+from waitroom.checks.site.visit import Places, Visitor, claims, document, fresh, problem, told_time
 
 #: Seconds that a stream is listened to: longer than the time-outs of a minute that are common.
 LISTEN_SECONDS: Final = 65.0
 
-#: Visitors who enter by a call; one sees whether the other's answers are shown to it.
+#: Seconds after which the public document tells what has just happened.
+_TOLD_SECONDS: Final = 2.2
+
+#: Visitors that enter by a call. One sees whether the other's answers are shown to it.
 _VISITORS: Final = 2
 
 
@@ -61,7 +64,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Entered:
-    """A visitor who asked for a place, what was answered, and this machine's time before and after."""
+    """A visitor that asked for a place, what was answered, and this machine's time before and after."""
 
     visitor: Visitor
     answer: Answer
@@ -158,23 +161,30 @@ class _Case:
         )
 
     def _gate(self, elsewhere: Sequence[tuple[Site, str]]) -> tuple[list[gate.Attempt], Finding]:
-        if self.room and self._state() == "bypass":
+        if self._public().get("state") == "bypass":
             remedy = f"Ask while it is paused: waitroom room pause {self.room}."
             return [], Finding("gate", "unknown", f"room {self.room} is in bypass: everybody passes by rights", remedy)
         asked = [*((self.site, target) for target in self.targets), *elsewhere]
-        attempts = []
+        attempts, before = [], self._inside()
         for attempt in gate.examine(asked, safe=self.questions.safe, noted=self.places.note):
             attempts.append(attempt)
             if attempt.let_in:
                 # A room has few places perhaps: none is held longer than it takes.
                 self.places.leave()
-        return attempts, gate.finding(attempts)
+        admitted = self._inside() - before if all(attempt.verdict == "open" for attempt in attempts) else 0
+        return attempts, gate.finding(attempts, admitted=admitted)
 
-    def _state(self) -> object:
+    def _public(self) -> dict[str, Any]:
         try:
-            return document(self.site.ask("GET", f"/v1/rooms/{self.room}")).get("state")
+            return document(self.site.ask("GET", fresh(f"/v1/rooms/{self.room}"))) if self.room else {}
         except SILENCE:
-            return None
+            return {}
+
+    def _inside(self) -> int:
+        """How many are inside, once what was just done is told."""
+        time.sleep(_TOLD_SECONDS if self.room else 0)
+        occupancy = self._public().get("occupancy")
+        return occupancy if isinstance(occupancy, int) else 0
 
     def _enter(self) -> Entered | None:
         visitor, before = Visitor(self.site, self.room, self.places), time.time()
@@ -186,7 +196,7 @@ class _Case:
     def _cookies(self, entered: Sequence[Entered | None]) -> Finding:
         first = entered[0] if entered else None
         if first is None:
-            return Finding("cookies", "unknown", "nobody could enter the room", "See the finding `room`.")
+            return Finding("cookies", "unknown", "no visitor could enter the room", "See the finding `room`.")
         if not first.visitor.told:
             kind = problem(first.answer) or "not an answer of waitroom"
             remedy = "Ask while the room gives places to newcomers from here: open or paused, below its limits."
@@ -200,7 +210,7 @@ class _Case:
         seconds = self.questions.listen_seconds
         if not usable or not (by_key or waiting):
             why = (
-                "nobody waits, and a stream of a visitor who is admitted ends at once" if usable else "there is no room"
+                "no visitor waits, and the stream of an admitted visitor ends at once" if usable else "there is no room"
             )
             return Finding("streams", "unknown", f"not tried: {why}", streams.NEEDS)
         say(f"listening to an event stream for {seconds:.0f} s")

@@ -15,8 +15,9 @@ from typing import Final, Literal
 from waitroom.checks.finding import Finding
 from waitroom.checks.site.line import SILENCE, Answer, Site
 
-#: How each address is asked for. `browser` opens a page, the others are calls; POST has an empty body.
-WAYS: Final = ("browser", "GET", "HEAD", "OPTIONS", "POST")
+#: How each address is asked for. `browser` opens a page and so does `robot`, which says that it is a search engine.
+#: The others are calls. POST has an empty body.
+WAYS: Final = ("browser", "GET", "HEAD", "OPTIONS", "POST", "robot")
 
 #: What a browser says that goes to a page, and what a script of the same page says.
 PAGE: Final = {
@@ -25,6 +26,14 @@ PAGE: Final = {
     "Sec-Fetch-Dest": "document",
     "Sec-Fetch-Site": "none",
 }
+_ROBOT: Final = {
+    "Accept": "*/*",
+    "User-Agent": "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)",
+}
+
+#: Endings of files that are often freed of a gate.
+_ENDINGS: Final = ("css", "js", "png", "jpg", "svg", "ico", "woff2", "json")
+
 CALL: Final = {"Accept": "application/json"}
 
 #: Brings no pass, and asks for one as clients without cookies do: it is seen also where cookies are taken off.
@@ -33,6 +42,11 @@ _AS_HEADER: Final = {"X-Waitroom-Pass": "none"}
 _PASS: Final = re.compile(r"(__Host-)?waitroom_pass_[a-z0-9][a-z0-9_-]*=[^;]")
 PROOF: Final = re.compile(r"(?:__Host-)?waitroom_(?P<kind>ticket|pass)_(?P<room>[a-z0-9][a-z0-9_-]*)=(?P<text>[^;]+)")
 _TO_THE_PAGE: Final = re.compile(r"/wait/[a-z0-9][a-z0-9_-]*(\?|\Z)")
+
+_HEADERS: Final = {"browser": PAGE, "robot": _ROBOT}
+
+#: Share of the requests past the gate that shows as visitors inside, if the gate let them in.
+_ADMITTED_SHARE: Final = 0.8
 
 #: Requests that a finding names at most.
 _SHOWN: Final = 12
@@ -70,15 +84,25 @@ def examine(
             yield _attempt(site, target, "GET", other, noted)
 
 
-def finding(attempts: Sequence[Attempt]) -> Finding:
-    """What the attempts tell together."""
+def finding(attempts: Sequence[Attempt], *, admitted: int = 0) -> Finding:
+    """What the attempts tell together. `admitted`: how many more were inside after them than before."""
     past = [attempt for attempt in attempts if attempt.verdict == "open"]
     silent = [attempt for attempt in attempts if attempt.verdict == "silent"]
     gated = len(attempts) - len(past) - len(silent)
     told = f"{gated} of {len(attempts)} requests without a pass were answered by the gate"
     if any(attempt.let_in for attempt in attempts):
-        told += ", some by a pass of their own, since nobody waits"
+        told += ", some by a pass of their own, since no visitor waits"
     if past:
+        if len(past) == len(attempts) and admitted >= len(past) * _ADMITTED_SHARE:
+            return Finding(
+                *(
+                    "gate",
+                    "fail",
+                    f"{told}, and {admitted} more visitors were inside after them; {_listed('open', past)}",
+                ),
+                "In nginx put `include waitroom-gate.conf;` into each location that has an `add_header` of its own.",
+                "The gate lets these visitors in, and the pass that it gives them is lost on the way.",
+            )
         return _open(told, past, len(attempts))
     if silent:
         remedy = "See that the site answers each of them, then ask again."
@@ -130,7 +154,7 @@ def spellings(target: str) -> list[str]:
             f"/%{ord(first):02x}{path[2:]}" if first else "/%2e/",
             "/" + path[1:].replace("/", "%2f") if path.count("/") > 1 else path + "%20",
             path.upper() if path.upper() != path else path + "%2f",
-            path + ";x=.css",
+            *(f"{path};x=.{ending}" for ending in _ENDINGS),
         )
     ]
 
@@ -138,7 +162,7 @@ def spellings(target: str) -> list[str]:
 def judge(answer: Answer) -> tuple[Verdict, str, bool]:
     """The verdict, what was answered in a few words, and whether a pass was given."""
     if any(_PASS.match(cookie) for cookie in answer.cookies) or "x-waitroom-pass" in answer.headers:
-        return "gated", f"{answer.status}, let in with a pass: nobody waits", True
+        return "gated", f"{answer.status}, let in with a pass: no visitor waits", True
     if answer.status == 303 and _TO_THE_PAGE.match(answer.headers.get("location", "")):
         return "gated", "303, sent to the waiting page", False
     kind = _problem(answer)
@@ -162,9 +186,9 @@ def _problem(answer: Answer) -> str | None:
 
 
 def _attempt(site: Site, of: str, way: str, target: str, noted: Callable[[Site, Answer], None]) -> Attempt:
-    method, url = "GET" if way == "browser" else way, site.origin + of
+    method, url = "GET" if way in _HEADERS else way, site.origin + of
     try:
-        answer = without_pass(site, method, target, PAGE if way == "browser" else CALL)
+        answer = without_pass(site, method, target, _HEADERS.get(way, CALL))
     except SILENCE as error:
         return Attempt(url, way, target, "silent", str(error) or type(error).__name__)
     noted(site, answer)

@@ -71,7 +71,7 @@ def _broken_rule(site: Site, pair: str, name: str, named: dict[str, str]) -> str
 def _covers(domain: str, host: str) -> bool:
     if domain == host:
         return True
-    # A name of one part, such as `com`, is nobody's; an address has no part above it.
+    # A name of one part, such as `com`, has no owner, and an address has no part above it.
     return "." in domain and host.endswith("." + domain) and not host.replace(".", "").isdigit()
 
 

@@ -144,7 +144,10 @@ class Site:
                 response.close()
 
     def declared(self, method: str, target: str, headers: Mapping[str, str], size: int, *, seconds: float) -> int:
-        """The status that is answered to a body of that size by its length alone, 0 where the body is waited for."""
+        """The status that is answered to a body of that size by its length alone, 0 where the body is waited for.
+
+        Raises one of SILENCE, ConnectionError among them where the other side hangs up.
+        """
         with self._connected(seconds) as link:
             link.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
             lines = {"Host": self.authority, "User-Agent": "waitroom doctor", **headers, "Content-Length": str(size)}
@@ -153,7 +156,7 @@ class Site:
             link.endheaders()
             try:
                 return link.getresponse().status
-            except (TimeoutError, http.client.RemoteDisconnected):
+            except TimeoutError:
                 return 0
 
     @contextmanager

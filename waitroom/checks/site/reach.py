@@ -114,7 +114,7 @@ def examine_room(site: Site, room: str) -> Finding:
         return Finding(
             *("room", "fail", f"the instances know no room {room!r}"),
             f"Make it: waitroom room set {room} capacity=50. Or put the right name behind `set $waitroom_room`.",
-            "The gate is asked for a room that is not there, and lets nobody in.",
+            "The gate is asked for a room that is not there, and lets no visitor in.",
         )
     if problem(answer) or answer.status in (502, 503, 504):
         remedy = "See that an instance runs and is ready (/readyz), and that the proxy's upstream has its address."

@@ -110,7 +110,7 @@ def examine_address(sights: Sights, *, own: str = "") -> Finding:
         return Finding("visitor-address", "unknown", sights.why, sights.remedy)
     if sights.claimed is not None and _known(sights.claimed) == _CLAIMED:
         return _fail(
-            f"a visitor who sent `X-Forwarded-For: {_CLAIMED}` was taken for {_CLAIMED}",
+            f"a visitor sent `X-Forwarded-For: {_CLAIMED}` and was taken for {_CLAIMED}",
             "The outermost proxy passes on what a client says of its address.",
             "In nginx put `proxy_set_header X-Forwarded-For $remote_addr;` (waitroom-proxy.conf), and trust by "
             "`set_real_ip_from` only what stands in front of it.",
@@ -168,7 +168,7 @@ def _of_another(
             "In nginx put `proxy_set_header X-Forwarded-For $remote_addr;` (waitroom-proxy.conf) into /v1/ and /wait/.",
         )
     if network and network != known:
-        cause = f"The proxy takes the content delivery network for the visitor, who is {network} by its header."
+        cause = f"The proxy takes the content delivery network for the visitor, whose address is {network}."
         return _fail(seen, cause, _PRESERVE)
     behind = _private(source) and not source.startswith("127.") and not _private(known or peer)
     if behind and not sure:

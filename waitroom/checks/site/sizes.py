@@ -19,6 +19,9 @@ _COOKIE_BYTES: Final = 3_000
 #: Seconds within which a proxy refuses a body by its length.
 _REFUSAL_SECONDS: Final = 3.0
 
+#: In place of a status: the other side ended the connection without a word.
+_HUNG_UP: Final = -1
+
 #: How requests are refused that have too much before their body.
 _TOO_LARGE: Final = frozenset({400, 413, 414, 431, 494, 500, 502, 503, 520})
 
@@ -140,14 +143,18 @@ def examine_body(
         )
         if status != 413 and whole and visitor is not None and visitor.admitted:
             status = _whole(site, visitor, path, form, size)
+    except ConnectionError:
+        status = _HUNG_UP
     except SILENCE as error:
         return Finding("body", "unknown", f"{told}: {error}", "Ask again.")
-    if status != 413:
+    if status == _HUNG_UP and _declared(site, path, form, 1) == _HUNG_UP:
+        return Finding("body", "unknown", f"{told}: hung up, as with a body of 1 byte", "Name another --body-path.")
+    if status not in (413, _HUNG_UP):
         return Finding("body", "ok", f"{told}: not refused for its size ({status or 'the body is waited for'})")
     if direct is not None and _declared(direct, path, {**form, "Host": site.authority}, size) == 413:
         return Finding("body", "ok", f"{told}: 413, as the origin itself answers")
     return Finding(
-        *("body", "fail", f"{told}: 413"),
+        *("body", "fail", f"{told}: {'413' if status == 413 else 'hung up'}"),
         f"In nginx put `client_max_body_size {-(-size // 1_000_000)}m;` into the server or the upload's location. "
         "Raise the limit of every other proxy and CDN in front too.",
         "A proxy in front takes smaller bodies than the site did before: nginx takes 1 MB unless told otherwise.",
@@ -157,6 +164,8 @@ def examine_body(
 def _declared(site: Site, path: str, headers: dict[str, str], size: int) -> int:
     try:
         return site.declared("POST", path, headers, size, seconds=_REFUSAL_SECONDS)
+    except ConnectionError:
+        return _HUNG_UP
     except SILENCE:
         return 0
 

@@ -78,9 +78,14 @@ class Places:
 
     def __init__(self) -> None:
         self._held: dict[str, tuple[Site, str]] = {}
-        #: Every proof that was ever handed out, and how many places came without one.
-        self.seen: set[str] = set()
+        #: How many places came without a proof.
         self.unproved = 0
+        self._returned: set[str] = set()
+
+    @property
+    def proofs(self) -> set[str]:
+        """Every proof that was handed out until now."""
+        return self._returned | self._held.keys()
 
     def note(self, site: Site, answer: Answer) -> None:
         """Remember the proofs that an answer hands out."""
@@ -101,7 +106,7 @@ class Places:
     def leave(self) -> int:
         """Give them back; how many could not be."""
         stay, self.unproved = self.unproved, 0
-        self.seen |= self._held.keys()
+        self._returned |= self._held.keys()
         for text, (site, room) in self._held.items():
             bearer = {**CALL, "Authorization": f"Bearer {text}"}
             try:
