@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -273,7 +274,7 @@ def test_clocks_apart(tmp_path: Path, instance: Instance, who: str) -> None:
             )
         found = made.ask()
     assert found.wrong == {"clocks"}, found.done.stdout
-    assert "300 s ahead of Redis" in found["clocks"]["detail"] or "299 s ahead of Redis" in found["clocks"]["detail"]
+    assert re.search(r"(29\d|30\d) s ahead of Redis", found["clocks"]["detail"]), found["clocks"]
 
 
 def test_the_doctors_own_clock(tmp_path: Path, instance: Instance) -> None:
@@ -287,7 +288,7 @@ def test_the_doctors_own_clock(tmp_path: Path, instance: Instance) -> None:
         )
     found = Found(done)
     assert found.wrong == {"clocks"}, done.stdout + done.stderr
-    assert "this machine is 90 s behind Redis" in found["clocks"]["detail"]
+    assert re.search(r"this machine is (8\d|9\d) s behind Redis", found["clocks"]["detail"]), found["clocks"]
 
 
 # Sound installations.

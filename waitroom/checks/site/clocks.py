@@ -61,8 +61,8 @@ def _proxy_ahead(reading: Reading) -> float | None:
         date = parsedate_to_datetime(reading.answer.headers.get("date", "")).timestamp()
     except ValueError:
         return None
-    # It is cut to the second, and made after Redis answered.
-    return _apart(date, date + 1 + reading.after - reading.before, reading.redis or 0)
+    # It is cut to the second, and made after Redis answered: by as much as the answer took, at most.
+    return _apart(date - (reading.after - reading.before), date + 1, reading.redis or 0)
 
 
 def _least(values: list[float]) -> float:

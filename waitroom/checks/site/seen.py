@@ -170,7 +170,11 @@ def _of_another(
     if network and network != known:
         cause = f"The proxy takes the content delivery network for the visitor, whose address is {network}."
         return _fail(seen, cause, _PRESERVE)
-    behind = _private(source) and not source.startswith("127.") and not _private(known or peer)
+    by, site = known or peer, plain(sight.answer.peer)
+    # A router on the way writes its own address over a private one: a public one, or in a private network any other.
+    behind = (
+        _private(source) and not source.startswith("127.") and (not _private(by) or (_private(site) and by != site))
+    )
     if behind and not sure:
         return Finding(
             *(

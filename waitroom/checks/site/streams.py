@@ -9,8 +9,9 @@ from http.client import HTTPException
 from typing import Final
 
 from waitroom.checks.finding import Finding
-from waitroom.checks.site.line import Answer, Site
-from waitroom.checks.site.visit import document
+from waitroom.checks.site.gate import CALL
+from waitroom.checks.site.line import SILENCE, Answer, Site
+from waitroom.checks.site.visit import document, fresh
 
 #: Seconds within which the first words must come, and those within which a quiet stream says something.
 _FIRST_SECONDS: Final = 5.0
@@ -34,18 +35,23 @@ _VERSION: Final = (
 
 def examine(site: Site, room: str, headers: Mapping[str, str], *, listen_seconds: float, by_key: bool) -> Finding:
     """Listen to a stream. `headers` open it: a waiting visitor's cookies, or the doctor's question (`by_key`)."""
-    path, began = f"/v1/rooms/{room}/events", time.monotonic()
+    path = f"/v1/rooms/{room}/events"
+    try:
+        latency = _latency(site, room)
+    except SILENCE as error:
+        return Finding("streams", "unknown", f"the site does not answer: {error}", "Ask again.")
+    began = time.monotonic() + latency
     sent = {"Accept": "text/event-stream", "Accept-Encoding": "gzip, deflate", **headers}
     heard: list[float] = []
     text, status = b"", 0
     try:
-        with site.opened("GET", path, sent, seconds=listen_seconds) as (response, _):
+        with site.opened("GET", path, sent, seconds=max(listen_seconds, _FIRST_SECONDS * 2)) as (response, _):
             status = response.status
             if status != 200 or response.headers.get_content_type() != "text/event-stream":
                 body = response.read(16_384)
                 return _no_stream(path, Answer(status, dict(response.getheaders()), body=body))
             packed = zlib.decompressobj(47) if response.headers.get("Content-Encoding") else None
-            while time.monotonic() - began < listen_seconds:
+            while not heard or time.monotonic() - began < listen_seconds:
                 words = response.read1(4096)
                 if not words:
                     break
@@ -59,6 +65,13 @@ def examine(site: Site, room: str, headers: Mapping[str, str], *, listen_seconds
         if status == 0:
             return _fail(f"{path} does not answer: {error or type(error).__name__}", "", _TIME_OUTS)
     return _ended(path, heard, text, time.monotonic() - began, listen_seconds, by_key=by_key)
+
+
+def _latency(site: Site, room: str) -> float:
+    """Seconds that an answer takes which nothing holds back. Raises one of SILENCE."""
+    began = time.monotonic()
+    site.ask("GET", fresh(f"/v1/rooms/{room}"), CALL)
+    return time.monotonic() - began
 
 
 def _held(heard: list[float], seconds: float) -> Finding:
