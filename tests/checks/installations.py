@@ -177,7 +177,8 @@ def installed(
             origin=origin.port,
             room=room,
             files={**TRUSTED, **files},
-            program=binary("wheel"),
+            # A library that is loaded before it does nothing to the wheel's, which brings everything along.
+            program=binary("system" if nginx_prefix else "wheel"),
         )
         if nginx_prefix:
             made.command[:0] = nginx_prefix

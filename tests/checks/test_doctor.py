@@ -342,7 +342,7 @@ def test_nothing_is_found_behind_another_proxy(tmp_path: Path, instance: Instanc
         proxy = ForeignProxy(name, tmp_path, room="shop", instances=(instance.port, instance.port), origin=origin.port)
         with proxy:
             made = Installation(tmp_path, proxy.port, origin, instance)
-            found = made.ask("--path", "/links", listen="8")
+            found = made.ask("--path", "/links", listen="3")
             assert found.wrong == set(), found.done.stdout
             assert found.done.returncode == 0
             until(lambda: inside(made) == 0, "the end of every place")
