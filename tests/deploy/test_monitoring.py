@@ -134,8 +134,9 @@ def test_every_alert_says_what_it_means() -> None:
     for name, rule in rules().items():
         assert name.startswith("Waitroom")
         assert rule["labels"]["severity"] in ("critical", "warning", "info")
-        assert rule["annotations"].keys() == {"summary", "description"}
+        assert rule["annotations"].keys() == {"summary", "runbook", "description"}
         assert rule["annotations"]["summary"].endswith(".")
+        assert rule["annotations"]["runbook"] == f"docs/how-to/trouble.md#{name.lower()}"
 
 
 def test_every_alert_has_a_paragraph_for_the_night() -> None:

@@ -67,6 +67,7 @@ class Attempt:
     let_in: bool = False
     kept: str = ""
     given: tuple[str, ...] = ()
+    refusal: int = 0
 
 
 def examine(
@@ -77,9 +78,12 @@ def examine(
     Each answer is `noted`: it may have brought a place.
     """
     for site, target in asked:
+        refusal = 0
         for way in WAYS:
             if not (safe and way == "POST"):
-                yield _attempt(site, target, way, target, noted)
+                attempt = _attempt(site, target, way, target, noted, refusal=refusal)
+                refusal = attempt.refusal if way == "GET" else refusal
+                yield attempt
         for other in spellings(target):
             yield _attempt(site, target, "GET", other, noted)
 
@@ -159,8 +163,12 @@ def spellings(target: str) -> list[str]:
     ]
 
 
-def judge(answer: Answer) -> tuple[Verdict, str, bool]:
-    """The verdict, what was answered in a few words, and whether a pass was given."""
+def judge(answer: Answer, *, refusal: int = 0) -> tuple[Verdict, str, bool]:
+    """The verdict, what was answered in a few words, and whether a pass was given.
+
+    `refusal`: the status by which the gate refused the same request by GET. Some proxies take Content-Type off an answer
+    to HEAD, so that only its status tells.
+    """
     if any(_PASS.match(cookie) for cookie in answer.cookies) or "x-waitroom-pass" in answer.headers:
         return "gated", f"{answer.status}, let in with a pass: no visitor waits", True
     if answer.status == 303 and _TO_THE_PAGE.match(answer.headers.get("location", "")):
@@ -168,6 +176,8 @@ def judge(answer: Answer) -> tuple[Verdict, str, bool]:
     kind = _problem(answer)
     if kind is not None:
         return "gated", f"{answer.status}, {kind}", False
+    if answer.body is None and answer.status == refusal and "content-type" not in answer.headers:
+        return "gated", f"{answer.status}, as by GET", False
     return "open", f"{answer.status}, not by the gate", False
 
 
@@ -185,15 +195,18 @@ def _problem(answer: Answer) -> str | None:
     return kind.removeprefix("urn:waitroom:") if isinstance(kind, str) and kind.startswith("urn:waitroom:") else None
 
 
-def _attempt(site: Site, of: str, way: str, target: str, noted: Callable[[Site, Answer], None]) -> Attempt:
+def _attempt(
+    site: Site, of: str, way: str, target: str, noted: Callable[[Site, Answer], None], *, refusal: int = 0
+) -> Attempt:
     method, url = "GET" if way in _HEADERS else way, site.origin + of
     try:
         answer = without_pass(site, method, target, _HEADERS.get(way, CALL))
     except SILENCE as error:
         return Attempt(url, way, target, "silent", str(error) or type(error).__name__)
     noted(site, answer)
-    verdict, detail, let_in = judge(answer)
-    return Attempt(url, way, target, verdict, detail, let_in, answer.kept, proofs(answer))
+    verdict, detail, let_in = judge(answer, refusal=refusal)
+    refused = answer.status if verdict == "gated" and not let_in else 0
+    return Attempt(url, way, target, verdict, detail, let_in, answer.kept, proofs(answer), refused)
 
 
 def without_pass(site: Site, method: str, target: str, headers: Mapping[str, str]) -> Answer:
