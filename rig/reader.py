@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from rig.machine import missing, program
-from rig.process import Process, environment
+from rig.process import Process
 
 #: The checkout, in which the reader stands.
 ROOT: Final = Path(__file__).parent.parent
@@ -97,7 +97,8 @@ def read(steps: Sequence[Step], hand: Path, *, programs: Sequence[Path] = ()) ->
         "machine",
         [*command, "machine", hand, ROOT, "bash", "-c", "\n".join(lines)],
         folder=hand,
-        variables=environment(HOME="/root", PATH=path),
+        # Nothing of this process: `make test ARGS=…` hands on its own arguments by the environment.
+        variables={"HOME": "/root", "PATH": path, "LANG": "C.UTF-8"},
     )
     reader.start()
     late = reader.wait(SECONDS) < 0
