@@ -13,7 +13,7 @@ import pytest
 ROOT: Final = Path(__file__).parent.parent.parent
 PAGE: Final = (ROOT / "docs" / "explanation" / "security.md").read_text(encoding="utf-8")
 
-THREATS: Final = tuple(f"T{number}" for number in range(1, 41))
+THREATS: Final = tuple(f"T{number}" for number in range(1, 42))
 
 #: The rows of the table of threats: number, attack, decision, what shows it.
 ROWS: Final = re.findall(r"^\| (T\d+) \| (.+?) \| (.+?) \| (.*?) \|$", PAGE, re.MULTILINE)

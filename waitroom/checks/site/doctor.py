@@ -156,8 +156,8 @@ class _Case:
         return Finding(
             *("room", "fail", "no answer of the site names a room"),
             "In nginx put `set $waitroom_room NAME;` and `include waitroom-locations.conf;` into the server. Where "
-            "other addresses only are gated, name one (--path), or name the room: --room NAME.",
-            "The gate is not asked for these addresses.",
+            "other addresses only are gated, name one (--path). Where the room is in bypass, name it: --room NAME.",
+            "The gate is not asked for these addresses, or the room is in bypass.",
         )
 
     def _gate(self, elsewhere: Sequence[tuple[Site, str]]) -> tuple[list[gate.Attempt], Finding]:

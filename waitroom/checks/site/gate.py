@@ -17,7 +17,7 @@ from waitroom.checks.site.line import SILENCE, Answer, Site
 
 #: How each address is asked for. `browser` opens a page and so does `robot`, which says that it is a search engine.
 #: The others are calls. POST has an empty body.
-WAYS: Final = ("browser", "GET", "HEAD", "OPTIONS", "POST", "robot")
+WAYS: Final = ("GET", "browser", "HEAD", "OPTIONS", "POST", "robot")
 
 #: What a browser says that goes to a page, and what a script of the same page says.
 PAGE: Final = {
@@ -51,7 +51,7 @@ _ADMITTED_SHARE: Final = 0.8
 #: Requests that a finding names at most.
 _SHOWN: Final = 12
 
-#: `gated`: the gate answered. `open`: something else did. `silent`: nothing did.
+#: `gated`: the gate answered. `open`: something else did. `silent`: nothing did, or a proxy that got no answer.
 Verdict = Literal["gated", "open", "silent"]
 
 
@@ -82,7 +82,7 @@ def examine(
         for way in WAYS:
             if not (safe and way == "POST"):
                 attempt = _attempt(site, target, way, target, noted, refusal=refusal)
-                refusal = attempt.refusal if way == "GET" else refusal
+                refusal = refusal or attempt.refusal
                 yield attempt
         for other in spellings(target):
             yield _attempt(site, target, "GET", other, noted)
@@ -166,18 +166,23 @@ def spellings(target: str) -> list[str]:
 def judge(answer: Answer, *, refusal: int = 0) -> tuple[Verdict, str, bool]:
     """The verdict, what was answered in a few words, and whether a pass was given.
 
-    `refusal`: the status by which the gate refused the same request by GET. Some proxies take Content-Type off an answer
-    to HEAD, so that only its status tells.
+    `refusal`: the status by which the gate refused the same address as a call. To browsers nginx says so by a page of
+    its own, and some proxies take Content-Type off an answer to HEAD: then the status tells.
     """
     if any(_PASS.match(cookie) for cookie in answer.cookies) or "x-waitroom-pass" in answer.headers:
         return "gated", f"{answer.status}, let in with a pass: no visitor waits", True
     if answer.status == 303 and _TO_THE_PAGE.match(answer.headers.get("location", "")):
         return "gated", "303, sent to the waiting page", False
-    kind = _problem(answer)
-    if kind is not None:
-        return "gated", f"{answer.status}, {kind}", False
-    if answer.body is None and answer.status == refusal and "content-type" not in answer.headers:
+    problem = _problem(answer)
+    if problem is not None:
+        return "gated", f"{answer.status}, {problem}", False
+    kind = answer.headers.get("content-type")
+    if answer.status == refusal and (
+        (answer.body is None and kind is None) or (refusal in (403, 429, 503) and (kind or "").startswith("text/html"))
+    ):
         return "gated", f"{answer.status}, as by GET", False
+    if answer.status in (502, 503, 504):
+        return "silent", f"{answer.status}, by a proxy that got no answer", False
     return "open", f"{answer.status}, not by the gate", False
 
 

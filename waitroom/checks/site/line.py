@@ -116,7 +116,7 @@ class Site:
         seconds: float = ANSWER_SECONDS,
     ) -> Answer:
         """One request and its answer. Raises one of SILENCE where none comes in time."""
-        with self.opened(method, target, headers or {}, body, seconds=seconds) as (response, ends):
+        with self.opened(method, target, headers or {}, body, seconds=seconds) as (response, ends, _):
             cookies = tuple(value for name, value in response.getheaders() if name.lower() == "set-cookie")
             found = {name.lower(): value for name, value in response.getheaders()}
             content = None if method == "HEAD" else response.read(_READ)
@@ -131,15 +131,19 @@ class Site:
         body: bytes | None = None,
         *,
         seconds: float = ANSWER_SECONDS,
-    ) -> Iterator[tuple[http.client.HTTPResponse, tuple[str, str]]]:
-        """An answer that is still to be read, and the ends of its connection, which is cut after so many seconds."""
+    ) -> Iterator[tuple[http.client.HTTPResponse, tuple[str, str], socket.socket]]:
+        """An answer that is still to be read, the ends of its connection, and the connection itself.
+
+        It is cut after so many seconds.
+        """
         with self._connected(seconds) as link:
             sent = {"Host": self.authority, "User-Agent": "waitroom doctor", "Connection": "close", **headers}
             link.request(method, target, body, sent)
-            ends = (link.sock.getsockname()[0], link.sock.getpeername()[0])
+            held = link.sock
+            ends = (held.getsockname()[0], held.getpeername()[0])
             response = link.getresponse()
             try:
-                yield response, ends
+                yield response, ends, held
             finally:
                 response.close()
 

@@ -42,10 +42,11 @@ def examine(site: Site, room: str, headers: Mapping[str, str], *, listen_seconds
         return Finding("streams", "unknown", f"the site does not answer: {error}", "Ask again.")
     began = time.monotonic() + latency
     sent = {"Accept": "text/event-stream", "Accept-Encoding": "gzip, deflate", **headers}
+    opened = site.opened("GET", path, sent, seconds=max(listen_seconds, _FIRST_SECONDS * 2))
     heard: list[float] = []
     text, status = b"", 0
     try:
-        with site.opened("GET", path, sent, seconds=max(listen_seconds, _FIRST_SECONDS * 2)) as (response, _):
+        with opened as (response, _, link):
             status = response.status
             if status != 200 or response.headers.get_content_type() != "text/event-stream":
                 body = response.read(16_384)
@@ -57,6 +58,8 @@ def examine(site: Site, room: str, headers: Mapping[str, str], *, listen_seconds
                     break
                 heard.append(time.monotonic() - began)
                 text += packed.decompress(words) if packed else words
+                # The first word may take longer than to listen for so long. Further ones may not.
+                link.settimeout(max(listen_seconds - heard[-1], 0.01))
             else:
                 return _held(heard, listen_seconds)
     except TimeoutError:
