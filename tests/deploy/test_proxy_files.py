@@ -159,8 +159,14 @@ def test_envoy_gates_every_way_to_the_origin(envoy: Document) -> None:
     for route in host["routes"]:
         per_route = route.get("typed_per_filter_config", {})
         free = per_route.get("envoy.filters.http.ext_authz", {}).get("disabled", False)
-        ways[route["match"]["prefix"]] = (route["route"]["cluster"], free)
-    assert ways == {"/v1/": ("waitroom", True), "/wait/": ("waitroom", True), "/": ("origin", False)}
+        where = route["match"].get("prefix") or route["match"]["safe_regex"]["regex"]
+        ways[where] = (route["route"]["cluster"], free)
+    assert ways == {
+        "/v1/rooms/[^/]+/events": ("waitroom", True),
+        "/v1/": ("waitroom", True),
+        "/wait/": ("waitroom", True),
+        "/": ("origin", False),
+    }
     assert host["routes"][-1]["request_headers_to_remove"] == ["x-waitroom-pass"]
 
 
