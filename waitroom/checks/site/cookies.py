@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from waitroom.checks.finding import Finding
-from waitroom.checks.site.gate import PAGE, judge, proofs, without_pass
+from waitroom.checks.site.gate import PAGE, Attempt, judge, proofs, without_pass
 from waitroom.checks.site.jar import Refusal
 from waitroom.checks.site.line import SILENCE, Answer
 from waitroom.checks.site.visit import Visitor, claims, fresh, unseen
@@ -40,15 +41,15 @@ _RULES: Final = {
 
 _BLOCKED: Final = (
     "The answer brings a place and no cookie: something on the way takes Set-Cookie off.",
-    "Take `proxy_hide_header Set-Cookie` (or the rule of the proxy or CDN that does the same) off /v1/ and /wait/.",
+    "Take `proxy_hide_header Set-Cookie` (or the rule of the proxy or CDN that does the same) off the whole site.",
 )
 _STRIPPED: Final = (
     "The browser sends the cookie, and the instance does not get it: something on the way takes it off.",
-    'Take `proxy_set_header Cookie "";` (or the rule of the proxy or CDN that does the same) off /v1/ and /wait/.',
+    'Take `proxy_set_header Cookie "";` (or the rule of the proxy or CDN that does the same) off the whole site.',
 )
 _GATE_BLIND: Final = (
     "The gate is asked without the visitor's cookie.",
-    "In nginx put `proxy_set_header Cookie $http_cookie;` into waitroom-check.conf. Let another proxy pass Cookie on.",
+    "Let each proxy in front pass Cookie on. In nginx: `proxy_set_header Cookie $http_cookie;` in waitroom-check.conf.",
 )
 
 
@@ -78,6 +79,12 @@ def examine(visitor: Visitor, entered: Answer, target: str) -> Finding:
         told = f"{names} kept and brought back; no visitor is admitted now, so the gate saw no pass"
         return Finding("cookies", "ok", told)
     return _at_the_gate(visitor, target)
+
+
+def examine_gate(attempts: Sequence[Attempt]) -> Finding | None:
+    """Whether the gate's own passes came with their cookie, as far as any was given."""
+    lost = [attempt for attempt in attempts if attempt.let_in and not attempt.given]
+    return _fail(f"{lost[0].target} let a visitor in with no Set-Cookie", _BLOCKED) if lost else None
 
 
 def _on_the_page(visitor: Visitor) -> Finding | None:

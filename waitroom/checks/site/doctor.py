@@ -101,7 +101,8 @@ def examine(questions: Questions, *, say: Callable[[str], None] = lambda _: None
         return Report(site.origin, room, (reached, *case.findings(given[1:], say)))
     finally:
         if stay := places.leave():
-            say(f"{stay} places could not be given back; each falls silent by itself after abandon_seconds")
+            ends = "each ends by itself, in the queue after abandon_seconds, inside after claim_seconds"
+            say(f"{stay} places could not be given back; {ends}")
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,8 @@ class _Case:
         visitors = [each.visitor for each in entered if each and each.visitor.told]
         first = visitors[0] if visitors else None
         browser = self._cookies(entered)
+        if browser.verdict in ("ok", "unknown"):
+            browser = cookies.examine_gate(attempts) or browser
         found = [
             *(room, gated, browser, caches.examine(site, visitors, first_target, attempts, self.places)),
             seen.examine_address(sights, own=asked.own_address),

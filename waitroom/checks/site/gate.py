@@ -49,7 +49,7 @@ _HEADERS: Final = {"browser": PAGE, "robot": _ROBOT}
 _ADMITTED_SHARE: Final = 0.8
 
 #: Requests that a finding names at most.
-_SHOWN: Final = 12
+_SHOWN: Final = 4
 
 #: `gated`: the gate answered. `open`: something else did. `silent`: nothing did, or a proxy that got no answer.
 Verdict = Literal["gated", "open", "silent"]

@@ -29,6 +29,7 @@ _HOST: Final = (
     "The origin is told another host than visitors use.",
     "In waitroom-origin.conf put `proxy_set_header Host $host;`, and include it where the origin is asked.",
 )
+_NAME_ONE: Final = "Name an address that the origin answers with a redirect or with links: --path /account."
 _DOWN: Final = (
     "The gate let a visitor go on, and the origin did not answer.",
     "See that the origin runs, and that the upstream in nginx (`upstream shop_origin`) has its address and port.",
@@ -68,8 +69,9 @@ def _by_instances(site: Site, sights: Sights, named: int, *, asked: bool) -> Fin
     hosts = {str(sight.told["host"]) for sight in sights.seen} - {""}
     if hosts and hosts != {site.authority}:
         told = f"visitors ask for {site.authority}, and the proxy tells the instances {', '.join(sorted(hosts))}"
-        why = _PORT if {urlsplit(f"//{host}").hostname for host in hosts} == {site.host} else _HOST
-        return Finding("origin", "warn", f"{told}; the origin may be told the same", why[1], why[0])
+        if {urlsplit(f"//{host}").hostname for host in hosts} == {site.host}:
+            return Finding("origin", "unknown", f"{told}; no answer of the origin tells what it is told", _NAME_ONE)
+        return Finding("origin", "warn", f"{told}; the origin may be told the same", _HOST[1], _HOST[0])
     if schemes and asked:
         return Finding(
             "origin",
@@ -77,11 +79,9 @@ def _by_instances(site: Site, sights: Sights, named: int, *, asked: bool) -> Fin
             f"the proxy tells {site.scheme} and {site.authority}; no answer of the origin names an address",
         )
     if not asked:
-        remedy = "Ask while the room admits visitors."
+        remedy = "Ask while the room admits visitors at once: while it is open and its queue is short."
         return Finding("origin", "unknown", "no visitor was admitted, so the origin was not seen", remedy)
-    remedy = (
-        "Name an address that the origin answers with a redirect or with links: --path /account. Or give the admin key."
-    )
+    remedy = f"{_NAME_ONE} Or give the admin key."
     return Finding("origin", "unknown", "no answer of the origin names an address of the site", remedy)
 
 

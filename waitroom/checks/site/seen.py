@@ -240,8 +240,8 @@ def examine_public_url(site: Site, sights: Sights, names: Sequence[str]) -> Find
 
 def _judge_url(site: Site, url: str, remedy: str) -> Finding:
     if url == site.origin or (not url and not site.secure):
-        return Finding("public-url", "ok", f"public_url is {url!r}, visitors come to {site.origin}")
-    told = f"public_url is {url!r}, and visitors come to {site.origin}"
+        return Finding("public-url", "ok", f"public_url is {url or 'not set'}, visitors come to {site.origin}")
+    told = f"public_url is {url or 'not set'}, and visitors come to {site.origin}"
     wrong_scheme = url.startswith("https:") != site.secure
     cause = _scheme_cause(site) if wrong_scheme else "Links that waitroom makes lead to another address than this."
     return Finding("public-url", "fail", told, remedy, cause)

@@ -80,7 +80,7 @@ def _latency(site: Site, room: str) -> float:
 def _held(heard: list[float], seconds: float) -> Finding:
     if heard[0] > _FIRST_SECONDS:
         return _held_back(f"the first words came after {heard[0]:.1f} s")
-    return Finding("streams", "ok", f"a stream was held for {seconds:.0f} s and spoke {len(heard)} times")
+    return Finding("streams", "ok", f"a stream was held for {seconds:.0f} s and {len(heard)} word(s) came")
 
 
 def _ended(path: str, heard: list[float], text: bytes, after: float, wanted: float, *, by_key: bool) -> Finding:
