@@ -156,6 +156,8 @@ def test_what_is_no_address_is_a_mistake(tmp_path: Path, url: str) -> None:
         Answer(404, {"content-type": "application/problem+json"}, body=None),
         Answer(401, body=None),
         Answer(303, {"location": "/login"}),
+        # An origin that says again what it was sent.
+        Answer(200, {"x-waitroom-pass": "none"}),
         Answer(303, {"location": "https://elsewhere.example/wait/shop"}),
         Answer(200, cookies=("session=waitroom_pass_shop=x",)),
         Answer(200, cookies=("waitroom_pass_shop=; Max-Age=0",)),
@@ -171,6 +173,14 @@ def test_a_head_may_be_refused_without_a_type() -> None:
     assert judge(Answer(401, body=None), refusal=401)[0] == "gated"
     for answer in (Answer(200, body=None), Answer(401, {"content-type": "text/html"}, body=None), Answer(401)):
         assert judge(answer, refusal=401)[0] == "open"
+
+
+def test_a_page_of_refusal_is_a_browsers_only() -> None:
+    """An origin refuses a POST by a page too, with the status by which the gate refuses while a room is closed."""
+    refused = Answer(403, {"content-type": "text/html"}, body=b"CSRF verification failed")
+    assert judge(refused, refusal=403)[0] == "open"
+    assert judge(refused, refusal=403, page=True)[0] == "gated"
+    assert judge(refused, refusal=401, page=True)[0] == "open"
 
 
 def test_spellings_differ() -> None:

@@ -34,18 +34,20 @@ def test_a_good_question_is_answered(site: Site, new_room: NewRoom) -> None:
 
 
 @pytest.mark.parametrize(
-    "headers",
+    "made",
     [
-        {},
-        ADMIN,
-        {"X-Waitroom-Doctor": ADMIN_KEY},
-        question("another"),
-        question("shop", key="another-admin-key-0123456789-0123456789"),
-        question("shop", seconds=-600),
+        dict,
+        lambda: ADMIN,
+        lambda: {"X-Waitroom-Doctor": ADMIN_KEY},
+        lambda: question("another"),
+        lambda: question("shop", key="another-admin-key-0123456789-0123456789"),
+        lambda: question("shop", seconds=-600),
     ],
 )
-def test_anybody_else_learns_nothing(site: Site, new_room: NewRoom, headers: dict[str, str]) -> None:
+def test_anybody_else_learns_nothing(site: Site, new_room: NewRoom, made: Callable[[], dict[str, str]]) -> None:
     """401, also for the admin key itself: it has no business on the visitors' line."""
+    # Made now: a question from when tests were collected is too old, whatever else is wrong with it.
+    headers = made()
     site.make_room("shop")
     answer = site.call("GET", "/v1/rooms/shop/seen", headers=headers)
     assert answer.status_code == 401

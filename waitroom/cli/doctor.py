@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from dataclasses import asdict
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -59,13 +61,15 @@ def doctor(
         direct=direct,
         connect=connect,
         ca_file=ca_file,
-        own_address=own_address,
+        own_address=_address(own_address),
         body_bytes=body_bytes,
         body_path=_path("body_path", body_path) if body_path else "",
         header_bytes=header_bytes,
         listen_seconds=listen_seconds,
         safe=safe,
     )
+    # Told to end, it gives its places back first, as after Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     report = site.examine(questions, say=warn)
     if as_json:
         findings = [asdict(finding) for finding in report.findings]
@@ -102,6 +106,13 @@ def _path(option: str, path: str) -> str:
     if not path.startswith("/") or not path.isascii() or not path.isprintable() or " " in path:
         raise SettingsError(f"{option}: must begin with / and be percent-encoded, got {path!r}")
     return path
+
+
+def _address(text: str) -> str:
+    try:
+        return str(ip_address(text)) if text else ""
+    except ValueError:
+        raise SettingsError(f"from: must be an IP address, got {text!r}") from None
 
 
 def _admin_key(file: Path | None) -> str:

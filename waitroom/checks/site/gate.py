@@ -26,7 +26,7 @@ PAGE: Final = {
     "Sec-Fetch-Dest": "document",
     "Sec-Fetch-Site": "none",
 }
-_ROBOT: Final = {
+ROBOT: Final = {
     "Accept": "*/*",
     "User-Agent": "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)",
 }
@@ -43,7 +43,7 @@ _PASS: Final = re.compile(r"(__Host-)?waitroom_pass_[a-z0-9][a-z0-9_-]*=[^;]")
 PROOF: Final = re.compile(r"(?:__Host-)?waitroom_(?P<kind>ticket|pass)_(?P<room>[a-z0-9][a-z0-9_-]*)=(?P<text>[^;]+)")
 _TO_THE_PAGE: Final = re.compile(r"/wait/[a-z0-9][a-z0-9_-]*(\?|\Z)")
 
-_HEADERS: Final = {"browser": PAGE, "robot": _ROBOT}
+_HEADERS: Final = {"browser": PAGE, "robot": ROBOT}
 
 #: Share of the requests past the gate that shows as visitors inside, if the gate let them in.
 _ADMITTED_SHARE: Final = 0.8
@@ -163,13 +163,15 @@ def spellings(target: str) -> list[str]:
     ]
 
 
-def judge(answer: Answer, *, refusal: int = 0) -> tuple[Verdict, str, bool]:
+def judge(answer: Answer, *, refusal: int = 0, page: bool = False) -> tuple[Verdict, str, bool]:
     """The verdict, what was answered in a few words, and whether a pass was given.
 
-    `refusal`: the status by which the gate refused the same address as a call. To browsers nginx says so by a page of
-    its own, and some proxies take Content-Type off an answer to HEAD: then the status tells.
+    `refusal`: the status by which the gate refused the same address as a call. To browsers (`page`) nginx says so by a
+    page of its own, and some proxies take Content-Type off an answer to HEAD: then the status tells.
     """
-    if any(_PASS.match(cookie) for cookie in answer.cookies) or "x-waitroom-pass" in answer.headers:
+    # What was brought, an origin may say again.
+    handed = answer.headers.get("x-waitroom-pass", "") not in ("", *_AS_HEADER.values())
+    if handed or any(_PASS.match(cookie) for cookie in answer.cookies):
         return "gated", f"{answer.status}, let in with a pass: no visitor waits", True
     if answer.status == 303 and _TO_THE_PAGE.match(answer.headers.get("location", "")):
         return "gated", "303, sent to the waiting page", False
@@ -178,7 +180,7 @@ def judge(answer: Answer, *, refusal: int = 0) -> tuple[Verdict, str, bool]:
         return "gated", f"{answer.status}, {problem}", False
     kind = answer.headers.get("content-type")
     if answer.status == refusal and (
-        (answer.body is None and kind is None) or (refusal in (403, 429, 503) and (kind or "").startswith("text/html"))
+        (answer.body is None and kind is None) or (page and refusal in (403, 429, 503) and (kind or "").startswith("text/html"))
     ):
         return "gated", f"{answer.status}, as by GET", False
     if answer.status in (502, 503, 504):
@@ -194,7 +196,7 @@ def _problem(answer: Answer) -> str | None:
         return "a problem document" if answer.status in (401, 403, 429, 503) else None
     try:
         document = json.loads(answer.body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     kind = document.get("type") if isinstance(document, dict) else None
     return kind.removeprefix("urn:waitroom:") if isinstance(kind, str) and kind.startswith("urn:waitroom:") else None
@@ -209,7 +211,7 @@ def _attempt(
     except SILENCE as error:
         return Attempt(url, way, target, "silent", str(error) or type(error).__name__)
     noted(site, answer)
-    verdict, detail, let_in = judge(answer, refusal=refusal)
+    verdict, detail, let_in = judge(answer, refusal=refusal, page=way == "browser")
     refused = answer.status if verdict == "gated" and not let_in else 0
     return Attempt(url, way, target, verdict, detail, let_in, answer.kept, proofs(answer), refused)
 

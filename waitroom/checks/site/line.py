@@ -137,6 +137,8 @@ class Site:
         It is cut after so many seconds.
         """
         with self._connected(seconds) as link:
+            if not target.isascii():
+                raise http.client.InvalidURL(f"{target!r} is not percent-encoded")
             sent = {"Host": self.authority, "User-Agent": "waitroom doctor", "Connection": "close", **headers}
             link.request(method, target, body, sent)
             held = link.sock
@@ -187,7 +189,12 @@ class Site:
 
     def _socket(self, host: str, port: int, seconds: float) -> socket.socket:
         problem: OSError = OSError(f"{host} has no address")
-        for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        try:
+            addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except UnicodeError:
+            # A part of the name is empty or too long.
+            raise socket.gaierror(socket.EAI_NONAME, "it is no name") from None
+        for family, kind, protocol, _, address in addresses:
             sources = [(self.own_address, 0), None] if str(address[0]).startswith("127.") else [None]
             for source in sources:
                 made = socket.socket(family, kind, protocol)
@@ -226,7 +233,7 @@ def _elsewhere(connect: str) -> tuple[str, int] | None:
     if not connect:
         return None
     host, colon, port = connect.rpartition(":")
-    if not colon or not host or not port.isdigit() or not 0 < int(port) < 65_536:
+    if not colon or not host or not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) < 65_536:
         raise SettingsError(f"connect: must be HOST:PORT, got {connect!r}")
     return host.strip("[]"), int(port)
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from ipaddress import ip_address
 from typing import Final
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 from waitroom.checks.finding import Finding
 from waitroom.checks.site.gate import judge
@@ -16,6 +16,9 @@ from waitroom.checks.site.visit import Visitor
 
 #: Redirects that are followed for each address.
 _MOST_REDIRECTS: Final = 6
+
+#: Characters of an address that a browser leaves as they are, beside letters and digits.
+_AS_IT_IS: Final = "!#$%&'()*+,/:;=?@[]~-._"
 
 _SCHEME: Final = (
     "The origin is told another scheme than visitors use: behind a proxy that ends TLS, nginx's own $scheme is http.",
@@ -99,13 +102,18 @@ def _follow(site: Site, visitor: Visitor, target: str) -> tuple[list[tuple[str, 
         if not location:
             found, number = _links(site, at, answer)
             return [*lost, *found], named + number
-        named += bool(urlsplit(location).netloc)
+        try:
+            named += bool(urlsplit(location).netloc)
+            onward = urlsplit(urljoin(site.origin + at, location))
+        except ValueError:
+            return lost, named  # the page's own affair
         if why := _lost(site, location):
             return [*lost, (f"{at} leads to {location}", why)], named
-        onward = urlsplit(urljoin(site.origin + at, location))
         if (onward.hostname or "") != site.host:
             return lost, named
         at = (onward.path or "/") + (f"?{onward.query}" if onward.query else "")
+        # As a browser does with what is not ASCII.
+        at = quote(at, safe=_AS_IT_IS, encoding="latin-1", errors="replace")
         if at in seen:
             # To the same address again, for ever: the origin wants a scheme that it is not told.
             return [*lost, (f"{at} leads to itself ({location})", _SCHEME)], named

@@ -12,6 +12,7 @@ from waitroom.checks.finding import Finding
 from waitroom.checks.site.gate import CALL, PAGE, PROOF, judge, without_pass
 from waitroom.checks.site.line import SILENCE, Answer, Site
 from waitroom.checks.site.visit import Places, document, problem, room_of
+from waitroom.model import ROOM_NAME
 
 #: Redirects of the front door that are followed.
 _MOST_REDIRECTS: Final = 5
@@ -92,7 +93,7 @@ def _named(answer: Answer) -> str:
     if room := room_of(answer.headers.get("x-waitroom-pass", "")):
         return room
     told = document(answer)
-    if problem(answer) and isinstance(told.get("room"), str):
+    if problem(answer) and ROOM_NAME.match(str(told.get("room"))):
         return str(told["room"])
     match = _NAMES_ROOM.search(answer.headers.get("location", ""))
     if match is None and judge(answer)[0] != "gated" and answer.status in (401, 403, 429, 503):

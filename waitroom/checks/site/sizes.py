@@ -110,10 +110,16 @@ def _status(site: Site, method: str, path: str, headers: dict[str, str], places:
 
 def _of_answers(site: Site, direct: Site, visitor: Visitor, target: str) -> Finding | None:
     """An answer of the origin that the proxy cannot take, for its headers."""
-    through = visitor.go_inside(target)
+    try:
+        through = visitor.go_inside(target)
+    except SILENCE:
+        return None
     if through.status not in (500, 502, 503):
         return None
-    alone = direct.ask("GET", target, {**PAGE, "Host": site.authority})
+    try:
+        alone = direct.ask("GET", target, {**PAGE, "Host": site.authority})
+    except SILENCE:
+        return None
     size = sum(len(name) + len(value) + 4 for name, value in alone.headers.items()) + sum(map(len, alone.cookies))
     if alone.status >= 500 or size < 3_000:
         return None

@@ -12,7 +12,7 @@ from hashlib import sha256
 from itertools import count
 from typing import Any, Final
 
-from waitroom.checks.site.gate import CALL, PAGE, PROOF
+from waitroom.checks.site.gate import CALL, PAGE, PROOF, ROBOT
 from waitroom.checks.site.jar import Jar
 from waitroom.checks.site.line import SILENCE, Answer, Site
 from waitroom.model import ROOM_NAME
@@ -28,7 +28,7 @@ def document(answer: Answer) -> dict[str, Any]:
     """The JSON object in an answer; empty where there is none."""
     try:
         found = json.loads(answer.body or b"")
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 
@@ -44,7 +44,7 @@ def claims(granted: str) -> dict[str, Any]:
     try:
         part = granted.split(".")[1]
         found = json.loads(urlsafe_b64decode(part + "=" * (-len(part) % 4)))
-    except (ValueError, IndexError):
+    except (ValueError, IndexError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 
@@ -111,6 +111,9 @@ class Places:
             bearer = {**CALL, "Authorization": f"Bearer {text}"}
             try:
                 answer = site.ask("POST", f"/v1/rooms/{room}/leave", bearer, b"")
+                if answer.status == 401:
+                    # The room may bind proofs to the User-Agent that they were given to.
+                    answer = site.ask("POST", f"/v1/rooms/{room}/leave", {**bearer, **ROBOT}, b"")
             except SILENCE:
                 stay += 1
             else:
