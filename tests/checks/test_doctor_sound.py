@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import signal
+import sys
 from pathlib import Path
 
 import pytest
 
 from rig.instance import Instance
-from rig.origin import answering
+from rig.origin import Answer, Seen, answering
+from rig.process import Process
 from rig.proxies import PROXIES, ForeignProxy
 from rig.waiting import until
 from tests.checks.installations import KNOWS_ITS_FRONT, Installation, changed, fronted, inside, installed, shop
+from tests.cli.command import run
 
 pytestmark = pytest.mark.system
 
@@ -120,3 +124,50 @@ def test_a_wrong_key_is_said(tmp_path: Path, instance: Instance) -> None:
         found = made.ask("--admin-key-file", str(tmp_path / "key"))
     assert found.wrong == set()
     assert "does not take the admin key" in found["visitor-address"]["detail"]
+
+
+@pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM])
+def test_told_to_end_it_gives_its_places_back(tmp_path: Path, instance: Instance, told: int) -> None:
+    """In the middle of its visit: exit code 130, and no place stays."""
+    with installed(tmp_path, instance=instance, room="hold") as made:
+        command = [sys.executable, "-m", "waitroom", "doctor", made.url, "--connect", f"127.0.0.1:{made.port}"]
+        with Process("doctor", command, folder=tmp_path) as visit:
+            until(lambda: inside(made, "hold") > 0, "a visit")
+            visit.signal(told)
+            assert visit.wait(60) == 130
+        until(lambda: inside(made, "hold") == 0, "the end of every place")
+
+
+def test_what_a_site_says_cannot_steer_a_terminal(tmp_path: Path) -> None:
+    """Its words stand in the findings without what a terminal would obey, whatever they are."""
+
+    def hostile(request: Seen) -> Answer:
+        return Answer(
+            200, {"Age": "1\x1b[2Jgone", "Location": "http://[::1", "Content-Type": "application/json"}, b"[" * 200_000
+        )
+
+    with answering(hostile) as origin:
+        done = run("doctor", f"http://127.0.0.1:{origin.port}/", "--listen-seconds", "1", folder=tmp_path)
+    assert done.returncode == 1
+    assert "\x1b" not in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [
+        ("--direct", "nonsense", "direct: 'nonsense' is not an address"),
+        ("--from", "nonsense", "from: must be an IP address, got 'nonsense'"),
+        ("--connect", "here", "connect: must be HOST:PORT, got 'here'"),
+        ("--connect", "here:\u00b2", "connect: must be HOST:PORT, got 'here:\u00b2'"),
+        ("--path", "checkout", "path: must begin with / and be percent-encoded, got 'checkout'"),
+        ("--ca-file", "nowhere.pem", "ca_file: 'nowhere.pem' cannot be read"),
+        ("--admin-key-file", "nowhere", "admin_key_file: 'nowhere' cannot be read"),
+    ],
+)
+def test_a_mistake_is_named(tmp_path: Path, option: str, value: str, told: str) -> None:
+    """Exit code 2, the option and the value."""
+    done = run("doctor", "https://shop.example.com/", option, value, folder=tmp_path)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr

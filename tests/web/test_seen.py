@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 
+import httpx
 import pytest
 
+from rig.instance import ADMIN_KEY as RIG_KEY
+from rig.instance import serving
 from tests.web.declared import assert_declared
 from tests.web.sites import ADMIN, ADMIN_KEY, Site, bearer
 from waitroom.proofs.question import ask, new_nonce
@@ -78,3 +83,15 @@ def test_a_question_opens_a_stream_of_heartbeats(site: Site, new_room: NewRoom) 
     assert (public["waiting"], public["occupancy"]) == (0, 0)
     head = site.call("HEAD", f"/v1/rooms/{room}/events", headers=question(room))
     assert (head.status_code, head.content) == (200, b"")
+
+
+def test_the_stream_ends_with_the_instance(tmp_path: Path) -> None:
+    """An instance that is told to end tells the doctor so, as it tells every listener, and ends."""
+    with serving(tmp_path, rooms={"shop": {}}) as running:
+        address = f"{running.url}/v1/rooms/shop/events"
+        with httpx.stream("GET", address, headers=question("shop", key=RIG_KEY), timeout=60) as answer:
+            words = answer.iter_raw()
+            assert next(words) == b":\n\n"
+            running.signal(signal.SIGTERM)
+            assert b"event: reconnect" in b"".join(words)
+        assert running.wait(60) == 0

@@ -35,7 +35,7 @@ def doctor(
     connect: Annotated[str, typer.Option(help="HOST:PORT to connect to instead of the site's name")] = "",
     ca_file: Annotated[str, typer.Option(help="certificate of an authority of your own")] = "",
     own_address: Annotated[str, typer.Option("--from", help="the address that this machine has outside")] = "",
-    body_bytes: Annotated[int, typer.Option(min=0, help="size of the site's largest upload")] = 0,
+    body_bytes: Annotated[int, typer.Option(min=0, max=2_000_000_000, help="size of the site's largest upload")] = 0,
     body_path: Annotated[str, typer.Option(help="where it goes: an admitted visitor sends one of that size")] = "",
     header_bytes: Annotated[int, typer.Option(min=1, max=1_000_000, help="bytes of cookies to bring")] = HEADER_BYTES,
     listen_seconds: Annotated[
@@ -69,7 +69,8 @@ def doctor(
         safe=safe,
     )
     # Told to end, it gives its places back first, as after Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for told in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(told, signal.default_int_handler)
     report = site.examine(questions, say=warn)
     if as_json:
         findings = [asdict(finding) for finding in report.findings]

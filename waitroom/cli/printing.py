@@ -52,12 +52,17 @@ def print_findings(findings: Iterable[Finding]) -> None:
     for finding in listed:
         _print_verdict(console, finding.verdict, width=max(width, 4))
         console.print(f"{finding.name}: ", end="")
-        console.print(finding.detail, markup=False, highlight=False, soft_wrap=True)
+        console.print(_plain(finding.detail), markup=False, highlight=False, soft_wrap=True)
         for mark, line in (("because", finding.cause), ("→", finding.remedy)):
             if line:
                 console.print(
-                    f"{' ' * (max(width, 4) + 1)}{mark} {line}", markup=False, highlight=False, soft_wrap=True
+                    f"{' ' * (max(width, 4) + 1)}{mark} {_plain(line)}", markup=False, highlight=False, soft_wrap=True
                 )
+
+
+def _plain(text: str) -> str:
+    """Without what a terminal would obey: a site's own words are in it."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 
 def _print_verdict(console: Console, verdict: str, *, width: int) -> None:

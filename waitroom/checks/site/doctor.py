@@ -14,6 +14,7 @@ from waitroom.checks.finding import Finding
 from waitroom.checks.site import caches, clocks, cookies, gate, origin, reach, seen, sizes, streams
 from waitroom.checks.site.line import SILENCE, Answer, Site, parse
 from waitroom.checks.site.visit import Places, Visitor, claims, document, fresh, problem, told_time
+from waitroom.errors import SettingsError
 
 #: Seconds that a stream is listened to: longer than the time-outs of a minute that are common.
 LISTEN_SECONDS: Final = 65.0
@@ -86,7 +87,7 @@ def examine(questions: Questions, *, say: Callable[[str], None] = lambda _: None
         parse(url, connect=questions.connect if number == 0 else "", authorities=questions.ca_file)
         for number, url in enumerate(questions.urls)
     ]
-    direct = parse(questions.direct, authorities=questions.ca_file)[0] if questions.direct else None
+    direct = _direct(questions)
     site, target = given[0]
     places = Places()
     try:
@@ -103,6 +104,13 @@ def examine(questions: Questions, *, say: Callable[[str], None] = lambda _: None
         if stay := places.leave():
             ends = "each ends by itself, in the queue after abandon_seconds, inside after claim_seconds"
             say(f"{stay} places could not be given back; {ends}")
+
+
+def _direct(questions: Questions) -> Site | None:
+    try:
+        return parse(questions.direct, authorities=questions.ca_file)[0] if questions.direct else None
+    except SettingsError as error:
+        raise SettingsError(f"direct: {error}") from None
 
 
 @dataclass(frozen=True)

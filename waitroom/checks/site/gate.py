@@ -179,9 +179,8 @@ def judge(answer: Answer, *, refusal: int = 0, page: bool = False) -> tuple[Verd
     if problem is not None:
         return "gated", f"{answer.status}, {problem}", False
     kind = answer.headers.get("content-type")
-    if answer.status == refusal and (
-        (answer.body is None and kind is None) or (page and refusal in (403, 429, 503) and (kind or "").startswith("text/html"))
-    ):
+    shown = page and refusal in (403, 429, 503) and (kind or "").startswith("text/html")
+    if answer.status == refusal and (shown or (answer.body is None and kind is None)):
         return "gated", f"{answer.status}, as by GET", False
     if answer.status in (502, 503, 504):
         return "silent", f"{answer.status}, by a proxy that got no answer", False

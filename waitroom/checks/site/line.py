@@ -218,7 +218,7 @@ def parse(url: str, *, connect: str = "", authorities: str = "") -> tuple[Site, 
         port = parts.port
     except ValueError as error:
         raise SettingsError(f"{url!r} is not an address: {error}") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None or port == 0:
         raise SettingsError(f"{url!r} is not an address like https://shop.example/checkout")
     if not re.fullmatch(r"[!-~]*", url):
         raise SettingsError(f"{url!r} has characters that must be percent-encoded")

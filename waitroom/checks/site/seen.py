@@ -21,6 +21,24 @@ _QUESTIONS: Final = 4
 #: An address that no visitor has (RFC 5737), as a client may claim it.
 _CLAIMED: Final = "192.0.2.77"
 
+#: What an instance of this version tells.
+_TOLD: Final = frozenset(
+    {
+        "nonce",
+        "peer",
+        "forwarded_for",
+        "network_says",
+        "client",
+        "proxies_known",
+        "counts_addresses",
+        "scheme",
+        "host",
+        "public_url",
+        "clock_ahead_seconds",
+        "as_of",
+    }
+)
+
 _NEEDS_KEY: Final = "Give the admin key: --admin-key-file FILE, or WAITROOM_ADMIN_KEY in the environment."
 
 _PRESERVE: Final = (
@@ -95,7 +113,7 @@ def _look(site: Site, room: str, admin_key: str, more: dict[str, str] | None = N
     except SILENCE as error:
         return Sights(why=f"the instances do not answer: {error}", remedy="Ask again.")
     told = document(answer)
-    if answer.status == 200 and told.get("nonce") == nonce:
+    if answer.status == 200 and told.get("nonce") == nonce and told.keys() >= _TOLD:
         return Sight(told, answer, before, time.time())
     if answer.status == 401:
         remedy = "Give the key that the instances have (admin_key, or the file admin-key in their data_dir)."
