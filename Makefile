@@ -45,8 +45,8 @@ jobs: $(EXAMPLES) ## run the job service of examples/jobs on http://127.0.0.1:80
 jobs-report: $(EXAMPLES) ## what it does with 50 to 200 jobs, 10 to 50 at once (ARGS="100/20": one of them)
 	@$(BIN)/python -m examples.jobs.report $(ARGS)
 
-# Six workers keep two cores busy: most tests wait for something most of the time. tests/conftest.py says what comes first.
-WORKERS := -n 6 --dist loadfile --no-loadscope-reorder
+# Eight workers keep two cores busy: most tests wait for something most of the time. tests/conftest.py says what comes first.
+WORKERS := -n 8 --dist loadfile --no-loadscope-reorder
 
 test: $(READY) ## run the tests; installs the servers and the browser they want where it can
 	@sh tests/install.sh

@@ -23,6 +23,7 @@ BROKEN = {
         server="location = / { proxy_pass http://127.0.0.1:$behind; proxy_http_version 1.1; "
         "proxy_set_header Host $http_host; proxy_set_header X-Forwarded-For $remote_addr; "
         "proxy_hide_header Set-Cookie; }",
+        room="brief",
     ),
     "a cache keeps everything": Broken("cache", "cache in front", front=_CACHE),
     "a cache keeps everything by path": Broken("cache", "cache in front", front=_CACHE + "proxy_cache_key $uri;"),
@@ -50,7 +51,7 @@ BROKEN = {
     "cookies for a part": Broken("cookies", "part of the site", front="proxy_cookie_path / /wait/;"),
     "cookies of another same-site": Broken("cookies", "SameSite=None", front="proxy_cookie_flags ~ samesite=none;"),
     "cookies are taken off the answer": Broken(
-        "cookies", "takes Set-Cookie off", front="proxy_hide_header Set-Cookie;"
+        "cookies", "takes Set-Cookie off", front="proxy_hide_header Set-Cookie;", room="brief"
     ),
     "cookies are taken off the request": Broken(
         "cookies", "does not get it", front='proxy_set_header Cookie "";', room="hold"
