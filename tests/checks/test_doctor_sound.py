@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from rig.instance import Instance
+from rig.line import in_thread
 from rig.origin import Answer, Seen, answering
 from rig.process import Process
 from rig.proxies import PROXIES, ForeignProxy
@@ -128,9 +129,14 @@ def test_a_wrong_key_is_said(tmp_path: Path, instance: Instance) -> None:
 
 @pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM])
 def test_told_to_end_it_gives_its_places_back(tmp_path: Path, instance: Instance, told: int) -> None:
-    """In the middle of its visit: exit code 130, and no place stays."""
-    with installed(tmp_path, instance=instance, room="hold") as made:
-        command = [sys.executable, "-m", "waitroom", "doctor", made.url, "--connect", f"127.0.0.1:{made.port}"]
+    """While the answer that brings a place is on its way: exit code 130, and no place stays."""
+    with (
+        installed(tmp_path, instance=instance, room="hold") as made,
+        in_thread(f"http://127.0.0.1:{made.port}") as line,
+    ):
+        line.delay_seconds = (0.4, 0.4)
+        line.set_mode("slow")
+        command = [sys.executable, "-m", "waitroom", "doctor", made.url, "--connect", f"127.0.0.1:{line.port}"]
         with Process("doctor", command, folder=tmp_path) as visit:
             until(lambda: inside(made, "hold") > 0, "a visit")
             visit.signal(told)

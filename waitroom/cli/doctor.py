@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from dataclasses import asdict
 from ipaddress import ip_address
@@ -14,6 +13,7 @@ import orjson
 import typer
 
 from waitroom.checks.site import doctor as site
+from waitroom.checks.site.ending import ENDING
 from waitroom.checks.site.sizes import HEADER_BYTES
 from waitroom.cli.printing import print_findings, warn
 from waitroom.errors import SettingsError
@@ -68,10 +68,9 @@ def doctor(
         listen_seconds=listen_seconds,
         safe=safe,
     )
-    # Told to end, it gives its places back first, as after Ctrl-C.
-    for told in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(told, signal.default_int_handler)
-    report = site.examine(questions, say=warn)
+    # Told to end, it gives its places back first.
+    with ENDING.heeded():
+        report = site.examine(questions, say=warn)
     if as_json:
         findings = [asdict(finding) for finding in report.findings]
         document = {"site": report.site, "room": report.room, "exit_code": report.code, "findings": findings}

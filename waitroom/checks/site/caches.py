@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from waitroom.checks.finding import Finding
+from waitroom.checks.site.ending import ENDING
 from waitroom.checks.site.gate import CALL, PAGE, PROOF, Attempt, judge, without_pass
 from waitroom.checks.site.line import SILENCE, Answer, Site
 from waitroom.checks.site.visit import Places, Visitor, document, fresh, told_time, unseen
@@ -133,6 +134,7 @@ def _public(site: Site, room: str) -> list[str]:
     path = f"/v1/rooms/{room}"
     first = site.ask("GET", path, CALL)
     for seconds in _PAUSES_SECONDS:
+        ENDING.rest()
         time.sleep(seconds)
         for _ in range(2):
             # The second look finds what the first one made a cache renew.

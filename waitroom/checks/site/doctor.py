@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from waitroom.checks.finding import Finding
 from waitroom.checks.site import caches, clocks, cookies, gate, origin, reach, seen, sizes, streams
+from waitroom.checks.site.ending import ENDING
 from waitroom.checks.site.line import SILENCE, Answer, Site, parse
 from waitroom.checks.site.visit import Places, Visitor, claims, document, fresh, problem, told_time
 from waitroom.errors import SettingsError
@@ -193,6 +194,7 @@ class _Case:
 
     def _inside(self) -> int:
         """How many are inside, once what was just done is told."""
+        ENDING.rest()
         time.sleep(_TOLD_SECONDS if self.room else 0)
         occupancy = self._public().get("occupancy")
         return occupancy if isinstance(occupancy, int) else 0

@@ -20,6 +20,7 @@ from functools import cached_property
 from typing import Final
 from urllib.parse import urlsplit
 
+from waitroom.checks.site.ending import ENDING
 from waitroom.errors import SettingsError
 
 #: Seconds within which each question must be answered.
@@ -116,6 +117,11 @@ class Site:
         seconds: float = ANSWER_SECONDS,
     ) -> Answer:
         """One request and its answer. Raises one of SILENCE where none comes in time."""
+        if seconds > ANSWER_SECONDS:
+            # An upload of minutes brings no place.
+            ENDING.rest()
+        else:
+            ENDING.ask()
         with self.opened(method, target, headers or {}, body, seconds=seconds) as (response, ends, _):
             cookies = tuple(value for name, value in response.getheaders() if name.lower() == "set-cookie")
             found = {name.lower(): value for name, value in response.getheaders()}

@@ -9,6 +9,7 @@ from http.client import HTTPException
 from typing import Final
 
 from waitroom.checks.finding import Finding
+from waitroom.checks.site.ending import ENDING
 from waitroom.checks.site.gate import CALL
 from waitroom.checks.site.line import SILENCE, Answer, Site
 from waitroom.checks.site.visit import document, fresh
@@ -40,6 +41,7 @@ def examine(site: Site, room: str, headers: Mapping[str, str], *, listen_seconds
         latency = _latency(site, room)
     except SILENCE as error:
         return Finding("streams", "unknown", f"the site does not answer: {error}", "Ask again.")
+    ENDING.rest()
     began = time.monotonic() + latency
     sent = {"Accept": "text/event-stream", "Accept-Encoding": "gzip, deflate", **headers}
     opened = site.opened("GET", path, sent, seconds=max(listen_seconds, _FIRST_SECONDS * 2))

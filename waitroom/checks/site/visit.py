@@ -12,6 +12,7 @@ from hashlib import sha256
 from itertools import count
 from typing import Any, Final
 
+from waitroom.checks.site.ending import ENDING
 from waitroom.checks.site.gate import CALL, PAGE, PROOF, ROBOT
 from waitroom.checks.site.jar import Jar
 from waitroom.checks.site.line import SILENCE, Answer, Site
@@ -138,6 +139,7 @@ class Visitor:
         answer = self._call("POST", "enter")
         challenge = document(answer).get("challenge")
         if answer.status in (403, 429) and isinstance(challenge, dict):
+            ENDING.rest()
             solution = _solution(challenge)
             if solution:
                 answer = self._call("POST", "enter", {"X-Waitroom-Challenge": solution})
