@@ -28,6 +28,7 @@ SPOOFS = {
     "X-Real-IP": "127.0.0.1",
     "X-Waitroom-Room": "other",
     "X-HTTP-Method-Override": "DELETE",
+    "X-Forwarded-Method": "DELETE",
     "Proxy-Authorization": "Basic eDp4",
     "Connection": "close, Cookie, X-Waitroom-Pass",
     "Keep-Alive": "timeout=5",
@@ -75,14 +76,15 @@ def world(built: World) -> World:
     return built
 
 
-def test_the_gate_is_told_the_proofs_and_nothing_else(world: World) -> None:
-    """Not the address, not the method, not what the client says of itself (I22, T3)."""
-    proofs = {"Cookie": "a=1; b=2", "X-Waitroom-Pass": "abc", "User-Agent": "me"}
+def test_the_gate_is_told_no_claim_of_the_client(world: World) -> None:
+    """Beside the proofs the method and what tells a visit; not the address, nor what the client claims (I22, T3)."""
+    proofs = {"Cookie": "a=1; b=2", "X-Waitroom-Pass": "abc", "User-Agent": "me", "Sec-Fetch-Mode": "cors"}
     answer = fetch("PUT", f"{world.url}/x?room=other", content=b"x" * 100, headers={**SPOOFS, **proofs})
     assert answer.status_code == 401
     (seen,) = world.server.seen
     assert (seen.method, seen.path, seen.body) == ("GET", "/gate/shop", b"")
     wanted = {name.lower(): value for name, value in proofs.items()}
+    wanted |= {"accept": answer.request.headers["accept"], "x-forwarded-method": "PUT"}
     assert dict(seen.headers) == {"host": f"127.0.0.1:{world.server.port}", **wanted}
     assert world.origin.seen == []
 

@@ -139,8 +139,9 @@ def test_a_closed_room(site: Site, room: str, origin: Origin, visitor: httpx.Cli
     """Who has a pass goes on; nobody else does."""
     granted = site.pass_of_new(room)
     site.admin("PATCH", f"/{room}", json={"state": "closed"})
-    until(lambda: visitor.get("/").status_code == 403, what="the closing")
-    assert f'href="/wait/{room}"' in visitor.get("/").text
+    until(lambda: visitor.post("/").status_code == 403, what="the closing")
+    assert visitor.get("/").headers["location"] == f"/wait/{room}?return=%2F"
+    assert f'href="/wait/{room}"' in visitor.post("/").text
     assert origin.seen == []
     assert visitor.get("/", headers={"X-Waitroom-Pass": granted}).status_code == 200
 

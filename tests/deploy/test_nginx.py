@@ -19,6 +19,7 @@ from rig.ports import free_port
 from rig.waiting import until
 from tests.deploy.worlds import PAGE, Builder, World, accepted
 from waitroom.demo import nginx
+from waitroom.web.visits import HEADERS
 
 #: Ways to write a path, of which none may reach the origin without a pass, nor an instance's other calls ever.
 _CORPUS = """
@@ -70,7 +71,7 @@ _CALLERS = (
     ("GET", "/", "*/*"),
     ("GET", "/style.css", "text/css,*/*;q=0.1"),
     ("GET", "/page.html", "application/json"),
-    ("POST", "/checkout", PAGE),
+    ("POST", "/checkout", "application/json"),
     ("PUT", "/checkout", PAGE),
     ("OPTIONS", "/", PAGE),
 )
@@ -134,6 +135,7 @@ _SAID_BY_BROWSERS: tuple[tuple[int, dict[str, str]], ...] = (
     (401, {"sec_fetch_mode": "navigate", "sec_fetch_dest": "iframe"}),
     (401, {"sec_fetch_mode": "websocket"}),
     (401, {"x_requested_with": "XMLHttpRequest"}),
+    (401, {"sec_purpose": "prefetch"}),
 )
 
 
@@ -149,22 +151,81 @@ def test_a_retry_after_that_is_none_becomes_the_default(world: World) -> None:
         assert ask(world.port, "/").headers["retry-after"] == "5"
 
 
-def test_403_says_so_to_clients_and_browsers(world: World) -> None:
+def test_403_says_so_to_callers_and_browsers_that_post_and_the_waiting_page_to_visits(world: World) -> None:
     world.gate = Answer(403)
-    problem, page = ask(world.port, "/x.css"), ask(world.port, "/x.css", accept=PAGE)
+    problem, page = ask(world.port, "/x.css"), ask(world.port, "/x.css", method="POST", accept=PAGE)
     assert problem.status == page.status == 403
     assert problem.headers["content-type"] == "application/problem+json"
     assert json.loads(problem.body)["detail"] == "The room is closed, or this pass was withdrawn."
     assert page.headers["content-type"] == "text/html; charset=utf-8"
     assert b'href="/wait/shop"' in page.body
+    visit = ask(world.port, "/x.css?a=1", accept=PAGE)
+    assert (visit.status, visit.headers["location"]) == (303, "/wait/shop?return=/x.css?a=1")
     assert world.origin.seen == []
 
 
-def test_a_403_of_nginx_itself_does_not_speak_for_the_room(build: Builder) -> None:
-    world = build(added("location /secret { deny all; proxy_pass http://shop_origin; }"))
-    answer = ask(world.port, "/secret")
-    assert answer.status == 403
-    assert "room is closed" not in json.loads(answer.body)["detail"]
+#: A gated location with a "no" of another module, and the answer that this module makes. `PASSWORDS` is a file.
+_OTHER_NOS: dict[str, tuple[int, str]] = {
+    'auth_basic "staging"; auth_basic_user_file PASSWORDS;': (401, "staging"),
+    "deny all;": (403, "403 Forbidden"),
+    "return 401;": (401, "401 Authorization Required"),
+    "return 403;": (403, "403 Forbidden"),
+    "limit_req zone=slow; limit_req_status 401;": (401, "401 Authorization Required"),
+    "limit_req zone=slow; limit_req_status 403;": (403, "403 Forbidden"),
+    "limit_req zone=slow; limit_req_status 503;": (503, "503 Service Temporarily Unavailable"),
+}
+
+
+def test_a_no_of_another_module_is_not_taken_for_the_gates(build: Builder, tmp_path: Path) -> None:
+    """To browsers and callers alike, whatever the gate would say, also where error pages lead to others."""
+    passwords = tmp_path / "passwords"
+    passwords.write_text("me:{PLAIN}secret\n")
+    locations = "".join(
+        f"location = /{number} {{ {more.replace('PASSWORDS', str(passwords))} proxy_pass http://shop_origin; }}\n"
+        for number, more in enumerate(_OTHER_NOS)
+    )
+    zone = "limit_req_zone $server_name zone=slow:1m rate=1r/m;\n"
+    for recursive in ("off", "on"):
+        world = build(
+            added(f"recursive_error_pages {recursive};\n{locations}"),
+            replaced("include waitroom-http.conf;", f"{zone}include waitroom-http.conf;"),
+        )
+        for number, (more, (status, told)) in enumerate(_OTHER_NOS.items()):
+            if "limit_req" in more:
+                ask(world.port, f"/{number}")
+            for gate in (401, 403, 204):
+                world.gate = Answer(gate)
+                for accept in (PAGE, "application/json"):
+                    answer = ask(world.port, f"/{number}", accept=accept)
+                    assert (answer.status, answer.headers["content-type"]) == (status, "text/html"), more
+                    said = f"{answer.body.decode()} {answer.headers.get('www-authenticate')}"
+                    assert told in said, more
+                    assert "location" not in answer.headers
+        assert world.origin.seen == []
+
+
+def test_behind_a_password_the_gate_has_its_say(build: Builder, tmp_path: Path) -> None:
+    (tmp_path / "passwords").write_text("me:{PLAIN}secret\n")
+    world = build(added(f'auth_basic "staging"; auth_basic_user_file {tmp_path / "passwords"};'))
+    known = {"authorization": "Basic bWU6c2VjcmV0"}
+    assert ask(world.port, "/", accept=PAGE).headers["www-authenticate"] == 'Basic realm="staging"'
+    assert ask(world.port, "/wait/shop", accept=PAGE).headers["www-authenticate"] == 'Basic realm="staging"'
+    assert world.asked() == []
+    assert ask(world.port, "/x", accept=PAGE, **known).headers["location"] == "/wait/shop?return=/x"  # type: ignore[arg-type]
+    world.gate = Answer(204)
+    assert ask(world.port, "/", accept=PAGE, **known).body == b"shop"  # type: ignore[arg-type]
+
+
+def test_an_origins_no_that_nginx_words_is_the_origins(build: Builder) -> None:
+    world = build(added("proxy_intercept_errors on;"))
+    world.gate = Answer(204)
+    for status in (401, 403, 500):
+        world.origin.answer = lambda _, status=status: Answer(status, {"WWW-Authenticate": "Basic realm=x"}, b"mine")  # type: ignore[misc]
+        for accept in (PAGE, "application/json"):
+            answer = ask(world.port, "/", accept=accept)
+            assert (answer.status, answer.headers["content-type"]) == (status, "text/html")
+            assert answer.headers.get("www-authenticate") == ("Basic realm=x" if status == 401 else None)
+            assert b"waiting" not in answer.body
 
 
 def _assert_unavailable(world: World) -> None:
@@ -373,7 +434,7 @@ SPOOFS = {
 }
 
 
-def test_the_gate_is_told_the_proofs_and_nothing_else(world: World) -> None:
+def test_the_gate_is_told_no_claim_of_the_client(world: World) -> None:
     ask(world.port, "/x?room=other", method="POST", body=b"x" * 100, cookie="a=1; b=2", x_waitroom_pass="abc", **SPOOFS)
     (seen,) = world.asked()
     assert (seen.method, seen.path, seen.body) == ("GET", "/gate/shop", b"")
@@ -382,8 +443,17 @@ def test_the_gate_is_told_the_proofs_and_nothing_else(world: World) -> None:
         "cookie": "a=1; b=2",
         "x-waitroom-pass": "abc",
         "user-agent": "Googlebot",
+        "x-forwarded-method": "POST",
     }
     assert world.origin.seen == []
+
+
+def test_the_gate_is_told_what_tells_a_visit(world: World) -> None:
+    told = {name: f"the {name}" for name in HEADERS}
+    ask(world.port, "/x", body=b"", source="127.0.0.1", x_forwarded_method="DELETE", **told)
+    (seen,) = world.asked()
+    assert {name: seen.headers[name] for name in HEADERS} == told
+    assert seen.headers["x-forwarded-method"] == "GET"
 
 
 def test_a_header_named_as_hop_by_hop_does_not_hide_anything(world: World) -> None:

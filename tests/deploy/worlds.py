@@ -6,7 +6,7 @@ import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +15,7 @@ from rig.edits import Edit
 from rig.nginx import Nginx, command
 from rig.origin import Answer, Seen, Stub, answering, shop
 from rig.ports import free_port
+from waitroom.web.visits import FORM_HEADER, form_of_no
 
 #: What a browser accepts when it goes to a page.
 PAGE: Final = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
@@ -36,8 +37,15 @@ class World:
     def answer(self, request: Seen) -> Answer:
         """What an instance answers."""
         if request.path.startswith("/gate/"):
-            return self.gate
+            return self.gate if self.gate.status == 204 else _in_form(self.gate, request)
         return Answer(200, {"Content-Type": "application/json", "X-From": "waitroom"}, b"{}")
+
+
+def _in_form(no: Answer, request: Seen) -> Answer:
+    """The gate names the form of a "no"."""
+    told = [(name.encode(), value.encode("latin-1")) for name, value in request.headers.items()]
+    form = form_of_no({"type": "http", "method": request.method, "headers": told})
+    return replace(no, headers={**no.headers, FORM_HEADER.decode(): form})
 
 
 class Builder:

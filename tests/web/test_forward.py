@@ -224,10 +224,7 @@ def test_any_method_with_any_body_is_decided_alike(site: Site, full_room: str, n
 def test_what_is_no_room_is_forbidden(site: Site, new_room: NewRoom, name: str) -> None:
     """A proxy that names a room which does not exist lets nobody through, and is told nothing back in markup."""
     _, granted = occupied(site, new_room)
-    request = (
-        f"GET /forward-auth/{name} HTTP/1.1\r\nHost: a\r\nAccept: text/html\r\n"
-        f"Cookie: waitroom_pass_nowhere={granted}\r\n\r\n"
-    )
+    request = f"GET /forward-auth/{name} HTTP/1.1\r\nHost: a\r\nCookie: waitroom_pass_nowhere={granted}\r\n\r\n"
     answer = site.raw_answer(request.encode("latin-1", "replace"))
     assert answer is not None
     assert answer.status == 403
@@ -275,12 +272,12 @@ def test_a_browser_that_navigates_is_sent_to_the_waiting_page(
         {"Accept": "*/*"},
         {"Accept": "application/json"},
         {"Accept": "text/css,*/*;q=0.1"},
-        NAVIGATION | {"X-Forwarded-Method": "POST"},
+        NAVIGATION | {"X-Forwarded-Method": "PUT"},
         NAVIGATION | {"X-Forwarded-Method": "get"},
         NAVIGATION | {"X-Forwarded-Method": ""},
         NAVIGATION | {"Sec-Fetch-Mode": "cors"},
         NAVIGATION | {"Sec-Fetch-Mode": "same-origin"},
-        NAVIGATION | {"Sec-Fetch-Dest": "empty"},
+        NAVIGATION | {"Sec-Purpose": "prefetch"},
         NAVIGATION | {"Sec-Fetch-Dest": "iframe"},
         {"Accept": "text/html, */*; q=0.01", "X-Requested-With": "XMLHttpRequest"},
     ],
@@ -308,7 +305,7 @@ def test_without_a_forwarded_method_the_own_one_counts(site: Site, full_room: st
 
 @pytest.mark.parametrize("revoked", [True, False])
 def test_forbidden_says_why_in_both_forms(site: Site, new_room: NewRoom, revoked: bool) -> None:
-    """A pass that was withdrawn, or a closed room: a document, for browsers a page with the way to the room."""
+    """A pass that was withdrawn, or a closed room: a visit goes to the page that tells it, a form gets a page here."""
     room, granted = occupied(site, new_room)
     if revoked:
         site.leave(room, granted)
@@ -316,7 +313,8 @@ def test_forbidden_says_why_in_both_forms(site: Site, new_room: NewRoom, revoked
     else:
         site.admin("PATCH", f"/{room}", json={"state": "closed"})
         granted = "x.y.z"
-    problem, page = ask(site, room, granted), ask(site, room, granted, **NAVIGATION)
+    assert sent_back_to(ask(site, room, granted, **NAVIGATION, X_Forwarded_Uri="/cart")) == "/cart"
+    problem, page = ask(site, room, granted), ask(site, room, granted, **NAVIGATION, X_Forwarded_Method="POST")
     assert assert_problem(problem, 403)["type"] == "urn:waitroom:no-entry"
     assert page.status_code == 403
     assert page.headers["content-type"] == "text/html; charset=utf-8"

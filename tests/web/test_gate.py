@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -18,6 +19,7 @@ from waitroom.model import Pass, Visitor
 from waitroom.proofs.tickets import new_visitor
 from waitroom.serve.assemble import assemble
 from waitroom.store import keys
+from waitroom.web import gate as gates
 from waitroom.web.app import Application
 from waitroom.web.gate import Gate
 from waitroom.web.instance import Instance
@@ -78,6 +80,32 @@ def test_an_unknown_room_is_forbidden(site: Site, new_room: NewRoom) -> None:
     _, granted = occupied(site, new_room)
     answer = site.call("GET", "/gate/nowhere", headers={"Cookie": f"waitroom_pass_nowhere={granted}"})
     assert answer.status_code == 403
+
+
+def test_an_unknown_room_is_warned_of_once_a_minute(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    """By name: the commonest first mistake. What cannot be a room's name is not written into the log."""
+    now = 0.0
+
+    def warned() -> list[str]:
+        told = [line.getMessage() for line in caplog.records if line.name == gates.__name__]
+        caplog.clear()
+        return told
+
+    def of(name: str) -> str:
+        return f"gate: no room {name}, every request is refused"
+
+    asked = Gate(assemble(sites.settings_for("unix:///nowhere")))
+    asked._clock = SimpleNamespace(now=lambda: now)  # type: ignore[assignment]
+    for name in ("lost", "lost", "lost-too", "Lost"):
+        asked._warn_of_unknown(name)
+    assert warned() == [of("lost"), of("lost-too")]
+    now = 61.0
+    for number in range(200):
+        asked._warn_of_unknown(f"lost-{number}")
+    assert len(warned()) == 100
+    site.gate("nowhere-at-all")
+    site.call("GET", "/forward-auth/nowhere-else", headers={"Accept": "text/html"})
+    assert warned() == [of("nowhere-at-all"), of("nowhere-else")]
 
 
 def test_nothing_else_about_the_request_matters(site: Site, new_room: NewRoom) -> None:

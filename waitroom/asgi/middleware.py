@@ -22,12 +22,13 @@ from waitroom.web.answers import Problem
 from waitroom.web.gate import Decision
 from waitroom.web.headers import Header
 from waitroom.web.proofs import PASS_HEADER
-from waitroom.web.refusals import Refusal, is_navigation, refusal, whole
+from waitroom.web.refusals import Refusal, refusal, whole
+from waitroom.web.visits import HEADERS, form_of_no
 
 logger = logging.getLogger(__name__)
 
-#: All that the gate is told of a request (I22).
-_FOR_THE_GATE: Final = frozenset({b"cookie", b"user-agent", PASS_HEADER})
+#: All that the gate is told of a request beside its method (I22).
+_FOR_THE_GATE: Final = frozenset({b"cookie", b"user-agent", PASS_HEADER, *(name.encode() for name in HEADERS)})
 
 _NO_ANSWER: Final = Decision(503)
 
@@ -90,10 +91,9 @@ class WaitroomGate:
             await _refuse_websocket(scope, receive, send, self._refusal(scope, decision))
 
     async def _decide(self, scope: Scope) -> Decision:
-        told = {"type": "http", "headers": [line for line in scope["headers"] if line[0] in _FOR_THE_GATE]}
         try:
             keeper = await self._keepers.get()
-            return await keeper.decide(told)
+            return await keeper.decide(_told(scope))
         except Unavailable as error:
             self._note_outage(error)
         except Exception:
@@ -125,10 +125,16 @@ class WaitroomGate:
         return refusal(
             decision.status,
             self._room,
-            navigation=scope["type"] == "http" and is_navigation(scope),
+            form=form_of_no(_told(scope)),
             address=_address(scope),
             wait=dict(decision.headers).get(b"retry-after", b""),
         )
+
+
+def _told(scope: Scope) -> Scope:
+    """What the gate is told. A WebSocket has the method that it has in HTTP/2."""
+    headers = [line for line in scope["headers"] if line[0] in _FOR_THE_GATE]
+    return {"type": "http", "method": scope.get("method", "CONNECT"), "headers": headers}
 
 
 def _address(scope: Scope) -> str:

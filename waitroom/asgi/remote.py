@@ -18,6 +18,7 @@ from waitroom.web.answers import Problem
 from waitroom.web.events import poll_instead
 from waitroom.web.gate import Decision
 from waitroom.web.headers import Header
+from waitroom.web.visits import HEADERS
 from waitroom.web.wire import VISITOR_BODY, whole_body
 
 try:
@@ -49,18 +50,14 @@ _OF_THE_GATE: Final = frozenset({b"set-cookie", b"retry-after"})
 #: What a waitroom server reads of a visitor's call. Everything else that a client says of itself stays here.
 _PASSED_ON: Final = frozenset(
     {
-        b"accept",
         b"accept-language",
         b"authorization",
         b"content-type",
         b"cookie",
         b"if-none-match",
         b"origin",
-        b"sec-fetch-dest",
-        b"sec-fetch-mode",
-        b"sec-fetch-site",
-        b"sec-purpose",
         b"user-agent",
+        *(name.encode() for name in HEADERS),
     }
 )
 
@@ -108,7 +105,8 @@ class RemoteServer:
 
     async def decide(self, scope: Scope) -> Decision:
         """The decision of the server's gate. Raises Unavailable where it gives none in time."""
-        request = httpx.Request("GET", self._url.copy_with(path=f"/gate/{self._room}"), headers=_sendable(scope))
+        headers = [*_sendable(scope), (b"x-forwarded-method", scope["method"].encode("latin-1"))]
+        request = httpx.Request("GET", self._url.copy_with(path=f"/gate/{self._room}"), headers=headers)
         answer = await _answer(self._gate_pool, request, seconds=_GATE_SECONDS)
         if answer.status not in _DECISIONS:
             raise Unavailable(f"the gate answered {answer.status}")

@@ -1,7 +1,7 @@
 """The gate for proxies that hand its answer on to the visitor: Caddy, Traefik, Envoy, HAProxy.
 
-The decision is the gate's, so it rests on the room, the pass, the time and the revocations alone. What the proxy says
-of the request (its address and method) and what the client says of itself shape the form of a "no", nothing else.
+The decision is the gate's. What the proxy says of the request (its address and method) and what the client says of
+itself shape the form of a "no", and may keep a request from a free place. They let no request through.
 """
 
 from __future__ import annotations
@@ -15,21 +15,15 @@ from waitroom.returns import return_address
 from waitroom.web.answers import Problem
 from waitroom.web.gate import GO_ON, Decision, Gate
 from waitroom.web.headers import NO_STORE, Header, header
-from waitroom.web.refusals import is_navigation, refusal
+from waitroom.web.refusals import refusal
+from waitroom.web.visits import HEADERS as OF_THE_REQUEST
+from waitroom.web.visits import form_of_no
 
 #: Segments of our own address before the visitor's begins: "", "forward-auth" and the room.
 _OWN_SEGMENTS: Final = 3
 
 #: Headers of the visitor's request that an answer depends on: a proxy has to pass them on.
-HEADERS: Final = (
-    "accept",
-    "cookie",
-    "sec-fetch-dest",
-    "sec-fetch-mode",
-    "user-agent",
-    "x-requested-with",
-    "x-waitroom-pass",
-)
+HEADERS: Final = tuple(sorted({*OF_THE_REQUEST, "cookie", "user-agent", "x-waitroom-pass"}))
 
 _VARY: Final[Header] = (b"vary", ", ".join(HEADERS).encode())
 
@@ -41,7 +35,7 @@ class ForwardAuth:
         self._gate = gate
 
     async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
-        """200 go on, 303 to the waiting page, 401 must wait, 403 revoked, closed, or no such room."""
+        """200 go on, 303 a visit to the waiting page, else 401 must wait, 403 revoked, closed, or no such room."""
         name = scope["path_params"]["room"]
         # No such room can be, and what is no name must not get into an address or a page either.
         if not ROOM_NAME.match(name):
@@ -51,13 +45,6 @@ class ForwardAuth:
             await _go_on(send, decision)
         else:
             await _refuse(scope, send, name, decision)
-
-
-def navigates(scope: Scope) -> bool:
-    """Whether a browser asks for a page to show, by the method that the proxy was asked with."""
-    sent = header(scope, b"x-forwarded-method")
-    method = scope["method"] if sent is None else sent.decode("latin-1")
-    return is_navigation({**scope, "method": method})
 
 
 def requested(scope: Scope) -> str | None:
@@ -77,7 +64,7 @@ async def _refuse(scope: Scope, send: Send, name: str, decision: Decision) -> No
     answer = refusal(
         decision.status,
         name,
-        navigation=navigates(scope),
+        form=form_of_no(scope),
         address=return_address(requested(scope)),
         wait=dict(decision.headers).get(b"retry-after", b""),
     )

@@ -1,9 +1,10 @@
 """The gate: may this request go on to the origin? 204 yes, 401 it must wait, 403 revoked or closed. Nothing else.
 
 The decision rests on the room that the proxy's configuration names, on the pass, on the time and on what was revoked:
-never on URL, method or other headers. A pass is verified once and remembered. Redis is asked only to claim an offer,
-to lengthen a sliding session, to let a visitor straight through, and at each check of a `strict` room or one with
-`when_down` = `closed`.
+never on the URL. What else is told of the request lets none through. It names the form of a "no", and keeps free places
+for visits (`web/visits.py`). A pass is verified once and remembered. Redis is asked only to claim an offer, to lengthen
+a sliding session, to let a visitor straight through, and at each check of a `strict` room or one with `when_down` =
+`closed`.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ from starlette.types import Receive, Scope, Send
 
 from waitroom import metrics
 from waitroom.errors import Full, Overloaded, RoomBroken, RoomUnknown, Unavailable
-from waitroom.model import Pass, Place, Standing
+from waitroom.model import ROOM_NAME, Pass, Place, Standing
 from waitroom.proofs.tickets import new_visitor
 from waitroom.rooms.room import Room
 from waitroom.web.headers import Header, retry_after
 from waitroom.web.instance import Instance
 from waitroom.web.proofs import PASS_HEADER, fingerprint, fits
+from waitroom.web.visits import FORM_HEADER, form_of_no, may_take_place
 from waitroom.web.wire import respond
 
 logger = logging.getLogger(__name__)
@@ -38,6 +40,10 @@ _ROUNDING_SECONDS: Final = 0.002
 
 #: Seconds that a pass given while Redis is down lives at most.
 _OPEN_PASS_SECONDS: Final = 60.0
+
+#: Seconds between two lines of the log about the same unknown room, and how many rooms are remembered meanwhile.
+_QUIET_SECONDS: Final = 60.0
+_MOST_UNKNOWN: Final = 100
 
 #: Seconds after which a turned-away client may look again.
 _LOOK_AGAIN_SECONDS: Final = 2.0
@@ -65,19 +71,24 @@ class Gate:
         self._desk = instance.desk
         self._known: OrderedDict[tuple[str, str], Pass] = OrderedDict()
         self._open_until: dict[str, float] = {}
+        self._unknown: dict[str, float] = {}
 
     async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
         """Answer with the decision."""
         decision = await self.decide(scope, scope["path_params"]["room"])
-        await respond(send, decision.status, headers=decision.headers)
+        headers = decision.headers
+        if decision.status != GO_ON.status:
+            headers = (*headers, (FORM_HEADER, form_of_no(scope).encode()))
+        await respond(send, decision.status, headers=headers)
 
     async def decide(self, scope: Scope, name: str) -> Decision:
         """204, 401 or 403 for a request to what that room protects. No request gets past by an error."""
         try:
             room = self._rooms.get(name)
-            decision = await self._decide(room, self._desk.of_gate(scope, name), fingerprint(scope, room))
+            decision = await self._decide(room, self._desk.of_gate(scope, name), fingerprint(scope, room), scope)
             metrics.gate_answers(name, decision.status).inc()
         except RoomUnknown:
+            self._warn_of_unknown(name)
             decision = FORBIDDEN
         except Unavailable:
             # Before the rooms could be read for the first time nothing is known, not even `when_down`.
@@ -88,12 +99,12 @@ class Gate:
             decision = MUST_WAIT
         return decision
 
-    async def _decide(self, room: Room, text: str | None, bound: str) -> Decision:
+    async def _decide(self, room: Room, text: str | None, bound: str, scope: Scope) -> Decision:
         if room.settings.state == "bypass":
             return GO_ON
         proof = self._verified(room, text) if text else None
         if proof is None or not fits(proof, bound):
-            return await self._without_pass(room, bound)
+            return await self._without_pass(room, bound, scope)
         if room.is_revoked(proof):
             return FORBIDDEN
         if not self._asks_redis(room, proof):
@@ -144,11 +155,11 @@ class Gate:
             return self._handing_out(room, place, bound)
         return GO_ON
 
-    async def _without_pass(self, room: Room, bound: str) -> Decision:
+    async def _without_pass(self, room: Room, bound: str, scope: Scope) -> Decision:
         """Straight through if no visitor waits and there is room, but never into the queue."""
         if room.settings.state == "closed":
             return FORBIDDEN
-        if room.settings.state == "paused":
+        if room.settings.state == "paused" or not may_take_place(scope):
             return MUST_WAIT
         if not room.reachable:
             return self._while_down(room, bound)
@@ -184,3 +195,12 @@ class Gate:
         text, headers = self._desk.grant(room, place, bound)
         # A proxy hands on one Set-Cookie from a sub-request, so the pass's comes alone.
         return Decision(204, (headers[0], (PASS_HEADER, text.encode("ascii"))))
+
+    def _warn_of_unknown(self, name: str) -> None:
+        """Say that a proxy asks for a room that is not there: once a minute for each name."""
+        now = self._clock.now()
+        self._unknown = {each: until for each, until in self._unknown.items() if until > now}
+        if name in self._unknown or len(self._unknown) >= _MOST_UNKNOWN or not ROOM_NAME.match(name):
+            return
+        self._unknown[name] = now + _QUIET_SECONDS
+        logger.warning("gate: no room %s, every request is refused", name)

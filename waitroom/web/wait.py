@@ -19,11 +19,12 @@ from waitroom.rooms.room import Room
 from waitroom.settings.room import RoomSettings
 from waitroom.web.answers import Problem
 from waitroom.web.arrivals import Demand, Reception
-from waitroom.web.headers import Header, header, retry_after
+from waitroom.web.headers import Header, retry_after
 from waitroom.web.instance import Instance
 from waitroom.web.page.address import asked_return, asked_token, join_address
 from waitroom.web.page.assets import PAGE_HEADERS
 from waitroom.web.page.rendering import Page, Situation
+from waitroom.web.visits import shows_page
 from waitroom.web.wire import respond
 
 _HTML: Final = b"text/html; charset=utf-8"
@@ -156,8 +157,7 @@ class Wait:
 
 def refuse_drive_by(scope: Scope) -> None:
     """Only a visit enters: not an image that another page embeds, nor a browser that fetches ahead."""
-    destination, purpose = header(scope, b"sec-fetch-dest"), header(scope, b"sec-purpose") or b""
-    if destination not in (None, b"document") or b"prefetch" in purpose:
+    if not shows_page(scope):
         raise Problem(
             403, "not-a-visit", "Not a visit", "open the waiting page by itself, not in a frame or from a script"
         )

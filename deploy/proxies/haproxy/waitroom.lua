@@ -9,7 +9,8 @@ local TIMEOUT_MS = 3000
 
 -- All that the gate is told of a request beside its method and address.
 local ASKED_WITH = {
-  "accept", "cookie", "sec-fetch-dest", "sec-fetch-mode", "user-agent", "x-requested-with", "x-waitroom-pass",
+  "accept", "cookie", "purpose", "sec-fetch-dest", "sec-fetch-mode", "sec-fetch-site", "sec-purpose", "user-agent",
+  "x-moz", "x-requested-with", "x-waitroom-pass",
 }
 
 -- What a "no" consists of beside its status and body.

@@ -1,0 +1,1 @@
+"""One table of requests, with the right answer for each, against every gate."""
