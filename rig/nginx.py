@@ -23,6 +23,15 @@ BINARIES: Final = ("wheel", "system")
 TRUSTED: Final = {"waitroom-trusted.conf": "127.0.0.0/8  trusted;\n"}
 
 
+def believed(network: str) -> dict[str, str]:
+    """The shipped list of proxies in front with this network in it, as an operator fills it."""
+    shipped = (configuration_folder() / "waitroom-proxies.conf").read_text()
+    theirs = exchanged(
+        shipped, {"# 192.0.2.0/24 ": f"{network} ", "# set_real_ip_from 192.0.2.0/24": f"set_real_ip_from {network}"}
+    )
+    return {"waitroom-proxies.conf": exchanged(theirs, {"# real_ip_": "real_ip_"})}
+
+
 def binary(name: str = "") -> Path:
     """One of BINARIES, by default the first that there is. Raises Missing."""
     for each in (name,) if name else BINARIES:

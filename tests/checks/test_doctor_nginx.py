@@ -34,17 +34,19 @@ BROKEN = {
     "the port is lost": Broken(
         "origin",
         "without the port",
+        files=changed("waitroom-origin.conf", {"Host $host$waitroom_port;": "Host $host;"}),
         ask=("--path", "/account"),
     ),
     "the port is lost in links": Broken(
         "origin",
         "without the port",
+        files=changed("waitroom-origin.conf", {"Host $host$waitroom_port;": "Host $host;"}),
         ask=("--path", "/links"),
     ),
     "the host is lost": Broken(
         "origin",
         "another host",
-        files=changed("waitroom-origin.conf", {"Host $host;": "Host shop_origin;"}),
+        files=changed("waitroom-origin.conf", {"Host $host$waitroom_port;": "Host shop_origin;"}),
         ask=("--path", "/account"),
     ),
     "streams are cut between heartbeats": Broken(

@@ -11,11 +11,12 @@ import pytest
 
 from rig.instance import Instance
 from rig.line import in_thread
+from rig.nginx import believed
 from rig.origin import Answer, Seen, answering
 from rig.process import Process
 from rig.proxies import PROXIES, ForeignProxy
 from rig.waiting import until
-from tests.checks.installations import KNOWS_ITS_FRONT, Installation, changed, fronted, inside, installed, shop
+from tests.checks.installations import Installation, fronted, inside, installed, shop
 from tests.cli.command import run
 
 pytestmark = pytest.mark.system
@@ -49,13 +50,9 @@ def test_nothing_is_found_under_https(tmp_path: Path, secure: Instance) -> None:
 
 
 def test_nothing_is_found_where_tls_ends_in_front(tmp_path: Path, secure: Instance) -> None:
-    """The nginx behind says https to all: what the proxy in front says goes on."""
-    files = {
-        **changed("waitroom-origin.conf", {"X-Forwarded-Proto $scheme": "X-Forwarded-Proto https"}),
-        **changed("waitroom-proxy.conf", {"X-Forwarded-Proto $scheme": "X-Forwarded-Proto https"}),
-    }
+    """The nginx behind knows the proxy in front: the scheme that it says goes on."""
     with (
-        installed(tmp_path, KNOWS_ITS_FRONT, files=files, instance=secure) as behind,
+        installed(tmp_path, files=believed("127.0.0.1"), instance=secure) as behind,
         fronted(behind, tls=True) as made,
     ):
         found = made.ask("--path", "/account", "--path", "/secure", "--path", "/links")

@@ -89,9 +89,16 @@ def hostile() -> list[bytes]:
     ]
 
 
-def over_http2(method: bytes, path: bytes, *, headers: Iterable[tuple[bytes, bytes]] = (), body: bytes = b"") -> bytes:
+def over_http2(
+    method: bytes,
+    path: bytes,
+    *,
+    headers: Iterable[tuple[bytes, bytes]] = (),
+    body: bytes = b"",
+    host: bytes = b"shop.example.com",
+) -> bytes:
     """One request over HTTP/2, at once and without TLS; a body has no length unless the headers tell it."""
-    pseudo = [(b":method", method), (b":scheme", b"http"), (b":path", path), (b":authority", b"shop.example.com")]
+    pseudo = [(b":method", method), (b":scheme", b"http"), (b":path", path), (b":authority", host)]
     block = b"".join(b"\0" + _string(name) + _string(value) for name, value in (*pseudo, *headers))
     last = _frame(0, 1, 1, body) if body else b""
     settings = _frame(4, 0, 0, b"")

@@ -467,7 +467,7 @@ def test_what_clients_claim_about_themselves_does_not_reach_an_instance(world: W
     (seen,) = world.asked()
     assert seen.path == "/v1/rooms/shop/enter"
     assert seen.headers["x-forwarded-for"] == "127.0.0.1"
-    assert seen.headers["x-forwarded-host"] == "127.0.0.1"
+    assert seen.headers["x-forwarded-host"] == f"127.0.0.1:{world.port}"
     assert seen.headers["x-forwarded-proto"] == "http"
     assert seen.headers["cookie"] == "a=1"
     assert not {"forwarded", "x-real-ip", "x-original-uri", "x-rewrite-url", "x-http-method-override"} & set(
@@ -483,7 +483,7 @@ def test_what_clients_claim_about_themselves_does_not_reach_the_origin(world: Wo
     (seen,) = world.origin.seen
     told = {name: seen.headers.get(name) for name in ("x-forwarded-for", "x-forwarded-host", "x-real-ip", "host")}
     assert told == {"x-forwarded-for": "127.0.0.1", "x-real-ip": "127.0.0.1"} | dict.fromkeys(
-        ("x-forwarded-host", "host"), "127.0.0.1"
+        ("x-forwarded-host", "host"), f"127.0.0.1:{world.port}"
     )
     assert seen.headers["x-forwarded-proto"] == "http"
     assert seen.headers["authorization"] == "Bearer abc"

@@ -12,7 +12,7 @@ import pytest
 from rig.edits import replaced
 from rig.instance import serving
 from rig.machine import missing
-from rig.nginx import Nginx, variant
+from rig.nginx import Nginx, believed, variant
 from rig.origin import Answer, Seen, ask
 from rig.ports import free_port
 from tests.deploy.project import DOCS
@@ -107,7 +107,7 @@ def _other_addresses() -> None:
 
 @pytest.mark.usefixtures("_other_addresses")
 def test_behind_a_cdn_only_the_cdn_is_answered_and_believed(build: Builder) -> None:
-    world = build(variant("behind-cdn"), replaced("198.51.100.0/24", f"{CDN}/32"))
+    world = build(variant("behind-cdn"), files=believed(f"{CDN}/32"))
     world.gate = Answer(204)
     assert ask(world.port, "/", source=ELSEWHERE, x_forwarded_for=CDN).status == 403
     assert ask(world.port, "/v1/rooms/shop/status", source=ELSEWHERE, x_forwarded_for=CDN).status == 403
@@ -119,7 +119,7 @@ def test_behind_a_cdn_only_the_cdn_is_answered_and_believed(build: Builder) -> N
 
 @pytest.mark.usefixtures("_other_addresses")
 def test_behind_a_cdn_nothing_that_needed_a_pass_may_be_kept(build: Builder) -> None:
-    world = build(variant("behind-cdn"), replaced("198.51.100.0/24", f"{CDN}/32"))
+    world = build(variant("behind-cdn"), files=believed(f"{CDN}/32"))
 
     def cacheable(_request: Seen) -> Answer:
         kept = dict.fromkeys(("Cache-Control", "CDN-Cache-Control", "Surrogate-Control"), "public, max-age=3600")

@@ -22,15 +22,15 @@ _AS_IT_IS: Final = "!#$%&'()*+,/:;=?@[]~-._"
 
 _SCHEME: Final = (
     "The origin is told another scheme than visitors use: behind a proxy that ends TLS, nginx's own $scheme is http.",
-    "In waitroom-origin.conf put `proxy_set_header X-Forwarded-Proto https;`, and let the origin believe that header.",
+    "Name that proxy in waitroom-proxies.conf, let it send X-Forwarded-Proto, and let the origin believe that header.",
 )
 _PORT: Final = (
     "The origin is told the host without the port that visitors use.",
-    "In waitroom-origin.conf put `proxy_set_header Host $host:$server_port;`, or the outer port behind another proxy.",
+    "Take waitroom-origin.conf as it is shipped. A proxy in front must pass on Host with the port.",
 )
 _HOST: Final = (
     "The origin is told another host than visitors use.",
-    "In waitroom-origin.conf put `proxy_set_header Host $host;`, and include it where the origin is asked.",
+    "Take waitroom-origin.conf as it is shipped, and include it where the origin is asked.",
 )
 _NAME_ONE: Final = "Name an address that the origin answers with a redirect or with links: --path /account."
 _DOWN: Final = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 from collections.abc import Mapping
@@ -39,9 +40,10 @@ _SCRIPT: Final = "text/javascript; charset=utf-8"
 
 @dataclass(frozen=True)
 class Asset:
-    """A file of the page: its bytes and what to say about them. `url` changes with the content."""
+    """A file of the page: its bytes, the same by gzip, and what to say about them. `url` changes with the content."""
 
     body: bytes
+    packed: bytes
     content_type: str
     etag: str
     url: str
@@ -53,8 +55,13 @@ class Asset:
             "Content-Type": self.content_type,
             "ETag": self.etag,
             "Cache-Control": "public, max-age=31536000, immutable",
+            "Vary": "Accept-Encoding",
             "X-Content-Type-Options": "nosniff",
         }
+
+    def sent(self, *, packed: bool) -> tuple[bytes, str]:
+        """The bytes and their ETag: what is compressed is another representation (RFC 9110, 8.8.3)."""
+        return (self.packed, f'{self.etag[:-1]}-gzip"') if packed else (self.body, self.etag)
 
 
 def assets(wording: Wording) -> Mapping[str, Asset]:
@@ -75,4 +82,5 @@ def _read(name: str) -> bytes:
 
 def _asset(name: str, content_type: str, body: bytes) -> Asset:
     digest = hashlib.sha256(body).hexdigest()[:16]
-    return Asset(body, content_type, f'"{digest}"', f"{ASSET_PATH}{name}?v={digest}")
+    packed = gzip.compress(body, 9, mtime=0)
+    return Asset(body, packed, content_type, f'"{digest}"', f"{ASSET_PATH}{name}?v={digest}")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 from starlette.types import Receive, Scope, Send
 
 from waitroom.web.answers import Problem
@@ -23,12 +26,15 @@ class Files:
         if asset is None:
             raise Problem(404, "not-found", "Not found")
         headers = [(name.lower().encode(), value.encode()) for name, value in asset.headers.items()]
-        unchanged = header(scope, b"if-none-match") == asset.etag.encode()
-        lines = [line for line in headers if line[0] not in (b"cache-control", b"content-type")]
+        packed = _takes_gzip(header(scope, b"accept-encoding") or b"")
+        body, etag = asset.sent(packed=packed)
+        unchanged = header(scope, b"if-none-match") == etag.encode()
+        lines = [line for line in headers if line[0] not in (b"cache-control", b"content-type", b"etag")]
+        lines += [(b"etag", etag.encode()), *([(b"content-encoding", b"gzip")] if packed and not unchanged else [])]
         await respond(
             send,
             304 if unchanged else 200,
-            b"" if unchanged else asset.body,
+            b"" if unchanged else body,
             headers=lines,
             content_type=asset.content_type.encode(),
             # While instances are replaced one by one, a page of the newer version may ask an older one for its files:
@@ -37,6 +43,14 @@ class Files:
             if _asks_for(scope, asset)
             else (b"cache-control", b"no-cache"),
         )
+
+
+#: gzip by name, and not with a weight of zero (RFC 9110, 12.5.3).
+_GZIP: Final = re.compile(rb"(?:^|,)\s*(?:x-)?gzip\s*(?!;\s*q=0(?:\.0*)?\s*(?:,|\Z))(?:;|,|\Z)", re.IGNORECASE)
+
+
+def _takes_gzip(accepted: bytes) -> bool:
+    return _GZIP.search(accepted) is not None
 
 
 def _asks_for(scope: Scope, asset: Asset) -> bool:
