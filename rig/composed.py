@@ -12,6 +12,7 @@ import secrets
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -222,10 +223,11 @@ def write_configuration(folder: Path, *, port: int, resolver: str, origin: int, 
     folder.mkdir(parents=True, exist_ok=True)
     for shipped in configuration_folder().glob("waitroom-*.conf"):
         shutil.copy(shipped, folder)
+    known = name_servers(f"nameserver {resolver}\n")
+    (folder / "resolver.conf").write_text(known, encoding="ascii")
     text = exchanged(
         (COMPOSE / "nginx.conf").read_text(encoding="ascii"),
         {
-            "127.0.0.11 ": f"{resolver} ",
             "server origin:9000": f"server origin:{origin}",
             "listen 8080;": f"listen 127.0.0.1:{port};",
             " /tmp/": f" {folder}/",
@@ -236,6 +238,13 @@ def write_configuration(folder: Path, *, port: int, resolver: str, origin: int, 
     text = _BY_NAME.sub(lambda line: " ".join(f"{server} {line[1]}" for server in servers), text)
     main.write_text(text, encoding="ascii")
     return main
+
+
+def name_servers(resolv_conf: str) -> str:
+    """What the containers' own script makes of a resolv.conf. Raises CalledProcessError."""
+    script = configuration_folder() / "name-servers.sh"
+    done = subprocess.run(["/bin/sh", str(script)], input=resolv_conf, capture_output=True, text=True, check=True)
+    return done.stdout
 
 
 def _checked(number: int) -> int:

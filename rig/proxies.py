@@ -28,6 +28,8 @@ _KINDS: Final[dict[str, tuple[str, dict[str, dict[str, str]]]]] = {
             "Caddyfile": {
                 "shop.example.com {": "http://shop.example.com:$port {\n\tbind 127.0.0.1",
                 "import waitroom_gate shop": "import waitroom_gate $room",
+                "/v1/rooms/shop(": "/v1/rooms/$room(",
+                "/wait/(shop|": "/wait/($room|",
                 "\n{\n": "\n{\n\tadmin off\n\tauto_https off\n\tpersist_config off\n",
             }
         },
@@ -42,6 +44,8 @@ _KINDS: Final[dict[str, tuple[str, dict[str, dict[str, str]]]]] = {
                 "/etc/haproxy/waitroom.lua": "$folder/waitroom.lua",
                 "bind :80": "bind 127.0.0.1:$port",
                 "lua.waitroom shop": "lua.waitroom $room",
+                "/v1/rooms/shop(": "/v1/rooms/$room(",
+                "/wait/(shop|": "/wait/($room|",
             },
         },
     ),
@@ -51,9 +55,12 @@ _KINDS: Final[dict[str, tuple[str, dict[str, dict[str, str]]]]] = {
             "envoy.yaml": {
                 "address: 0.0.0.0, port_value: 80 ": "address: 127.0.0.1, port_value: $port ",
                 "/forward-auth/shop": "/forward-auth/$room",
+                "/v1/rooms/shop": "/v1/rooms/$room",
+                "/wait/(shop|": "/wait/($room|",
                 "port_value: 8001 ": "port_value: $one ",
                 "port_value: 8002 ": "port_value: $other ",
                 "port_value: 9000 ": "port_value: $origin ",
+                "port_value: 8099 ": "port_value: $gate ",
             }
         },
     ),
@@ -70,6 +77,8 @@ _KINDS: Final[dict[str, tuple[str, dict[str, dict[str, str]]]]] = {
             "waitroom.yaml": {
                 "127.0.0.1:8099/forward-auth/shop": "127.0.0.1:$gate/forward-auth/$room",
                 "waitroom_pass_shop": "waitroom_pass_$room",
+                "/v1/rooms/shop(": "/v1/rooms/$room(",
+                "/wait/(shop|": "/wait/($room|",
             },
         },
     ),
@@ -120,4 +129,4 @@ class ForeignProxy(Process):
 
     def _knows_its_site(self) -> bool:
         """Traefik listens before it has read for which sites, and answers 404 until then. Asks an instance."""
-        return ask(self.port, "/wait/", host="shop.example.com").body.strip() != b"404 page not found"
+        return ask(self.port, "/wait/_assets/none", host="shop.example.com").body.strip() != b"404 page not found"

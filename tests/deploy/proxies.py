@@ -14,6 +14,7 @@ import httpx
 
 from rig.edits import Edit
 from rig.instance import ADMIN_KEY
+from rig.nginx import Nginx
 from rig.origin import Answer, Stub, answering
 from rig.proxies import ForeignProxy
 
@@ -46,7 +47,7 @@ class Told:
 class World:
     """A proxy that gates `room`, in front of a stub origin."""
 
-    proxy: ForeignProxy
+    proxy: ForeignProxy | Nginx
     room: str
     origin: Stub
 

@@ -26,7 +26,7 @@ from redis import Redis
 from redis.exceptions import AuthenticationError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from rig.composed import MOST_INSTANCES, write_configuration
+from rig.composed import MOST_INSTANCES, name_servers, write_configuration
 from rig.edits import exchanged
 from rig.machine import missing
 from rig.names import Names
@@ -103,9 +103,44 @@ def test_nginx_gets_every_shipped_file() -> None:
     word, *sources, target = copy.split()
     assert (word, target) == ("COPY", "/etc/nginx/")
     found = {file.name for source in sources for file in DEPLOY.glob(source)}
-    assert found == {file.name for file in configuration_folder().glob("waitroom-*.conf")} | {"nginx.conf"}
+    assert found == {file.name for file in configuration_folder().glob("waitroom-*.conf")} | {
+        "nginx.conf",
+        "name-servers.sh",
+    }
     ignored = (DEPLOY / ".dockerignore").read_text(encoding="utf-8").splitlines()
     assert [line for line in ignored if not line.startswith("#")] == ["*", "!nginx", "!compose/nginx.conf"]
+
+
+def test_every_engine_knows_the_mount_options() -> None:
+    """Docker takes any option of the kernel's for a tmpfs, podman 4.3 only some: uid and gid are not among them."""
+    known = {"mode", "size", "noexec", "nosuid", "nodev", "ro", "rw"}
+    for service in SERVICES.values():
+        for mount in service.get("tmpfs", []):
+            _, _, options = mount.partition(":")
+            assert {option.partition("=")[0] for option in options.split(",")} <= known, mount
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    {
+        "nameserver 127.0.0.11\noptions ndots:0\n": "127.0.0.11",  # Docker
+        "search dns.podman\nnameserver 10.89.0.1\nnameserver 10.89.1.1\n": "10.89.0.1 10.89.1.1",  # podman
+        "search a.svc\nnameserver 169.254.20.10\n": "169.254.20.10",  # NodeLocal DNSCache
+        "nameserver fd00::a\nnameserver fe80::1%eth0\n": "[fd00::a]",
+    }.items(),
+)
+def test_nginx_asks_the_name_servers_of_its_container(given: str, said: str) -> None:
+    """Whichever engine runs it."""
+    assert name_servers(given) == f"resolver {said} valid=1s ipv6=off;\n"
+    (_, _, command) = SERVICES["nginx"]["command"]
+    assert "name-servers.sh </etc/resolv.conf >/tmp/resolver.conf;" in command
+    assert "include /tmp/resolver.conf;" in (DEPLOY / "compose" / "nginx.conf").read_text(encoding="utf-8")
+
+
+def test_without_a_name_server_nginx_does_not_start() -> None:
+    """It would find no instance, and say so only at the first visitor."""
+    with pytest.raises(subprocess.CalledProcessError):
+        name_servers("search example.com\n")
 
 
 def test_redis_starts_with_what_it_is_given(tmp_path: Path) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from rig.edits import exchanged
 from tests.deploy import project
 from tests.deploy.image import said
 from waitroom import __version__
@@ -22,7 +25,16 @@ FOLDER: Final = project.DEPLOY / "kubernetes"
 KUSTOMIZATION: Final = project.documents(FOLDER / "kustomization.yaml")[0]
 
 #: Not applied by themselves: to be copied, or to be added.
-ASIDE: Final = {"secret.example.yaml", "ingress-nginx.example.yaml", "autoscaler.yaml"}
+ASIDE: Final = {
+    "secret.example.yaml",
+    "ingress-nginx.example.yaml",
+    "gateway.example.yaml",
+    "autoscaler.yaml",
+    "prometheus-rule.yaml",
+}
+
+#: The files of the gate, as another kustomization brings them.
+NGINX: Final = project.documents(project.DEPLOY / "nginx" / "kustomization.yaml")[0]
 
 KEYS: Final = {
     "WAITROOM_ADMIN_KEY": "0123456789abcdefghij-ABCDEFGHIJ0",
@@ -65,13 +77,13 @@ def environment() -> dict[str, str]:
     return {entry["name"]: entry["value"] for entry in container("Deployment", "waitroom")["env"] if "value" in entry}
 
 
-WORKLOADS: Final = [("Deployment", "waitroom"), ("StatefulSet", "redis")]
+WORKLOADS: Final = [("Deployment", "waitroom"), ("StatefulSet", "redis"), ("Deployment", "gate")]
 
 
 def test_kustomize_lists_every_manifest() -> None:
     """What lies in the folder is applied, or known to be an example; the version is this one."""
     files = {file.name for file in FOLDER.glob("*.yaml")} - {"kustomization.yaml"}
-    assert set(KUSTOMIZATION["resources"]) == files - ASIDE
+    assert set(KUSTOMIZATION["resources"]) == files - ASIDE | {"../nginx"}
     (image,) = KUSTOMIZATION["images"]
     assert image["name"] == container("Deployment", "waitroom")["image"]
     assert image["newTag"] == __version__
@@ -94,7 +106,8 @@ def test_ports_have_one_name_everywhere(kind: str, name: str) -> None:
     """Probes, service and network policy name a port of the container."""
     ports = {port["name"]: port["containerPort"] for port in container(kind, name)["ports"]}
     (served,) = the("Service", name)["spec"]["ports"]
-    assert ports[served["targetPort"]] == served["port"]
+    assert served["targetPort"] in ports
+    assert served["port"] == (80 if name == "gate" else ports[served["targetPort"]])
     probes = [container(kind, name)[probe] for probe in container(kind, name) if probe.endswith("Probe")]
     assert probes
     assert {(probe.get("httpGet") or probe["tcpSocket"])["port"] for probe in probes} <= ports.keys()
@@ -122,10 +135,11 @@ def test_every_mount_has_its_volume(kind: str, name: str) -> None:
     volumes = {volume["name"]: volume for volume in pod(kind, name)["volumes"]}
     claimed = {claim["metadata"]["name"] for claim in the(kind, name)["spec"].get("volumeClaimTemplates", [])}
     assert {mount["name"] for mount in container(kind, name)["volumeMounts"]} == volumes.keys() | claimed
-    generated = {generator["name"]: generator["files"] for generator in KUSTOMIZATION["configMapGenerator"]}
+    generators = [*KUSTOMIZATION["configMapGenerator"], *NGINX["configMapGenerator"]]
+    generated = {generator["name"]: generator["files"] for generator in generators}
     for volume in volumes.values():
-        if "configMap" in volume:
-            assert volume["configMap"]["name"] in generated
+        for source in [volume, *volume.get("projected", {}).get("sources", [])]:
+            assert source.get("configMap", {"name": "gate-settings"})["name"] in generated
         if "secret" in volume:
             secret = the("Secret", volume["secret"]["secretName"])
             assert {item["key"] for item in volume["secret"]["items"]} <= secret["stringData"].keys()
@@ -207,6 +221,11 @@ def test_disruptions_and_growth_are_for_the_deployment() -> None:
     assert the("PodDisruptionBudget", "waitroom")["spec"]["selector"]["matchLabels"].items() <= labels.items()
     target = the("HorizontalPodAutoscaler", "waitroom")["spec"]
     assert target["scaleTargetRef"] == {"apiVersion": "apps/v1", "kind": "Deployment", "name": "waitroom"}
+    gate, redis = (the(kind, name)["spec"]["template"]["metadata"]["labels"] for kind, name in WORKLOADS[:0:-1])
+    for name, pods, budget in (("gate", gate, {"maxUnavailable": 1}), ("redis", redis, {"minAvailable": 1})):
+        found = the("PodDisruptionBudget", name)["spec"]
+        assert found["selector"]["matchLabels"].items() <= pods.items()
+        assert budget.items() <= found.items()
     assert target["minReplicas"] >= deployment["spec"]["replicas"] >= 3
     assert deployment["spec"]["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
 
@@ -215,7 +234,8 @@ def test_the_network_is_closed_but_for_what_is_named() -> None:
     """Nobody reaches anybody by default; only instances reach Redis, and they reach only it and the name server."""
     default = the("NetworkPolicy", "nobody-else")["spec"]
     assert default == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
-    waitroom, redis = (the(kind, name)["spec"]["template"]["metadata"]["labels"] for kind, name in WORKLOADS)
+    labels = [the(kind, name)["spec"]["template"]["metadata"]["labels"] for kind, name in WORKLOADS]
+    waitroom, redis, gate = labels
     (entry,) = the("NetworkPolicy", "redis")["spec"]["ingress"]
     assert entry["from"] == [{"podSelector": {"matchLabels": waitroom}}]
     assert "egress" not in the("NetworkPolicy", "redis")["spec"]
@@ -223,6 +243,70 @@ def test_the_network_is_closed_but_for_what_is_named() -> None:
     assert to_redis["to"] == [{"podSelector": {"matchLabels": redis}}]
     assert {port["port"] for port in to_redis["ports"]} == {6379}
     assert {port["port"] for port in to_names["ports"]} == {53}
+    assert {"podSelector": {"matchLabels": gate}} in the("NetworkPolicy", "waitroom")["spec"]["ingress"][0]["from"]
+    to_instances, _to_site, names_of_gate = the("NetworkPolicy", "gate")["spec"]["egress"]
+    assert to_instances["to"] == [{"podSelector": {"matchLabels": waitroom}}]
+    assert names_of_gate == to_names
+    # NodeLocal DNSCache answers at an address of the node, which is no pod's.
+    assert {"ipBlock": {"cidr": "169.254.20.10/32"}} in to_names["to"]
+
+
+# The gate.
+
+
+def test_the_gate_has_the_shipped_files() -> None:
+    """Every file of deploy/nginx that a server reads, and nginx.conf, where its command looks for them."""
+    (generator,) = NGINX["configMapGenerator"]
+    folder = project.DEPLOY / "nginx"
+    assert set(generator["files"]) == {path.name for path in folder.glob("waitroom-*.conf")} | {"name-servers.sh"}
+    found = container("Deployment", "gate")
+    (mount,) = (mount["mountPath"] for mount in found["volumeMounts"] if mount["name"] == "files")
+    for file in ("name-servers.sh", "nginx.conf"):
+        assert f" {mount}/{file}" in found["command"][-1]
+    assert (
+        found["image"]
+        in project.documents(project.DEPLOY / "compose.yaml")[0]["services"]["nginx"]["build"]["dockerfile_inline"]
+    )
+
+
+def test_the_gates_nginx_is_composes_but_for_names() -> None:
+    """What is tried there for real holds here: the instances and the origin have other names, nothing else differs."""
+    (port,) = the("Service", "waitroom-pods")["spec"]["ports"]
+    assert the("Service", "waitroom-pods")["spec"]["clusterIP"] == "None"
+    instances = f"waitroom-pods.{KUSTOMIZATION['namespace']}.svc.cluster.local:{port['port']}"
+    there = exchanged(
+        (project.DEPLOY / "compose" / "nginx.conf").read_text(),
+        {
+            "server waitroom:8000 ": f"server {instances} ",
+            "server origin:9000 ": "server shop.shop.svc.cluster.local:80 ",
+            "engine's name server, as": "cluster's name servers, as",
+            "asks it each second": "asks them each second",
+        },
+    )
+    here = (FOLDER / "nginx.conf").read_text()
+    assert here[here.index("worker_processes") :] == there[there.index("worker_processes") :]
+
+
+def test_a_gateway_leads_to_the_gate_and_ends_no_stream() -> None:
+    """The example's only way is the gate's Service, without a time-out."""
+    (rule,) = the("HTTPRoute", "shop")["spec"]["rules"]
+    (port,) = the("Service", "gate")["spec"]["ports"]
+    assert rule["backendRefs"] == [{"name": "gate", "port": port["port"]}]
+    assert rule["timeouts"] == {"request": "0s"}
+    assert the("HTTPRoute", "shop")["metadata"]["namespace"] == KUSTOMIZATION["namespace"]
+
+
+def test_the_rule_of_the_operator_is_the_alerts_file(tmp_path: Path) -> None:
+    """Prometheus' own file, word for word: what make-rule.sh makes of it is what is shipped."""
+    (alerts,) = project.documents(project.DEPLOY / "prometheus" / "alerts.yml")
+    rule = the("PrometheusRule", "waitroom")
+    assert rule["spec"] == alerts
+    for name in ("kubernetes", "prometheus"):
+        shutil.copytree(project.DEPLOY / name, tmp_path / name)
+    subprocess.run(["/bin/sh", str(tmp_path / "kubernetes" / "make-rule.sh")], check=True)
+    assert (tmp_path / "kubernetes" / "prometheus-rule.yaml").read_text() == (
+        FOLDER / "prometheus-rule.yaml"
+    ).read_text()
 
 
 def test_redis_is_set_up_as_in_compose() -> None:

@@ -111,7 +111,7 @@ def test_the_readme_names_every_file() -> None:
     shipped = {str(path.relative_to(FOLDER)) for path in FOLDER.rglob("*") if path.is_file()} - {"README.md"}
     named = set(re.findall(r"^\| `([^`]+)` \|", README, re.MULTILINE))
     assert named >= shipped
-    assert {name for name in named if name.endswith((".conf", ".example"))} == shipped
+    assert {name for name in named if name.endswith((".conf", ".example", ".sh", ".yaml"))} == shipped
 
 
 def test_the_page_has_the_limits() -> None:

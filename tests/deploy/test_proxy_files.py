@@ -22,6 +22,15 @@ FILES = sorted(path for path in FOLDER.rglob("*") if path.is_file())
 INSTANCES = {8001, 8002}
 ORIGIN = 9000
 
+#: Addresses that go to an instance ungated, and some that look like them.
+OWN = (
+    "/v1/rooms/shop",
+    *(f"/v1/rooms/shop/{call}" for call in ("enter", "events", "leave", "seen", "status")),
+    "/wait/shop",
+    "/wait/_assets/wait-0a1B.js",
+)
+OTHERS = ("/v1/orders", "/v1/", "/v1/rooms/42", "/v1/rooms/shopping", "/wait-list", "/wait/", "/wait/shop/x", "/wait/x")
+
 Document = dict[str, Any]
 
 
@@ -63,11 +72,11 @@ def test_a_file_names_the_page_of_its_proxy(path: Path) -> None:
 
 @pytest.mark.parametrize("path", [path for path in FILES if path.suffix != ".md"], ids=lambda path: path.name)
 def test_addresses_and_ports_are_the_same_everywhere(path: Any) -> None:
-    """Loopback only, and no port that the pages do not name."""
+    """Loopback only, a network for examples, and no port that the pages do not name."""
     text = path.read_text()
     ports = {int(port) for port in re.findall(r"127\.0\.0\.1(?::|, port_value: )(\d+)", text)}
     assert ports <= INSTANCES | {ORIGIN, 8099}
-    assert set(re.findall(r"\b\d+\.\d+\.\d+\.\d+\b", text)) <= {"127.0.0.1", "0.0.0.0"}
+    assert set(re.findall(r"\b\d+\.\d+\.\d+\.\d+\b", text)) <= {"127.0.0.1", "0.0.0.0", "192.0.2.0"}
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if path.suffix != ".md"], ids=lambda path: path.name)
@@ -77,8 +86,19 @@ def test_addresses_of_ours_are_answered(path: Any) -> None:
     text = text.replace("{args[0]}", "shop").replace('" .. room', 'shop"')
     for asked in re.findall(r"(/forward-auth/\w+|/livez|/readyz)\b", text):
         assert is_answered(asked), asked
-    for prefix in re.findall(r"(?<![\w.])(/v1/|/wait/)", text):
-        assert is_answered({"/v1/": "/v1/rooms/shop", "/wait/": "/wait/shop"}[prefix])
+    for taken in re.findall(r"(/v1/rooms/shop\(.*?\)\??\|/wait/\(.*?\))", text):
+        for address in OWN:
+            assert re.fullmatch(taken, address), address
+            assert is_answered(address), address
+        assert [address for address in OTHERS if re.fullmatch(taken, address)] == []
+
+
+def test_every_proxy_takes_the_same_addresses() -> None:
+    """In one spelling, once in each file."""
+    texts = [path.read_text() for path in FILES if path.suffix != ".md"]
+    taken = [found for text in texts for found in re.findall(r"/v1/rooms/shop\(.*?\)\??\|/wait/\(.*?\)", text)]
+    assert len(taken) == 4
+    assert len(set(taken)) == 1
 
 
 #: Which headers a free path's request keeps, as each proxy's own file lists them.
@@ -102,7 +122,8 @@ def test_a_free_path_keeps_the_same_headers_behind_each_proxy(name: str) -> None
 
 def manager(envoy: Document) -> Document:
     """The settings of the HTTP connection manager."""
-    (listener,) = envoy["static_resources"]["listeners"]
+    listener, door = envoy["static_resources"]["listeners"]
+    assert door["address"]["socket_address"] == {"address": "127.0.0.1", "port_value": 8099}
     ((only,),) = [chain["filters"] for chain in listener["filter_chains"]]
     found: Document = only["typed_config"]
     return found
@@ -112,7 +133,7 @@ def gate_of(envoy: Document) -> Document:
     """The settings of ext_authz."""
     free, gate, router = manager(envoy)["http_filters"]
     assert (gate["name"], router["name"]) == ("envoy.filters.http.ext_authz", "envoy.filters.http.router")
-    assert free["typed_config"].keys() == {"@type", "source_codes"}, "runs where a route names it, nowhere else"
+    assert free["typed_config"]["source_codes"].keys() == {"waitroom_free"}, "runs where a route names it, nowhere else"
     found: Document = gate["typed_config"]
     return found
 
@@ -144,7 +165,7 @@ def test_envoy_asks_the_gate_with_what_it_reads(envoy: Document) -> None:
     assert names(gate_of(envoy)["allowed_headers"]) == list(HEADERS)
     assert is_answered(service["path_prefix"] + "/cart/x")
     assert not service["path_prefix"].endswith("/")
-    assert service["server_uri"]["cluster"] == "waitroom"
+    assert service["server_uri"]["cluster"] == "waitroom-gate"
     answer = service["authorization_response"]
     assert names(answer.pop("allowed_client_headers_on_success")) == ["set-cookie"]
     assert answer == {}, "with allowed_client_headers some headers of a no would be lost, and the origin needs none"
@@ -162,9 +183,8 @@ def test_envoy_gates_every_way_to_the_origin(envoy: Document) -> None:
         where = route["match"].get("prefix") or route["match"]["safe_regex"]["regex"]
         ways[where] = (route["route"]["cluster"], free)
     assert ways == {
-        "/v1/rooms/[^/]+/events": ("waitroom", True),
-        "/v1/": ("waitroom", True),
-        "/wait/": ("waitroom", True),
+        "/v1/rooms/shop/events": ("waitroom", True),
+        "/v1/rooms/shop(/[a-z]+)?|/wait/(shop|_assets/[A-Za-z0-9._-]+)": ("waitroom", True),
         "/": ("origin", False),
     }
     assert host["routes"][-1]["request_headers_to_remove"] == ["x-waitroom-pass"]
@@ -175,7 +195,7 @@ def test_envoys_clusters_are_the_instances_and_the_origin(envoy: Document) -> No
     found = {
         cluster["name"]: set(_ports(cluster["load_assignment"])) for cluster in envoy["static_resources"]["clusters"]
     }
-    assert found == {"waitroom": INSTANCES, "origin": {ORIGIN}}
+    assert found == {"waitroom": INSTANCES, "origin": {ORIGIN}, "waitroom-gate": {8099}}
     assert all(
         cluster["load_assignment"]["cluster_name"] == cluster["name"]
         for cluster in envoy["static_resources"]["clusters"]
@@ -225,16 +245,16 @@ def test_traefik_gates_every_way_to_the_origin(traefik: tuple[Document, Document
         assert set(router["entryPoints"]) <= static["entryPoints"].keys()
         assert set(router.get("middlewares", [])) <= http["middlewares"].keys()
         assert router["service"] in http["services"]
-    (gated,) = (router for router in http["routers"].values() if router["service"] != "waitroom")
-    assert gated["middlewares"][0] == "shop-gate"
+    (gated,) = (router for router in http["routers"].values() if not router["service"].startswith("waitroom"))
+    assert gated["middlewares"] == ["claims", "shop-gate", "shop-without-pass"]
     assert gated["rule"] == "Host(`shop.example.com`)"
     free = http["routers"]["shop-waitroom"]
-    assert set(re.findall(r"PathPrefix\(`([^`]+)`\)", free["rule"])) == {"/v1/", "/wait/"}
+    assert free["rule"].startswith("Host(`shop.example.com`) && PathRegexp(`^(/v1/rooms/shop(")
     assert free["priority"] > gated["priority"]
     door = http["routers"]["waitroom-gate"]
     assert (door["entryPoints"], door["rule"]) == (["waitroom-gate"], "PathPrefix(`/forward-auth/`)")
     assert static["entryPoints"]["waitroom-gate"]["address"].startswith("127.0.0.1:")
-    removed = http["middlewares"][gated["middlewares"][1]]["headers"]["customRequestHeaders"]
+    removed = http["middlewares"][gated["middlewares"][-1]]["headers"]["customRequestHeaders"]
     assert removed == {"X-Waitroom-Pass": ""}
 
 
@@ -245,13 +265,12 @@ def test_traefiks_services_are_the_instances_and_the_origin(traefik: tuple[Docum
         name: {int(server["url"].rpartition(":")[2]) for server in service["loadBalancer"]["servers"]}
         for name, service in http["services"].items()
     }
-    assert found == {"waitroom": INSTANCES, "shop-origin": {ORIGIN}}
-    balancer = http["services"]["waitroom"]["loadBalancer"]
-    assert is_answered(balancer["healthCheck"]["path"])
-    assert http["serversTransports"][balancer["serversTransport"]]["forwardingTimeouts"].keys() == {
-        "dialTimeout",
-        "responseHeaderTimeout",
-    }
+    assert found == {"waitroom": INSTANCES, "waitroom-gate": INSTANCES, "shop-origin": {ORIGIN}}
+    for name in ("waitroom", "waitroom-gate"):
+        balancer = http["services"][name]["loadBalancer"]
+        assert is_answered(balancer["healthCheck"]["path"])
+        times = http["serversTransports"][balancer["serversTransport"]]["forwardingTimeouts"]
+        assert times.keys() == {"dialTimeout", "responseHeaderTimeout"}
 
 
 # HAProxy.

@@ -22,6 +22,10 @@ class Unit:
         """What a setting was given, each time."""
         return [value for found, value in self._settings if found == name]
 
+    def pairs(self) -> list[tuple[str, str]]:
+        """Each setting and what it was given, in order."""
+        return self._settings
+
     def one(self, name: str) -> str:
         """What a setting was given last."""
         return self.all(name)[-1]

@@ -25,7 +25,7 @@ GRACE_SECONDS: Final = 10
 _BACKLOG: Final = 4096
 
 #: Seconds that an idle connection is kept: longer than nginx keeps its own, so that nginx closes it.
-_KEEP_ALIVE_SECONDS: Final = 75
+KEEP_ALIVE_SECONDS: Final = 75
 
 
 def run(settings: ServerSettings, listening: socket.socket) -> None:
@@ -54,7 +54,7 @@ def _configured(workers: int) -> uvicorn.Config:
         # A proxy may ask the gate with the headers of a WebSocket's first request: that is a question like any other.
         ws="none",
         backlog=_BACKLOG,
-        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
 

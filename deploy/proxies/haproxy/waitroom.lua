@@ -5,7 +5,7 @@
 -- The HAProxy socket behind which the instances are, and milliseconds that it may take to answer. HAProxy would ask
 -- three times more after that, so the socket's own time-outs must be shorter.
 local GATE = "abns@waitroom-gate"
-local TIMEOUT_MS = 3000
+local TIMEOUT_MS = 5000
 
 -- All that the gate is told of a request beside its method and address.
 local ASKED_WITH = {
