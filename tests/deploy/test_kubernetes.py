@@ -15,7 +15,6 @@ from rig.edits import exchanged
 from tests.deploy import project
 from tests.deploy.image import said
 from waitroom import __version__
-from waitroom.errors import SettingsError
 from waitroom.serve import workers
 from waitroom.settings import sources
 from waitroom.settings.server import ServerSettings
@@ -186,10 +185,9 @@ def test_the_settings_are_sound_and_lead_to_the_redis_beside_them() -> None:
     assert url.parse(loaded.redis_url).hosts == (("redis", port["port"]),)
 
 
-def test_a_services_variables_would_break_the_settings() -> None:
-    """Why service links are off: Kubernetes would set WAITROOM_PORT for a Service of that name."""
-    with pytest.raises(SettingsError, match="port"):
-        sources.load(environment={"WAITROOM_PORT": "tcp://10.96.0.10:8000"})
+def test_a_services_variables_stay_away() -> None:
+    """They are no settings, and an instance would name them at each start."""
+    assert sources.strangers({"WAITROOM_PORT": "tcp://10.96.0.10:8000"})
     assert the("Service", "waitroom")
     assert pod("Deployment", "waitroom")["enableServiceLinks"] is False
 

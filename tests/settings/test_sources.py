@@ -213,11 +213,11 @@ def test_a_wrong_redis_url_is_one_fault(tmp_path: Path) -> None:
 
 
 def test_a_misspelt_variable_is_named_with_the_one_that_may_be_meant() -> None:
-    """It is no fault, for Kubernetes sets such variables itself; but nobody looks for it in vain."""
-    given = {"WAITROOM_REDIS_URI": "redis://h", "WAITROOM_PORT": "1", "WAITROOM_SERVICE_HOST": "10.0.0.1", "HOME": "/"}
+    """It is no fault, but an operator does not look for it in vain."""
+    given = {"WAITROOM_REDIS_URI": "redis://h", "WAITROOM_PORT": "1", "WAITROOM_COLOUR": "red", "HOME": "/"}
     assert strangers(given) == [
+        "WAITROOM_COLOUR: no such setting",
         "WAITROOM_REDIS_URI: no such setting (did you mean WAITROOM_REDIS_URL?)",
-        "WAITROOM_SERVICE_HOST: no such setting",
     ]
     assert strangers({"WAITROOM_X\ny": ""}) == ["WAITROOM_X\\ny: no such setting"]
 

@@ -57,6 +57,18 @@ SECRETS = st.text("ABCXYZabcxyz0189+/=@:#?%&é ", min_size=6, max_size=40).map(l
 def test_each_kind_is_taken_apart(url: str, parsed: RedisUrl) -> None:
     """Hosts, service, database, credentials and TLS options are what the URL says."""
     assert parse(url) == parsed
+    assert parse(url.replace("redis", "valkey", 1) if url.startswith("redis") else url) == parsed
+
+
+def test_valkey_is_as_good_a_word_as_redis() -> None:
+    """With a password that comes from a file, in what is shown, and in what is no URL."""
+    assert with_password("valkeys://u@h/1", "p") == "valkeys://u:p@h/1"
+    assert masked("valkeys://u:p@h/1") == "rediss://***@h:6379/1"
+    assert masked("valkey+cluster://u:p@h:port") == "valkey+cluster://***"
+    assert has_password("valkey://:p@h")
+    for wrong in ("valkeyss://h", "valkey-cluster://h", "redisvalkey://h", "valkeys+unix://h"):
+        with pytest.raises(SettingsError, match="valkey is as good a word as redis"):
+            parse(wrong)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from waitroom.serve.assemble import assemble
 from waitroom.settings import sources
 from waitroom.settings.room import RoomSettings
 from waitroom.settings.server import ServerSettings
+from waitroom.texts import stripped
 
 #: Settings of `waitroom serve`: here the application's server listens, logs and stops, and there is no admin API.
 #: There are no event streams: they could not be told of the server's end, and would hold it up.
@@ -117,7 +118,7 @@ def _settings(room: str, redis_url: object, given: Mapping[str, Any]) -> ServerS
     known = {name: value for name, value in given.items() if name in ServerSettings.model_fields.keys() - OF_SERVE}
     faults = [f"{name}: no such setting" for name in given.keys() - ServerSettings.model_fields.keys()]
     faults += [f"{name}: a setting of `waitroom serve`, without effect here" for name in given if name in OF_SERVE]
-    if not redis_url:
+    if not redis_url or (isinstance(redis_url, str) and not stripped(redis_url)):
         faults.append(f"redis_url: must be redis://host:port/0 or the like, got {redis_url!r}")
     if not given.get("signing_keys"):
         faults.append(

@@ -18,6 +18,7 @@ from waitroom.checks.site.sizes import HEADER_BYTES
 from waitroom.cli.printing import print_findings, warn
 from waitroom.errors import SettingsError
 from waitroom.model import room_name
+from waitroom.texts import cleaned, line_in, unquoted, without_odd_blanks
 
 _VARIABLE: Final = "WAITROOM_ADMIN_KEY"
 
@@ -117,11 +118,10 @@ def _address(text: str) -> str:
 
 def _admin_key(file: Path | None) -> str:
     if file is None:
-        return os.environ.get(_VARIABLE, "").strip()
+        return without_odd_blanks(cleaned(unquoted(os.environ.get(_VARIABLE, ""))))
     try:
-        key = file.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"admin_key_file: {str(file)!r} cannot be read: {error}") from None
-    if not key:
-        raise SettingsError(f"admin_key_file: {str(file)!r} is empty")
-    return key
+        return line_in(file.read_bytes())
+    except OSError as error:
+        raise SettingsError(f"admin_key_file: {str(file)!r} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise SettingsError(f"admin_key_file: {str(file)!r}: {error}") from None

@@ -9,6 +9,7 @@ from pathlib import Path
 from waitroom.errors import SettingsError
 from waitroom.proofs import keyring
 from waitroom.settings.server import ServerSettings
+from waitroom.texts import line_in
 
 _SIGNING = "signing-key"
 _ADMIN = "admin-key"
@@ -56,9 +57,11 @@ def _kept(path: Path, fresh: str) -> str:
             pass
         finally:
             draft.unlink()
-        kept = path.read_text(encoding="ascii", errors="replace").strip()
+        kept = line_in(path.read_bytes())
     except OSError as error:
         raise SettingsError(f"data_dir: cannot keep a key in {str(path.parent)!r}: {error.strerror}") from None
+    except ValueError:
+        kept = ""
     if keyring.is_weak(kept):
         raise SettingsError(
             f"data_dir: {str(path)!r} does not hold a key as waitroom makes them: remove the file, or mend it"

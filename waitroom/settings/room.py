@@ -6,16 +6,15 @@ The declarations feed the TOML file, the environment, the command line, the admi
 from __future__ import annotations
 
 import json
-import unicodedata
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Any, Final, Literal
+from typing import Any, ClassVar, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from waitroom.errors import SettingsError
 from waitroom.model import RoomState
-from waitroom.settings.rules import LINK, Finite, faults_of, is_origin, value_of
+from waitroom.settings.rules import LINK, Finite, Settings, faults_of, is_origin, value_of
 
 #: Room settings that are younger than the first schema: a room written before has none of them, and gets the default.
 YOUNGER: Final = frozenset(
@@ -39,10 +38,10 @@ LATEST_POLL_SECONDS: Final = 240.0
 REFRESH_AFTER_SECONDS: Final = 4.5
 
 
-class RoomSettings(BaseModel):
+class RoomSettings(Settings):
     """What an operator decides about one room."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+    PROSE: ClassVar[frozenset[str]] = frozenset({"message"})
 
     capacity: int = Field(100, ge=0, le=10_000_000, description="most visitors inside at once, 0 = unlimited")
     admit_per_second: Finite = Field(
@@ -128,14 +127,6 @@ class RoomSettings(BaseModel):
     def _rate(cls, value: float) -> float:
         if 0 < value < 0.001:
             raise ValueError("must be 0 (unlimited) or at least 0.001")
-        return value
-
-    @field_validator("message")
-    @classmethod
-    def _plain_line(cls, value: str) -> str:
-        # Zl and Zp are the Unicode line ends. Cf holds the direction overrides that can disguise a text.
-        if any(unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") for c in value):
-            raise ValueError("must be one line of plain text without control or direction characters")
         return value
 
     @field_validator("return_origins")

@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from typing import Annotated, Final, get_origin
+from typing import Annotated, ClassVar, Final, get_origin
 
-from pydantic import AfterValidator, BaseModel, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from waitroom.model import room_name
+from waitroom.texts import cleaned, stripped, unquoted, without_odd_blanks
 
 _ORIGIN: Final = re.compile(r"https?://[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:(?P<port>[1-9][0-9]{0,4}))?\Z", re.ASCII)
 
@@ -31,6 +32,30 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 #: A name that a room may have.
 RoomName = Annotated[str, AfterValidator(room_name)]
+
+
+class Settings(BaseModel):
+    """What is declared once, each text of it cleaned in the same way."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    #: Texts for people, in which a blank that keeps words together may stand.
+    PROSE: ClassVar[frozenset[str]] = frozenset()
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _cleaned(cls, value: object, info: ValidationInfo) -> object:
+        prose = info.field_name in cls.PROSE
+        if isinstance(value, list):
+            return [_cleaned(item, prose=prose) for item in value]
+        return _cleaned(value, prose=prose)
+
+
+def _cleaned(value: object, *, prose: bool) -> object:
+    if not isinstance(value, str):
+        return value
+    text = cleaned(value)
+    return text if prose else without_odd_blanks(text)
 
 
 def faults_of(error: ValidationError, declared: type[BaseModel], *, prefix: str = "") -> list[str]:
@@ -63,15 +88,22 @@ def _short(value: object) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def value_of(text: str, annotation: object, *, list_of: Callable[[str], object] | None = None) -> object:
+def value_of(
+    text: str, annotation: object, *, list_of: Callable[[str], object] | None = None, quoted: bool = False
+) -> object:
     """A setting's text as a value of the kind that its annotation names, or the text itself where it is none.
 
-    A list is read by `list_of`, else as JSON where it looks like that and by comma where not. Raises JSONDecodeError
-    for a table (`dict`) that is not JSON.
+    Quotes around one that may be `quoted`, as in an env file, are no part of it. A list is read by `list_of`, else as
+    JSON where it looks like that, and by comma or line where not. Raises JSONDecodeError for a table (`dict`) that is
+    not JSON.
     """
     kind = get_origin(annotation) or annotation
     if kind is dict:
-        return json.loads(text)
+        # No JSON begins with the quote that an env file may leave around it.
+        return json.loads(stripped(text).strip("'"))
+    text = unquoted(text) if quoted else text
+    if kind in (list, bool, int, float):
+        text = stripped(text)
     try:
         if kind is list:
             return (list_of or _list)(text)
@@ -87,4 +119,5 @@ def value_of(text: str, annotation: object, *, list_of: Callable[[str], object] 
 def _list(text: str) -> object:
     if text.startswith("["):
         return json.loads(text)
-    return [part.strip() for part in text.split(",")] if text.strip() else []
+    parts = (unquoted(part) for part in re.split(r"[,\r\n]", text))
+    return [part for part in parts if part]

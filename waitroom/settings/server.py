@@ -8,23 +8,21 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from waitroom.addresses import Proxies
 from waitroom.errors import SettingsError
 from waitroom.proofs import keyring
 from waitroom.proofs.keyring import Keyring
 from waitroom.settings.room import RoomSettings
-from waitroom.settings.rules import RoomName, is_origin
+from waitroom.settings.rules import RoomName, Settings, is_origin
 from waitroom.store import url
 
 ENVIRONMENT_PREFIX: Final = "WAITROOM_"
 
 
-class ServerSettings(BaseModel):
+class ServerSettings(Settings):
     """What an operator decides about the instances."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=False)
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65_535, description="port to listen on, 0 = any free one")

@@ -17,9 +17,11 @@ from pydantic import ValidationError
 
 from waitroom.errors import SettingsError
 from waitroom.proofs import keyring
+from waitroom.settings import orchestration
 from waitroom.settings.rules import faults_of, value_of
 from waitroom.settings.server import ENVIRONMENT_PREFIX, ServerSettings
 from waitroom.store import url
+from waitroom.texts import stripped, unquoted
 
 
 def load(
@@ -32,10 +34,10 @@ def load(
 
     Raises SettingsError that lists every fault by name and value.
     """
-    document = _from_file(path) if path else {}
+    document = _set(_from_file(path)) if path else {}
     faults: list[str] = []
     document |= _from_environment(environment, faults)
-    document |= {name: value for name, value in given.items() if value is not None}
+    document |= _set(given)
     try:
         settings = ServerSettings.model_validate(document)
     except ValidationError as error:
@@ -52,6 +54,15 @@ def load(
         # What is missing may be there under a misspelt name.
         raise SettingsError("\n".join(faults + strangers(environment)))
     return settings
+
+
+def _set(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values without those that set nothing: what is None, or an empty text."""
+    return {
+        name: value
+        for name, value in values.items()
+        if value is not None and not (isinstance(value, str) and not stripped(value))
+    }
 
 
 def _sound_part(document: Mapping[str, Any], error: ValidationError) -> ServerSettings:
@@ -81,7 +92,7 @@ def _with_redis_password(settings: ServerSettings, faults: list[str]) -> ServerS
 
 def _from_file(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise SettingsError(f"config: cannot read {str(path)!r}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -93,11 +104,11 @@ def _from_environment(environment: Mapping[str, str], faults: list[str]) -> dict
     found: dict[str, Any] = {}
     for name, declared in ServerSettings.model_fields.items():
         variable = ENVIRONMENT_PREFIX + name.upper()
-        text = environment.get(variable)
-        if text is None or text == "":
+        text = environment.get(variable, "")
+        if not unquoted(text) or orchestration.sets(variable, text):
             continue
         try:
-            found[name] = value_of(text, declared.annotation)
+            found[name] = value_of(text, declared.annotation, quoted=True)
         except json.JSONDecodeError as error:
             faults.append(f"{variable}: not JSON: {error}")
     return found
@@ -106,11 +117,13 @@ def _from_environment(environment: Mapping[str, str], faults: list[str]) -> dict
 def strangers(environment: Mapping[str, str] = os.environ) -> list[str]:
     """One line for each variable that is named like a setting and is none, with the setting that may be meant.
 
-    No fault: Kubernetes gives each container variables named after services, and `waitroom` is a likely name for one.
+    One line too for all that an orchestrator sets by itself for a service whose name begins with `waitroom`.
     """
     known = {ENVIRONMENT_PREFIX + name.upper() for name in ServerSettings.model_fields}
-    lines = []
+    lines = orchestration.told(environment)
     for name in sorted(environment):
+        if orchestration.sets(name, environment[name]):
+            continue
         if name.startswith(ENVIRONMENT_PREFIX) and name not in known:
             meant = get_close_matches(name, known, n=1, cutoff=0.8)
             # A name may hold anything: its line breaks must not look like another line.

@@ -5,6 +5,7 @@
     redis+sentinel://[user:password@]host[:port],.../service[/database]    the primary that Sentinels name
     redis+cluster://[user:password@]host[:port],...                        a cluster, learned from any of these
     rediss://, rediss+sentinel://, rediss+cluster://                       the same over TLS
+    valkey://, valkeys://, valkey+sentinel:// and so on                    the same for Valkey, in each of these
 
 Options follow a `?`: over TLS those of `Tls`, for Sentinels `sentinel_username` and `sentinel_password`, which are sent
 to the Sentinels as user and password are to the servers. Special characters in names and passwords are
@@ -19,6 +20,7 @@ from typing import Final, Literal
 from urllib.parse import parse_qsl, quote, unquote
 
 from waitroom.errors import SettingsError
+from waitroom.texts import line_in
 
 Kind = Literal["single", "sentinel", "cluster"]
 
@@ -26,7 +28,7 @@ Kind = Literal["single", "sentinel", "cluster"]
 Address = tuple[str, int]
 
 _KINDS: Final[dict[str, Kind]] = {"": "single", "+sentinel": "sentinel", "+cluster": "cluster"}
-_SCHEME: Final = re.compile(r"redis(?P<tls>s?)(?P<kind>|\+sentinel|\+cluster)\Z")
+_SCHEME: Final = re.compile(r"(?:redis|valkey)(?P<tls>s?)(?P<kind>|\+sentinel|\+cluster)\Z")
 _HOST: Final = re.compile(r"(\[(?P<v6>[0-9a-fA-F:.]+)\]|(?P<name>[A-Za-z0-9._-]+))(:(?P<port>[0-9]*))?\Z")
 _OPTION: Final = re.compile(r"[a-z_]{1,32}\Z")
 _PORTS: Final = {"single": 6379, "sentinel": 26379, "cluster": 6379}
@@ -134,12 +136,9 @@ def password_in(content: bytes) -> str:
     if len(content) > _MOST_PASSWORD_BYTES:
         raise SettingsError(f"redis_password_file: longer than {_MOST_PASSWORD_BYTES} bytes, so not a password")
     try:
-        text = content.decode().removesuffix("\n").removesuffix("\r")
-    except UnicodeDecodeError:
-        raise SettingsError("redis_password_file: not UTF-8 text") from None
-    if not text or "\n" in text:
-        raise SettingsError("redis_password_file: must be one line, the password")
-    return text
+        return line_in(content)
+    except ValueError as error:
+        raise SettingsError(f"redis_password_file: {error}") from None
 
 
 def parse(url: str) -> RedisUrl:
@@ -149,7 +148,8 @@ def parse(url: str) -> RedisUrl:
     if not separator or (known is None and scheme != _SOCKET):
         raise _wrong(
             "must be redis://host:port/0, unix:///path, redis+sentinel://host:port,host:port/service or "
-            "redis+cluster://host:port,host:port; with TLS rediss://, rediss+sentinel:// or rediss+cluster://"
+            "redis+cluster://host:port,host:port; with TLS rediss://, rediss+sentinel:// or rediss+cluster://. "
+            "valkey is as good a word as redis in each"
         )
     if not url.isprintable() or " " in url:
         raise _wrong("holds a space or a control character: percent-encode it")
