@@ -59,6 +59,11 @@ class Door:
             headers.append((b"x-waitroom-pass", text.encode()))
         return await self.gate.decide({"type": "http", "headers": headers}, "shop")
 
+    async def shown_all(self, *texts: str) -> Decision:
+        """The decision on a request with these passes as cookies."""
+        cookies = "; ".join(f"waitroom_pass_shop={text}" for text in texts)
+        return await self.gate.decide({"type": "http", "headers": [(b"cookie", cookies.encode())]}, "shop")
+
     async def inside(self) -> Place:
         """Somebody who has claimed a place."""
         offered = await self.room.pass_through(new_visitor())
@@ -98,6 +103,35 @@ async def test_a_bypassed_room_asks_and_gives_nothing(door: Door) -> None:
     await door.spoil()
     for text in (None, "x.y.z", door.text(new_visitor())):
         assert await door.shown(text) == GO_ON
+
+
+async def test_of_several_passes_any_that_is_good_counts(door: Door) -> None:
+    """One whose session is over, or that is withdrawn, hides no good one; alone each is refused as ever."""
+    await door.change(strict=True)
+    inside = await door.inside()
+    good, over, gone = door.granted(inside), door.text(new_visitor(), seconds=9_000.0), new_visitor()
+    withdrawn = door.text(gone, seconds=9_000.0)
+    await door.instance.store.leave("shop", [gone])
+    for passes in ((over, good), (good, over), ("x.y.z", withdrawn, over, good), (withdrawn, good)):
+        assert await door.shown_all(*passes) == GO_ON, passes
+    assert await door.shown_all(over) == MUST_WAIT
+    assert await door.shown_all(over, withdrawn) != GO_ON
+
+
+async def test_many_cookies_cost_a_few_verifications(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request with a hundred of the name is looked at no longer than one with four."""
+    looked: list[str] = []
+    verify = door.instance.desk.verified_pass
+
+    def counted(room: str, text: str) -> Pass | None:
+        looked.append(text)
+        return verify(room, text)
+
+    monkeypatch.setattr(door.instance.desk, "verified_pass", counted)
+    await door.change(state="paused")
+    passes = [door.text(new_visitor(), seconds=-1.0) for _ in range(100)]
+    assert await door.shown_all(*passes) == MUST_WAIT
+    assert looked == passes[:4]
 
 
 async def test_one_who_waits_is_enough(door: Door) -> None:

@@ -104,18 +104,23 @@ def test_which_cookie_counts(lines: list[str], found: str | None) -> None:
 @pytest.mark.parametrize(
     ("headers", "found"),
     [
-        ([("x-waitroom-pass", "a")], "a"),
-        ([("x-waitroom-pass", " \ta\t ")], "a"),
-        ([("x-waitroom-pass", "\x0ba")], "\x0ba"),
-        ([("x-waitroom-pass", "a"), ("cookie", "waitroom_pass_shop=b")], "b"),
-        ([("x-waitroom-pass", "a"), ("cookie", "waitroom_pass_shop=")], ""),
-        ([("x-waitroom-pass", "a"), ("cookie", "waitroom_ticket_shop=b")], "a"),
-        ([("authorization", "Bearer a")], None),
-        ([], None),
+        ([("x-waitroom-pass", "a")], ["a"]),
+        ([("x-waitroom-pass", " \ta\t ")], ["a"]),
+        ([("x-waitroom-pass", "\x0ba")], ["\x0ba"]),
+        ([("x-waitroom-pass", "a"), ("cookie", "waitroom_pass_shop=b")], ["b", "a"]),
+        ([("x-waitroom-pass", "a"), ("cookie", "waitroom_pass_shop=")], ["", "a"]),
+        ([("x-waitroom-pass", "a"), ("cookie", "waitroom_pass_shop=a")], ["a"]),
+        ([("x-waitroom-pass", "a"), ("cookie", "waitroom_ticket_shop=b")], ["a"]),
+        ([("x-waitroom-pass", "a, b"), ("x-waitroom-pass", "c")], ["a", "b", "c"]),
+        ([("cookie", "waitroom_pass_shop=a; waitroom_pass_shop=b"), ("cookie", "waitroom_pass_shop=a")], ["a", "b"]),
+        ([("cookie", "; ".join(f"waitroom_pass_shop={n}" for n in range(100)))], ["0", "1", "2", "3"]),
+        ([("x-waitroom-pass", ",".join(map(str, range(100))))], ["0", "1", "2", "3"]),
+        ([("authorization", "Bearer a")], []),
+        ([], []),
     ],
 )
-def test_what_the_gate_looks_at(headers: list[tuple[str, str]], found: str | None) -> None:
-    """The pass cookie if there is one, be it empty, else the gate's own header, and never Authorization."""
+def test_what_the_gate_looks_at(headers: list[tuple[str, str]], found: list[str]) -> None:
+    """The first few pass cookies and lines of the gate's own header, each once, and never Authorization."""
     assert Desk().of_gate(request(*headers), "shop") == found
 
 
@@ -143,6 +148,37 @@ def test_the_bearers_proof_goes_before_the_cookies() -> None:
         ticket,
     ):
         assert found(other) == Proof(Ticket(OTHER, 1, 2), None, ""), other
+
+
+def test_any_cookie_that_verifies_counts() -> None:
+    """Wherever it stands. Of two tickets the newer one, of two passes the one that lives longer."""
+    desk = Desk()
+    room, newer = desk.room(), Ticket(OTHER, 1, 9)
+    now = desk.instance.clock.now()
+
+    def lasting(visitor: Visitor, seconds: float, *, offer: bool = False) -> str:
+        return desk.instance.passes.issue("shop", Pass(visitor, now + seconds, offer=offer), now=now)
+
+    def found(kind: str, *texts: str) -> Proof:
+        return desk.of_visitor(request(("cookie", "; ".join(f"waitroom_{kind}_shop={text}" for text in texts))), room)
+
+    good = desk.ticket_text()
+    for order in ((good, "stale", desk.ticket_text(newer)), (desk.ticket_text(newer), good), ("", "x.y", good)):
+        assert found("ticket", *order).ticket == (TICKET if "x.y" in order else newer), order
+    short, long, offer = lasting(VISITOR, 5), lasting(OTHER, 50), lasting(VISITOR, 500, offer=True)
+    for passes in ((short, long), (long, short), ("x.y.z", long, offer)):
+        granted = found("pass", *passes).granted
+        assert granted is not None
+        assert granted.visitor == OTHER
+    assert found("pass", *"abcd", long).granted is None
+
+
+def test_any_bearer_that_verifies_counts() -> None:
+    """A client may bear the origin's own beside it."""
+    desk = Desk()
+    for lines in (("Basic dTpw", f"Bearer {desk.ticket_text()}"), ("Bearer x", f"Bearer {desk.ticket_text()}")):
+        scope = request(*(("authorization", line) for line in lines))
+        assert desk.of_visitor(scope, desk.room()).ticket == TICKET
 
 
 def test_both_cookies_are_read() -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from waitroom.cli.printing import print_json
 from waitroom.cli.target import Config, Name, Target
 from waitroom.errors import SettingsError
 from waitroom.proofs import tokens
@@ -19,6 +20,7 @@ def invite(
     priority: Annotated[
         bool, typer.Option("--priority", help="a place in front of all visitors without priority")
     ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print address and token as JSON")] = False,
     config: Config = None,
 ) -> None:
     """Make an enqueue token by hand, and print it as an address of the waiting page."""
@@ -29,4 +31,8 @@ def invite(
             "enqueue_keys: missing. The first of them signs the token: set WAITROOM_ENQUEUE_KEYS as the servers have it"
         )
     token = tokens.issue(ring, name, customer, expires=time.time() + seconds, priority=priority)
-    typer.echo(f"{settings.public_url}/wait/{name}?enqueue={token}")
+    address = f"{settings.public_url}/wait/{name}?enqueue={token}"
+    if as_json:
+        print_json({"room": name, "customer": customer, "token": token, "url": address})
+    else:
+        typer.echo(address)

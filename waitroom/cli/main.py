@@ -5,6 +5,9 @@ Exit codes: 0 done, 1 something failed (one sentence on stderr), 2 the settings 
 
 from __future__ import annotations
 
+import io
+import os
+import sys
 from typing import Annotated, NoReturn
 
 import typer
@@ -24,12 +27,18 @@ app.add_typer(room.app, name="room")
 
 def main() -> None:
     """Run the command line. An expected failure is one sentence, not a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        # What the locale has no character for is shown as its number, and no traceback.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except SettingsError as error:
         _fail(error, code=2)
     except WaitroomError as error:
         _fail(error, code=1)
+    finally:
+        _flush()
 
 
 @app.callback(invoke_without_command=True)
@@ -38,6 +47,15 @@ def version(show: Annotated[bool, typer.Option("--version", help="print the vers
     if show:
         typer.echo(f"waitroom {__version__}")
         raise typer.Exit
+
+
+def _flush() -> None:
+    """Write what is left. A reader that has seen enough, as `head` has, is no fault to speak of."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
 
 
 def _fail(error: WaitroomError, *, code: int) -> NoReturn:

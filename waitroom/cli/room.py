@@ -17,12 +17,13 @@ from waitroom.settings.room import PER_SOURCE, parse_room, room_value
 app = typer.Typer(help="Show and change rooms, live.", no_args_is_help=True)
 
 
+AsJson = Annotated[bool, typer.Option("--json", help="print a document for programs instead of a table")]
 Message = Annotated[str | None, typer.Option(help="a line that waiting visitors see")]
 
 
 @app.command("list")
 @on_target
-def list_rooms(*, target: Target) -> None:
+def list_rooms(as_json: AsJson = False, *, target: Target) -> None:
     """Every room with its state and numbers. Exit code 1 if a room cannot be read."""
 
     async def listed(rooms: Rooms) -> tuple[list[Room], dict[str, str]]:
@@ -30,7 +31,7 @@ def list_rooms(*, target: Target) -> None:
         return list(rooms), rooms.faults
 
     found, faults = target.with_rooms(listed)
-    print_rooms(found)
+    print_rooms(found, as_json=as_json)
     for name, fault in faults.items():
         warn(f"room {name} cannot be served: {fault}")
     raise typer.Exit(1 if faults else 0)
@@ -38,9 +39,9 @@ def list_rooms(*, target: Target) -> None:
 
 @app.command("show")
 @on_target
-def show(name: Name, *, target: Target) -> None:
+def show(name: Name, as_json: AsJson = False, *, target: Target) -> None:
     """One room with its settings and counts."""
-    print_room(target.with_rooms(lambda rooms: rooms.adopt(name)))
+    print_room(target.with_rooms(lambda rooms: rooms.adopt(name)), as_json=as_json)
 
 
 @app.command("set")
@@ -48,34 +49,35 @@ def show(name: Name, *, target: Target) -> None:
 def set_settings(
     name: Name,
     changes: Annotated[list[str], typer.Argument(help="setting=value …, for instance capacity=50")],
+    as_json: AsJson = False,
     *,
     target: Target,
 ) -> None:
     """Change settings of a room, or create it with them."""
     parsed = _parsed(changes)
     _warn_of_rest(target, parsed)
-    _change(target, name, parsed, create=True)
+    _change(target, name, parsed, create=True, as_json=as_json)
 
 
 @app.command("pause")
 @on_target
-def pause(name: Name, message: Message = None, *, target: Target) -> None:
+def pause(name: Name, message: Message = None, as_json: AsJson = False, *, target: Target) -> None:
     """Admit no visitor for now. Places are kept."""
-    _change(target, name, _state("paused", message))
+    _change(target, name, _state("paused", message), as_json=as_json)
 
 
 @app.command("resume")
 @on_target
-def resume(name: Name, message: Message = None, *, target: Target) -> None:
+def resume(name: Name, message: Message = None, as_json: AsJson = False, *, target: Target) -> None:
     """Open the room again."""
-    _change(target, name, _state("open", message))
+    _change(target, name, _state("open", message), as_json=as_json)
 
 
 @app.command("close")
 @on_target
-def close(name: Name, message: Message = None, *, target: Target) -> None:
+def close(name: Name, message: Message = None, as_json: AsJson = False, *, target: Target) -> None:
     """Let no visitor enter any more."""
-    _change(target, name, _state("closed", message))
+    _change(target, name, _state("closed", message), as_json=as_json)
 
 
 @app.command("delete")
@@ -107,7 +109,7 @@ async def _peopled(rooms: Rooms, name: str) -> str:
     return f"in room {name} {reading.waiting:,} visitors wait and {reading.occupancy:,} are inside"
 
 
-def _change(target: Target, name: str, changes: dict[str, Any], *, create: bool = False) -> None:
+def _change(target: Target, name: str, changes: dict[str, Any], *, as_json: bool, create: bool = False) -> None:
     async def changed(rooms: Rooms) -> Room:
         await rooms.refresh()
         if name in rooms.faults:
@@ -119,7 +121,7 @@ def _change(target: Target, name: str, changes: dict[str, Any], *, create: bool 
             return rooms.get(name)
         return await rooms.change(name, changes)
 
-    print_room(target.with_rooms(changed))
+    print_room(target.with_rooms(changed), as_json=as_json)
 
 
 def _parsed(changes: list[str]) -> dict[str, Any]:

@@ -18,12 +18,12 @@ from starlette.types import Receive, Scope, Send
 
 from waitroom import metrics
 from waitroom.errors import Full, Overloaded, RoomBroken, RoomUnknown, Unavailable
-from waitroom.model import ROOM_NAME, Pass, Place, Standing
+from waitroom.model import ROOM_NAME, Pass, Place, Standing, Visitor
 from waitroom.proofs.tickets import new_visitor
 from waitroom.rooms.room import Room
 from waitroom.web.headers import Header, retry_after
 from waitroom.web.instance import Instance
-from waitroom.web.proofs import PASS_HEADER, fingerprint, fits
+from waitroom.web.proofs import PASS_HEADER, fingerprint, fits, worth
 from waitroom.web.visits import FORM_HEADER, form_of_no, may_take_place
 from waitroom.web.wire import respond
 
@@ -99,17 +99,30 @@ class Gate:
             decision = MUST_WAIT
         return decision
 
-    async def _decide(self, room: Room, text: str | None, bound: str, scope: Scope) -> Decision:
+    async def _decide(self, room: Room, texts: list[str], bound: str, scope: Scope) -> Decision:
         if room.settings.state == "bypass":
             return GO_ON
-        proof = self._verified(room, text) if text else None
-        if proof is None or not fits(proof, bound):
+        proofs = self._proofs(room, texts, bound)
+        if not proofs:
             return await self._without_pass(room, bound, scope)
-        if room.is_revoked(proof):
-            return FORBIDDEN
-        if not self._asks_redis(room, proof):
-            return GO_ON
-        return await self._with_redis(room, proof, bound)
+        good = [proof for proof in proofs if not room.is_revoked(proof)]
+        decision = FORBIDDEN
+        for proof in good:
+            decision = await self._with_redis(room, proof, bound) if self._asks_redis(room, proof) else GO_ON
+            if decision.status == GO_ON.status:
+                break
+        return decision
+
+    def _proofs(self, room: Room, texts: list[str], bound: str) -> list[Pass]:
+        """The passes that verify, the best first, and of a visitor that one alone."""
+        verified = (self._verified(room, text) for text in texts)
+        found = [proof for proof in verified if proof is not None and fits(proof, bound)]
+        if len(found) < 2:
+            return found
+        best: dict[Visitor, Pass] = {}
+        for proof in sorted(found, key=worth, reverse=True):
+            best.setdefault(proof.visitor, proof)
+        return list(best.values())
 
     def _verified(self, room: Room, text: str) -> Pass | None:
         known = self._known.get((room.name, text))

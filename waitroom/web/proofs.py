@@ -2,11 +2,16 @@
 
 Visitors bring proofs in `Authorization: Bearer` or in the room's cookie. The gate reads the pass cookie or
 `X-Waitroom-Pass`, for `Authorization` belongs to the origin. A proof of another room or kind is as good as none.
+
+Of several proofs any that verifies counts: a stale cookie hides no good one. Where several verify, the newest ticket
+wins, and the pass that lives longest, a session before an offer. No more than a few are looked at, so that a request
+with many costs little.
 """
 
 from __future__ import annotations
 
 from base64 import urlsafe_b64encode
+from collections.abc import Iterable
 from hashlib import sha256
 from typing import Final, Literal, NamedTuple, TypeVar
 
@@ -28,6 +33,9 @@ _BLANKS: Final = " \t"
 
 #: Bytes of a User-Agent's hash that a bound proof carries: enough to tell clients apart, too few to look one up.
 _FINGERPRINT_BYTES: Final = 6
+
+#: So many cookies of one name, or lines of one header, are looked at: each costs a signature's check.
+MOST: Final = 4
 
 Held = TypeVar("Held", Ticket, Pass)
 
@@ -59,6 +67,11 @@ def fits(proof: Ticket | Pass, bound: str) -> bool:
     return not proof.bound or not bound or proof.bound == bound
 
 
+def worth(granted: Pass) -> tuple[bool, float]:
+    """What orders passes: a session goes before an offer, then the one that lives longest is worth most."""
+    return not granted.offer, granted.expires
+
+
 class ProofDesk:
     """Reads and writes the proofs of one instance. `secure`: its cookies are for https alone."""
 
@@ -72,43 +85,52 @@ class ProofDesk:
     def of_visitor(self, scope: Scope, room: Room) -> Proof:
         """The proofs that `enter`, `status` and `leave` accept: the bearer's if it is one, else the cookies'."""
         bound = fingerprint(scope, room)
-        authorization = header(scope, b"authorization")
-        if authorization is not None:
-            scheme, _, text = authorization.decode("latin-1").partition(" ")
-            text = text.strip(_BLANKS) if scheme.lower() == "bearer" else ""
-            borne = self._proof(room.name, text, text, bound)
+        borne = _borne(scope)
+        if borne:
+            proof = self._proof(room.name, borne, borne, bound)
             # What does not verify here may be the origin's own: it must not hide the cookies.
-            if borne.ticket or borne.granted:
-                return borne
+            if proof.ticket or proof.granted:
+                return proof
         return self._proof(
-            room.name, self.cookie(scope, room.name, "ticket"), self.cookie(scope, room.name, "pass"), bound
+            room.name, self.cookies(scope, room.name, "ticket"), self.cookies(scope, room.name, "pass"), bound
         )
 
-    def _proof(self, room: str, ticket: str | None, granted: str | None, bound: str) -> Proof:
+    def _proof(self, room: str, tickets: Iterable[str], passes: Iterable[str], bound: str) -> Proof:
+        held = _fitting((self._tickets.verify(room, text) for text in tickets), bound)
+        granted = _fitting((self.verified_pass(room, text) for text in passes), bound)
         return Proof(
-            _fitting(self._tickets.verify(room, ticket) if ticket else None, bound),
-            _fitting(self.verified_pass(room, granted) if granted else None, bound),
+            max(held, key=lambda ticket: ticket.issued_us, default=None),
+            max(granted, key=worth, default=None),
             bound,
         )
 
-    def of_gate(self, scope: Scope, room: str) -> str | None:
-        """The text of the pass that the gate looks at: the cookie's, else the header's."""
-        text = self.cookie(scope, room, "pass")
-        if text is None:
-            brought = header(scope, PASS_HEADER)
-            text = brought.decode("latin-1").strip(_BLANKS) if brought is not None else None
-        return text
+    def of_gate(self, scope: Scope, room: str) -> list[str]:
+        """The texts of the passes that the gate looks at: the cookies' and the header's."""
+        texts = self.cookies(scope, room, "pass")
+        brought = headers_of(scope, PASS_HEADER)
+        if brought:
+            # A proxy may join two lines of one name.
+            parts = b",".join(brought).decode("latin-1").split(",", MOST)[:MOST]
+            texts = list(dict.fromkeys([*texts, *(part.strip(_BLANKS) for part in parts)]))
+        return texts
 
     def cookie(self, scope: Scope, room: str, kind: Kind) -> str | None:
         """The value of the room's cookie, the first one where a client sends several."""
+        return next(iter(self.cookies(scope, room, kind)), None)
+
+    def cookies(self, scope: Scope, room: str, kind: Kind) -> list[str]:
+        """The different values of the room's cookie, the first few in order: a browser may have it for two paths."""
         name = f"{self._prefix}{kind}_{room}="
+        found: list[str] = []
         for line in headers_of(scope, b"cookie"):
             text = line.decode("latin-1")
             for pair in text.split(";") if name in text else ():
                 pair = pair.strip(_BLANKS)
-                if pair.startswith(name):
-                    return pair[len(name) :]
-        return None
+                if pair.startswith(name) and pair[len(name) :] not in found:
+                    found.append(pair[len(name) :])
+                    if len(found) == MOST:
+                        return found
+        return found
 
     def verified_pass(self, room: str, text: str) -> Pass | None:
         """The pass that the text proves, or None."""
@@ -143,5 +165,15 @@ class ProofDesk:
         return (b"set-cookie", f"{self._prefix}{kind}_{room}=; Max-Age=0{self._attributes}".encode("ascii"))
 
 
-def _fitting(proof: Held | None, bound: str) -> Held | None:
-    return proof if proof is not None and fits(proof, bound) else None
+def _borne(scope: Scope) -> list[str]:
+    """The texts that a request bears: an origin's own Authorization may stand beside."""
+    texts = []
+    for line in headers_of(scope, b"authorization")[:MOST]:
+        scheme, _, text = line.decode("latin-1").partition(" ")
+        if scheme.lower() == "bearer" and text.strip(_BLANKS):
+            texts.append(text.strip(_BLANKS))
+    return texts
+
+
+def _fitting(proofs: Iterable[Held | None], bound: str) -> list[Held]:
+    return [proof for proof in proofs if proof is not None and fits(proof, bound)]
