@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -63,6 +64,13 @@ def token(site: Site, room: str, customer: str, **claims: Any) -> str:
     now = site.now_us() / 1_000_000
     given = {"aud": f"waitroom:{room}:enqueue", "sub": customer, "exp": now + 60}
     return jwt.encode(given | claims, SECRET, "HS256", headers={"kid": "shop"})
+
+
+def situation(answer: httpx.Response) -> str:
+    """What the page tells."""
+    found = re.search(r'data-situation="([a-z]+)"', answer.text)
+    assert found is not None, answer
+    return found[1]
 
 
 def entered(site: Site, room: str) -> int:
@@ -171,8 +179,11 @@ def test_the_gate_sends_to_the_page(behind: Site, guarded: NewRoom) -> None:
     room = guarded(places_per_address=1, capacity=5)
     assert behind.gate(room).status_code == 401
     answer = visit(behind, room, "?return=/basket", "198.51.100.7")
-    assert (answer.status_code, answer.headers["location"]) == (303, "/basket")
+    assert answer.status_code == 303
     granted = set_cookies(answer)[f"waitroom_pass_{room}"][0]
+    answer = behind.call("GET", answer.headers["location"], headers={"Cookie": f"waitroom_pass_{room}={granted}"})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/basket")
+    assert entered(behind, room) == 1
     assert behind.gate(room, granted).status_code == 204
 
 
@@ -385,19 +396,153 @@ def test_the_priority_lane(behind: Site, guarded: NewRoom) -> None:
 
 
 def test_a_token_in_the_address_goes_out_of_it(behind: Site, guarded: NewRoom) -> None:
-    """The page sets the ticket and comes again without the token: it gets into no history, log or Referer."""
+    """The page comes again without the token, which gets into no history, log or Referer. It waits in a cookie."""
     room = guarded(**HELD, enqueue_tokens="required")
     brought = token(behind, room, "17")
     answer = visit(behind, room, f"?enqueue={brought}&return=/basket?a=1")
-    assert (answer.status_code, answer.headers["location"]) == (303, f"/wait/{room}?return=%2Fbasket%3Fa%3D1")
+    assert answer.status_code == 303
+    assert re.fullmatch(rf"/wait/{room}\?kept=[0-9]+&return=%2Fbasket%3Fa%3D1", answer.headers["location"])
     assert answer.headers["referrer-policy"] == "no-referrer"
-    kept, attributes = set_cookies(answer)[f"waitroom_enqueue_{room}"]
+    kept, attributes = set_cookies(answer)[f"waitroom_invite_{room}"]
     assert kept == brought
-    assert "httponly" in attributes
-    page = visit(behind, room, "?return=/basket", **{f"waitroom_enqueue_{room}": kept})
-    assert page.status_code == 200
-    assert 'data-situation="waiting"' in page.text
+    assert (attributes.keys(), attributes["samesite"]) == ({"max-age", "path", "httponly", "samesite"}, "Lax")
+    page = behind.call("GET", answer.headers["location"], headers={"Cookie": f"waitroom_invite_{room}={kept}"})
+    assert (page.status_code, situation(page)) == (200, "invited")
     assert brought not in page.text
+
+
+def pressed(site: Site, room: str, brought: str, **headers: str) -> httpx.Response:
+    """POST the button of an invitation whose link was opened."""
+    sent = {name.replace("_", "-"): value for name, value in headers.items()}
+    cookie = {"Cookie": f"waitroom_invite_{room}={brought}", "Content-Type": "application/x-www-form-urlencoded"}
+    return site.call("POST", f"/wait/{room}?return=%2Fbasket", headers={**cookie, **sent})
+
+
+def test_a_scanner_that_opens_a_link_uses_no_turn(behind: Site, guarded: NewRoom) -> None:
+    """HEAD and GET with cookies, through every redirect, change nothing. The customer presses the button, once or
+    twice, and has the place."""
+    room = guarded(capacity=5, enqueue_tokens="required")
+    brought = token(behind, room, "17")
+    before = behind.snapshot()
+    for _ in range(2):
+        with httpx.Client(base_url=behind.url, follow_redirects=True) as scanner:
+            link = f"/wait/{room}?enqueue={brought}&return=/basket"
+            assert scanner.head(link).status_code == 200
+            assert [situation(scanner.get(link)) for _ in range(2)] == ["invited"] * 2
+            assert scanner.post(f"/v1/rooms/{room}/enter").status_code == 403, "its script has no place either"
+    assert behind.snapshot() == before
+    answers = [pressed(behind, room, brought) for _ in range(2)]
+    assert {(answer.status_code, answer.headers["location"]) for answer in answers} == {
+        (303, f"/wait/{room}?return=%2Fbasket")
+    }
+    cookies = set_cookies(answers[0])
+    assert cookies[f"waitroom_invite_{room}"][1]["max-age"] == "0"
+    assert cookies[f"waitroom_enqueue_{room}"][0] == brought
+    assert behind.snapshot() == before, "the page that comes now enters, by GET as ever"
+    answer = visit(behind, room, "?return=/basket", **{f"waitroom_enqueue_{room}": brought})
+    assert answer.status_code == 303
+    assert f"waitroom_pass_{room}" in set_cookies(answer)
+    assert entered(behind, room) == 1
+
+
+@pytest.mark.parametrize(
+    ("fetch", "status"), [("same-origin", 303), ("none", 303), ("cross-site", 403), ("same-site", 403)]
+)
+def test_only_the_page_presses_its_button(behind: Site, guarded: NewRoom, fetch: str, status: int) -> None:
+    """A form on another site, or on a sibling host, does not use the invitation."""
+    room = guarded(**HELD, enqueue_tokens="required")
+    answer = pressed(behind, room, token(behind, room, "17"), Sec_Fetch_Site=fetch, Origin="https://evil.example")
+    assert answer.status_code == status
+
+
+@pytest.mark.parametrize("state", ["paused", "closed"])
+def test_an_invitation_to_a_room_that_admits_nobody(behind: Site, guarded: NewRoom, state: str) -> None:
+    """It is shown and accepted as ever. Then the page tells the room's state."""
+    room = guarded(state=state, enqueue_tokens="required", message="Back at noon.")
+    brought = token(behind, room, "17")
+    page = visit(behind, room, **{f"waitroom_invite_{room}": brought})
+    assert (situation(page), "Back at noon." in page.text) == ("invited", True)
+    page = visit(behind, room, **{f"waitroom_enqueue_{room}": brought})
+    assert situation(page) == ("closed" if state == "closed" else "waiting")
+
+
+def test_an_invitation_that_was_used_or_has_ended(behind: Site, guarded: NewRoom) -> None:
+    """A used one says so after the button. One that has ended, or is another room's, is told at once."""
+    room = guarded(**HELD, enqueue_tokens="accepted", enqueue_url="/login")
+    brought = token(behind, room, "17")
+    behind.leave(room, enter(behind, room, X_Waitroom_Enqueue=brought).json()["ticket"])
+    assert pressed(behind, room, brought).status_code == 303
+    page = visit(behind, room, **{f"waitroom_enqueue_{room}": brought})
+    assert (page.status_code, situation(page)) == (410, "had")
+    before = behind.snapshot()
+    for bad in (token(behind, room, "18", exp=behind.now_us() / 1_000_000 - 60), token(behind, "another", "18")):
+        with httpx.Client(base_url=behind.url, follow_redirects=True) as customer:
+            page = customer.get(f"/wait/{room}?enqueue={bad}&return=/basket")
+        assert (page.status_code, situation(page)) == (403, "refused")
+        assert bad not in str(page.url) + page.text
+        assert 'href="/login"' in page.text
+    assert behind.snapshot() == before
+
+
+# Browsers that keep no cookies.
+
+NO_COOKIES: Final = [
+    {"enqueue_tokens": "accepted"},
+    {"places_per_address": 5},
+    {"places_per_network": 5, "page_status": 503},
+    {"enqueue_tokens": "accepted", "strict": True},
+    {"enqueue_tokens": "accepted", "state": "paused"},
+]
+
+
+@pytest.mark.parametrize("settings", NO_COOKIES, ids=str)
+def test_without_cookies_there_is_one_place_at_most(behind: Site, guarded: NewRoom, settings: dict[str, Any]) -> None:
+    """The page says after one redirect, or at its next refresh without script, that no place can be kept."""
+    room = guarded(**{"capacity": 50} | settings)
+    answer = visit(behind, room, "?return=/basket", "198.51.100.7")
+    for _ in range(3):
+        refresh = re.search(r'http-equiv="refresh" content="[0-9]+; url=([^"]+)"', answer.text)
+        onward = html.unescape(refresh[1]) if refresh else answer.headers.get("location")
+        if onward is None:
+            break
+        assert onward.startswith(f"/wait/{room}?kept=")
+        answer = behind.call("GET", onward, headers={"X-Forwarded-For": "198.51.100.7"})
+    assert (answer.status_code, situation(answer)) == (settings.get("page_status", 200), "cookie")
+    assert "refresh" not in answer.text, "a page that comes again by itself would ask in vain"
+    assert entered(behind, room) == 1
+
+
+def test_without_cookies_a_link_gives_no_place(behind: Site, guarded: NewRoom) -> None:
+    """The page says why, instead of asking for an invitation that was brought."""
+    room = guarded(capacity=5, enqueue_tokens="required")
+    answer = visit(behind, room, f"?enqueue={token(behind, room, '17')}")
+    page = behind.call("GET", answer.headers["location"])
+    assert (page.status_code, situation(page), entered(behind, room)) == (200, "cookie", 0)
+
+
+def test_a_jar_that_takes_no_new_pass_ends_the_way(behind: Site, guarded: NewRoom) -> None:
+    """The ticket is kept and the pass is not, or an old pass stands in its place: no redirect leads back and forth."""
+    room = guarded(capacity=1, enqueue_tokens="accepted", claim_seconds=60)
+    old = enter(behind, room).json()["pass"]
+    behind.call("POST", f"/v1/rooms/{room}/leave", headers=bearer(old))
+    for kept in ({f"waitroom_pass_{room}": old}, {}):
+        answer = visit(behind, room, "?return=/basket", **kept)
+        assert answer.status_code == 303
+        page = behind.call(
+            "GET",
+            answer.headers["location"],
+            headers={"Cookie": f"waitroom_pass_{room}={kept.get(f'waitroom_pass_{room}', '')}"},
+        )
+        assert situation(page) == ("over" if kept else "cookie")
+        behind.call("POST", f"/v1/rooms/{room}/leave", headers=bearer(set_cookies(answer)[f"waitroom_pass_{room}"][0]))
+
+
+def test_an_old_address_is_a_visit_as_any(behind: Site, guarded: NewRoom) -> None:
+    """The cookie of a bookmark's address may have ended since, and a stranger may have made one up."""
+    room = guarded(**HELD, enqueue_tokens="accepted")
+    now = behind.now_us() // 1_000_000
+    for kept in (now - 1, now + 10**9, "1e9", "-5", ""):
+        assert situation(visit(behind, room, f"?kept={kept}&return=/")) == "waiting"
 
 
 @pytest.mark.parametrize("text", ["x", "a.b.c", "%0d%0aSet-Cookie:a=b", "x" * 5000, "a;Domain=e"])
@@ -405,7 +550,10 @@ def test_what_is_no_token_goes_out_of_the_address_too(behind: Site, guarded: New
     """And into no cookie."""
     room = guarded(**HELD, enqueue_tokens="required")
     answer = visit(behind, room, f"?enqueue={text}&return=/basket")
-    assert (answer.status_code, answer.headers["location"]) == (303, f"/wait/{room}?return=%2Fbasket")
+    assert (answer.status_code, answer.headers["location"]) == (
+        303,
+        f"/wait/{room}?invitation=refused&return=%2Fbasket",
+    )
     assert not set_cookies(answer)
 
 

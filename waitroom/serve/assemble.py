@@ -38,7 +38,7 @@ def assemble(settings: ServerSettings) -> Instance:
         Rooms(store, settings.rooms, most_waiting=settings.max_backlog),
         tickets,
         passes,
-        ProofDesk(tickets, passes, clock, secure=settings.secure),
+        ProofDesk(tickets, passes, clock, secure=settings.secure, same_site=settings.same_site),
         Signers(store, ring),
         Fitness(store),
         Streams(most=affordable(settings.max_streams), most_per_address=settings.max_streams_per_address),

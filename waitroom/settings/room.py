@@ -20,7 +20,7 @@ from waitroom.settings.rules import LINK, Finite, Settings, faults_of, is_origin
 YOUNGER: Final = frozenset(
     {
         *("strict", "bind_user_agent", "places_per_address", "places_per_network", "challenge", "challenge_bits"),
-        *("enqueue_tokens", "enqueue_url"),
+        *("enqueue_tokens", "enqueue_url", "page_status"),
     }
 )
 
@@ -115,6 +115,11 @@ class RoomSettings(Settings):
     )
     enqueue_url: str = Field(
         "", max_length=500, description="where a visitor gets such a token, as `/path` or `https://host/path`"
+    )
+    page_status: Literal[200, 503, 429] = Field(
+        200,
+        description="status of the waiting page while its visitor waits, for search engines. `503` and `429` come with "
+        "Retry-After",
     )
     when_down: Literal["static", "closed", "open"] = Field(
         "static",

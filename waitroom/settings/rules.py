@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from typing import Annotated, ClassVar, Final, get_origin
+from typing import Annotated, ClassVar, Final, Literal, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
@@ -98,6 +98,8 @@ def value_of(
     not JSON.
     """
     kind = get_origin(annotation) or annotation
+    if kind is Literal and all(type(choice) is int for choice in get_args(annotation)):
+        kind = int
     if kind is dict:
         # No JSON begins with the quote that an env file may leave around it.
         return json.loads(stripped(text).strip("'"))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from waitroom.addresses import Proxies
 from waitroom.errors import SettingsError
@@ -57,6 +57,11 @@ class ServerSettings(Settings):
     public_url: str = Field(
         "",
         description="address at which visitors see the site. Under https cookies are `Secure` and `__Host-`",
+    )
+    same_site: Literal["lax", "none"] = Field(
+        "lax",
+        description="whether a visitor's ticket and pass come along with a form that another site's page sends here, "
+        "as a bank's does after a payment. `lax`: no. `none`: yes. Needs an https `public_url`",
     )
     tick_seconds: float = Field(0.1, ge=0.01, le=0.2, description="time between two rounds of the scheduler")
     lease_seconds: float = Field(
@@ -115,6 +120,13 @@ class ServerSettings(Settings):
     def _networks(cls, value: list[str]) -> list[str]:
         Proxies.parse(value)
         return value
+
+    @model_validator(mode="after")
+    def _cookies_for_other_sites_are_secure(self) -> ServerSettings:
+        # A browser drops a cookie with SameSite=None that is not Secure.
+        if self.same_site == "none" and not self.secure:
+            raise ValueError(f"same_site: 'none' needs a public_url under https, got public_url {self.public_url!r}")
+        return self
 
     @property
     def secure(self) -> bool:

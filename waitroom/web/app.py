@@ -107,6 +107,7 @@ def routes(instance: Instance) -> list[Route]:
     """Every address that is answered, the hot ones first."""
     gate, reception, rooms = Gate(instance), Reception(instance), RoomAdmin(instance)
     forward, key = ForwardAuth(gate), AdminKey(instance.settings.admin_key)
+    wait = Wait(instance, reception)
 
     def admin(handle: Handler) -> AdminCall:
         return AdminCall(key, handle)
@@ -122,7 +123,8 @@ def routes(instance: Instance) -> list[Route]:
         ("seen", "GET", "/v1/rooms/{room}/seen", Seen(instance)),
         ("room", "GET", "/v1/rooms/{room}", PublicRoom(instance.rooms)),
         ("asset", "GET", "/wait/_assets/{name}", Files(instance.pages)),
-        ("wait", "GET", "/wait/{room}", Wait(instance, reception)),
+        ("wait", "GET", "/wait/{room}", wait),
+        ("accept", "POST", "/wait/{room}", wait),
         ("list_rooms", "GET", "/admin/rooms", admin(rooms.list_rooms)),
         ("read_room", "GET", "/admin/rooms/{room}", admin(rooms.read)),
         ("put_room", "PUT", "/admin/rooms/{room}", admin(rooms.put)),

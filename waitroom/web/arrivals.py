@@ -88,6 +88,21 @@ class Reception:
             return await self._enter_guarded(scope, room, proof.ticket)
         return await room.enter(new_visitor(), proof.ticket)
 
+    async def back(self, room: Room, proof: Proof) -> Place | None:
+        """The place that the proofs give back, or None: no new one is given."""
+        place = await inside(room, proof.granted) if proof.granted else None
+        if place is None and proof.ticket is not None:
+            place = await room.status(proof.ticket)
+        return place if place is not None and place.standing not in _OVER else None
+
+    def invited(self, scope: Scope, room: Room) -> str:
+        """The good token of a link that the visitor has opened and not used yet. Empty where there is none."""
+        text = self._desk.cookie(scope, room.name, "invite")
+        try:
+            return text if text and self.grant(room, text) else ""
+        except TokenRefused:
+            return ""
+
     async def _enter_guarded(self, scope: Scope, room: Room, ticket: Ticket | None) -> Place:
         settings, refused = room.settings, ""
         try:

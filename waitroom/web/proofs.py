@@ -24,7 +24,7 @@ from waitroom.rooms.room import Room
 from waitroom.store.clock import Clock
 from waitroom.web.headers import Header, header, headers_of
 
-Kind = Literal["ticket", "pass", "enqueue"]
+Kind = Literal["ticket", "pass", "enqueue", "invite"]
 
 PASS_HEADER: Final = b"x-waitroom-pass"
 
@@ -73,14 +73,22 @@ def worth(granted: Pass) -> tuple[bool, float]:
 
 
 class ProofDesk:
-    """Reads and writes the proofs of one instance. `secure`: its cookies are for https alone."""
+    """Reads and writes the proofs of one instance.
 
-    def __init__(self, tickets: TicketOffice, passes: PassOffice, clock: Clock, *, secure: bool) -> None:
+    `secure`: its cookies are for https alone. `same_site`: whether tickets and passes come along with what another site
+    sends ("none").
+    """
+
+    def __init__(
+        self, tickets: TicketOffice, passes: PassOffice, clock: Clock, *, secure: bool, same_site: str = "lax"
+    ) -> None:
         self._tickets = tickets
         self._passes = passes
         self._clock = clock
         self._prefix = "__Host-waitroom_" if secure else "waitroom_"
-        self._attributes = "; Path=/; HttpOnly; SameSite=Lax" + ("; Secure" if secure else "")
+        attributes = "; Path=/; HttpOnly; SameSite={}" + ("; Secure" if secure else "")
+        proof, token = attributes.format(same_site.capitalize()), attributes.format("Lax")
+        self._attributes: dict[Kind, str] = {"ticket": proof, "pass": proof, "enqueue": token, "invite": token}
 
     def of_visitor(self, scope: Scope, room: Room) -> Proof:
         """The proofs that `enter`, `status` and `leave` accept: the bearer's if it is one, else the cookies'."""
@@ -157,12 +165,12 @@ class ProofDesk:
 
     def set_cookie(self, room: str, kind: Kind, text: str, *, seconds: float) -> Header:
         """A header that stores a proof in the browser for so long."""
-        value = f"{self._prefix}{kind}_{room}={text}; Max-Age={max(int(seconds), 1)}{self._attributes}"
+        value = f"{self._prefix}{kind}_{room}={text}; Max-Age={max(int(seconds), 1)}{self._attributes[kind]}"
         return (b"set-cookie", value.encode("ascii"))
 
     def clear_cookie(self, room: str, kind: Kind) -> Header:
         """A header that removes a proof from the browser."""
-        return (b"set-cookie", f"{self._prefix}{kind}_{room}=; Max-Age=0{self._attributes}".encode("ascii"))
+        return (b"set-cookie", f"{self._prefix}{kind}_{room}=; Max-Age=0{self._attributes[kind]}".encode("ascii"))
 
 
 def _borne(scope: Scope) -> list[str]:

@@ -128,14 +128,16 @@ def refuse_fields(document: dict[str, Any]) -> None:
         raise Problem(400, "unknown-field", "Unknown field", f"no field is accepted here, got {names}")
 
 
-def refuse_cross_site(scope: Scope, room: Room) -> None:
+def refuse_cross_site(scope: Scope, room: Room, own: str = "") -> None:
     """A page of another origin may not act for its visitor, unless the room allows that origin.
 
     Browsers say where a request comes from. Other clients say nothing, and act only for themselves. A sibling host is
-    another origin too: it shares the site's cookies, but need not be trusted.
+    another origin too: it shares the site's cookies, but need not be trusted. `own`: the site's origin, where cookies
+    come along with other sites' requests. There a browser that does not say where a request comes from is judged by
+    Origin.
     """
-    if header(scope, b"sec-fetch-site") in (None, b"same-origin", b"none"):
+    site, origin = header(scope, b"sec-fetch-site"), (header(scope, b"origin") or b"").decode("latin-1")
+    if site in (b"same-origin", b"none") or (site is None and (not own or origin in ("", own))):
         return
-    origin = (header(scope, b"origin") or b"").decode("latin-1")
     if origin not in room.settings.return_origins:
         raise Problem(403, "cross-site", "Cross-site request", f"{origin[:80]!r} is not among return_origins")

@@ -1,9 +1,18 @@
-"""The waiting page's address: GET enters the room, tells where the visitor stands, and sends them on when admitted."""
+"""The waiting page's address: GET enters the room, tells where the visitor stands, and sends them on when admitted.
+
+Two things hold whatever a browser keeps, follows or fetches ahead:
+
+- A browser that does not keep cookies gets one place at most. Where the gate asks for a pass, only a visitor that has
+  brought it back is sent to the site. All others come to this page once more, by an address that tells until when they
+  have the cookie (`kept`). Where it is not brought then, the page says so, and gives no further place.
+- A link with a token takes no turn. Its token becomes a cookie that no call looks at, and the page shows a button. The
+  button's POST makes it the token that `enter` takes.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
@@ -21,15 +30,22 @@ from waitroom.web.answers import Problem
 from waitroom.web.arrivals import Demand, Reception
 from waitroom.web.headers import Header, retry_after
 from waitroom.web.instance import Instance
-from waitroom.web.page.address import asked_return, asked_token, join_address
+from waitroom.web.page.address import asked_kept, asked_return, asked_token, invitation_was_refused, join_address
 from waitroom.web.page.assets import PAGE_HEADERS
 from waitroom.web.page.rendering import Page, Situation
+from waitroom.web.proofs import Proof
+from waitroom.web.visitors import refuse_cross_site
 from waitroom.web.visits import shows_page
-from waitroom.web.wire import respond
+from waitroom.web.wire import VISITOR_BODY, respond, whole_body
 
 _HTML: Final = b"text/html; charset=utf-8"
 _HEADERS: Final[tuple[Header, ...]] = tuple(
     (name.lower().encode(), value.encode()) for name, value in PAGE_HEADERS.items() if name.lower() != "cache-control"
+)
+
+#: The same for an answer at an address that holds a token.
+_SECRET_HEADERS: Final[tuple[Header, ...]] = tuple(
+    (name, b"no-referrer" if name == b"referrer-policy" else value) for name, value in _HEADERS
 )
 
 #: Seconds after which a page without a place tries again.
@@ -37,6 +53,9 @@ _TRY_AGAIN_SECONDS: Final = 15.0
 
 #: Seconds that a browser keeps a token that came in the address.
 _TOKEN_SECONDS: Final = 3600.0
+
+#: Seconds within which an admitted visitor follows the way to the page that looks for the pass.
+_FOLLOW_SECONDS: Final = 60.0
 
 #: What is told to a visitor without a place, and with which status.
 _WITHOUT_PLACE: Final[dict[Standing, tuple[Situation, int]]] = {
@@ -53,10 +72,18 @@ _DEMANDED: Final[dict[str, Situation]] = {
 }
 
 
+#: What is told to a visitor that has to act first, and with which status where it is not the room's own.
+_HELD_UP: Final[dict[Situation, int]] = {"invited": 200, "refused": 403, "over": 410}
+
+#: Seconds after which a crawler is told to come again at the latest.
+_LATEST_SECONDS: Final = 3600.0
+
+
 class Wait:
-    """GET /wait/{room}?return=…"""
+    """GET /wait/{room}?return=…, and POST by the button of an invitation."""
 
     def __init__(self, instance: Instance, reception: Reception) -> None:
+        self._own = instance.settings.public_url if instance.settings.same_site == "none" else ""
         self._rooms = instance.rooms
         self._clock = instance.clock
         self._desk = instance.desk
@@ -64,7 +91,7 @@ class Wait:
         self._streams = instance.streams
         self._reception = reception
 
-    async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A page for waiting visitors, 303 for admitted ones, and to this page without the token in its address."""
         refuse_drive_by(scope)
         try:
@@ -75,7 +102,13 @@ class Wait:
         return_to = return_address(asked_return(scope["query_string"]), room.settings.return_origins)
         if scope["method"] == "HEAD":
             # Looking is not entering: no place is given, so it is not known what GET would answer.
-            await _send(send, 200, b"", sized=False)
+            headers = _come_again(room.settings.page_status, _TRY_AGAIN_SECONDS)
+            await _send(send, room.settings.page_status, b"", headers=headers, sized=False)
+            return
+        if scope["method"] == "POST":
+            refuse_cross_site(scope, room, self._own)
+            await whole_body(receive, VISITOR_BODY)
+            await self._accept_invitation(scope, send, room, return_to)
             return
         token = asked_token(scope["query_string"])
         if token:
@@ -86,21 +119,60 @@ class Wait:
     async def _enter(self, scope: Scope, send: Send, room: Room, return_to: str) -> None:
         proof = self._desk.of_visitor(scope, room)
         try:
-            place = await self._reception.enter(scope, room, proof)
+            place, situation = await self._place(scope, room, proof)
         except (Unavailable, RoomBroken):
             await self._tell_unplaced(send, room, "unavailable", 503, return_to)
             return
         except Demand as demand:
             await self._tell_demand(send, room, demand, return_to)
             return
-        if place.standing in (Standing.ADMITTED, Standing.OFFERED):
-            _, headers = self._desk.grant(room, place, proof.bound)
-            await _send(send, 303, b"", headers=[*headers, (b"location", return_to.encode("ascii"))])
+        if place is None:
+            await self._tell_held_up(send, room, situation, return_to)
+        elif place.standing in (Standing.ADMITTED, Standing.OFFERED):
+            await self._send_on(send, room, place, proof, return_to)
         elif place.standing is Standing.WAITING:
             await self._tell_waiting(send, room, place, return_to, proof.bound)
         else:
             situation, status = _WITHOUT_PLACE[place.standing]
             await self._tell_unplaced(send, room, situation, status, return_to)
+
+    async def _place(self, scope: Scope, room: Room, proof: Proof) -> tuple[Place | None, Situation]:
+        """The visitor's place, or None and what keeps the page from giving a new one."""
+        query, now, settings = scope["query_string"], self._clock.now(), room.settings
+        sent_here = (
+            now < asked_kept(query) <= now + max(settings.ticket_seconds, settings.session_seconds) + _FOLLOW_SECONDS
+        )
+        invited = bool(self._reception.invited(scope, room))
+        refused = invitation_was_refused(query) and not self._desk.cookie(scope, room.name, "enqueue")
+        if settings.state == "bypass" or not (sent_here or invited or refused):
+            return await self._reception.enter(scope, room, proof), "waiting"
+        place = await self._reception.back(room, proof)
+        if place is not None:
+            return place, "waiting"
+        if invited:
+            return None, "invited"
+        if refused:
+            return None, "refused"
+        return None, "cookie" if proof.ticket is None and proof.granted is None else "over"
+
+    async def _send_on(self, send: Send, room: Room, place: Place, proof: Proof, return_to: str) -> None:
+        """To the site with a pass that was brought, or that the gate would not ask for. Else to this page once more:
+        there it shows whether the pass was kept."""
+        _, headers = self._desk.grant(room, place, proof.bound)
+        brought = proof.granted is not None and proof.granted.visitor == place.visitor
+        if not brought and not _stands_open(room):
+            until = min(place.expires_us / 1_000_000, place.now_us / 1_000_000 + _FOLLOW_SECONDS)
+            return_to = join_address(room.name, return_to, kept=math.ceil(until))
+        await _send(send, 303, b"", headers=[*headers, (b"location", return_to.encode("ascii"))])
+
+    async def _tell_held_up(self, send: Send, room: Room, situation: Situation, return_to: str) -> None:
+        """A page for a visitor that has to act before there is a place."""
+        page = replace(
+            _page(room.name, room.settings, room.reading.now_us, situation, return_to),
+            enqueue_url=room.settings.enqueue_url if situation == "refused" else "",
+        )
+        status = _HELD_UP.get(situation, room.settings.page_status)
+        await _send(send, status, self._pages.render(page), headers=_come_again(status, page.poll_after_seconds))
 
     async def _tell_waiting(self, send: Send, room: Room, place: Place, return_to: str, bound: str) -> None:
         eta = room.eta(place.rank)
@@ -117,8 +189,14 @@ class Wait:
             entered_at=_time(arrived_us(place.serial)),
             streams=not self._streams.full,
             lanes=room.settings.enqueue_tokens != "off",
+            kept_until=int(place.now_us / 1_000_000 + room.settings.ticket_seconds),
         )
-        await _send(send, 200, self._pages.render(page), headers=[self._desk.ticket(room, place, bound)[1]])
+        status = room.settings.page_status
+        headers = [
+            self._desk.ticket(room, place, bound)[1],
+            *_come_again(status, max(page.poll_after_seconds, min(page.eta_seconds or 0, _LATEST_SECONDS))),
+        ]
+        await _send(send, status, self._pages.render(page), headers=headers)
 
     async def _tell_demand(self, send: Send, room: Room, demand: Demand, return_to: str) -> None:
         """A page for a visitor that has to bring more: the page itself does the work, a token comes from the site."""
@@ -132,13 +210,27 @@ class Wait:
         await _send(send, demand.status, self._pages.render(page), headers=[retry_after(page.poll_after_seconds)])
 
     async def _take_token(self, send: Send, room: Room, token: str, return_to: str) -> None:
-        """Put the token into a cookie and have the page come again: it stays in no history, log or Referer, and what
-        the page asks by itself brings it too."""
-        headers: list[Header] = [(b"location", join_address(room.name, return_to).encode("ascii"))]
-        # One that is not good would only hide the one that the cookie may hold.
-        with suppress(TokenRefused):
+        """Put the token into a cookie and have the page come again: it stays in no history, log or Referer. It gives no
+        place yet, for a mail server that looks into its visitors' links may have opened this one."""
+        more: dict[str, object] = {}
+        headers: list[Header] = []
+        try:
             if self._reception.grant(room, token):
-                headers.append(self._desk.set_cookie(room.name, "enqueue", token, seconds=_TOKEN_SECONDS))
+                headers.append(self._desk.set_cookie(room.name, "invite", token, seconds=_TOKEN_SECONDS))
+                more["kept"] = int(self._clock.now() + _FOLLOW_SECONDS)
+        except TokenRefused:
+            # Into no cookie: it would only hide the one that the cookie may hold.
+            more["invitation"] = "refused"
+        headers.append((b"location", join_address(room.name, return_to, **more).encode("ascii")))
+        await respond(send, 303, headers=[*_SECRET_HEADERS, *headers], content_type=_HTML)
+
+    async def _accept_invitation(self, scope: Scope, send: Send, room: Room, return_to: str) -> None:
+        """From now on the token is the one that `enter` takes, here and where the page asks by itself."""
+        token = self._reception.invited(scope, room)
+        headers: list[Header] = [(b"location", join_address(room.name, return_to).encode("ascii"))]
+        if token:
+            headers.append(self._desk.set_cookie(room.name, "enqueue", token, seconds=_TOKEN_SECONDS))
+            headers.append(self._desk.clear_cookie(room.name, "invite"))
         await _send(send, 303, b"", headers=headers)
 
     async def _tell_unplaced(self, send: Send, room: Room, situation: Situation, status: int, return_to: str) -> None:
@@ -161,6 +253,18 @@ def refuse_drive_by(scope: Scope) -> None:
         raise Problem(
             403, "not-a-visit", "Not a visit", "open the waiting page by itself, not in a frame or from a script"
         )
+
+
+def _stands_open(room: Room) -> bool:
+    """Whether the gate lets a visitor without a pass straight through."""
+    if room.settings.state == "bypass":
+        return True
+    return not room.settings.guarded and room.reachable and room.reading.waiting == 0
+
+
+def _come_again(status: int, seconds: float) -> list[Header]:
+    """When a client may come again, where the status says that it came in vain."""
+    return [retry_after(seconds)] if status != 200 else []
 
 
 def _page(name: str, settings: RoomSettings, now_us: int, situation: Situation, return_to: str) -> Page:

@@ -40,6 +40,7 @@ OTHER_VALUES: dict[str, Any] = {
     "challenge_bits": 9,
     "enqueue_tokens": "accepted",
     "enqueue_url": "https://shop.example/login?next=queue",
+    "page_status": 503,
     "when_down": "closed",
 }
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
 from urllib.parse import quote, unquote
 
+_SECONDS: Final = re.compile(r"[1-9][0-9]{0,11}\Z")
 
-def join_address(room: str, return_to: str) -> str:
-    """The address of a room's waiting page, which also joins its queue."""
-    return f"/wait/{quote(room, safe='')}?return={quote(return_to, safe='')}"
+
+def join_address(room: str, return_to: str, **more: object) -> str:
+    """The address of a room's waiting page, which also joins its queue. `more` is told before the return address."""
+    before = "".join(f"{name}={value}&" for name, value in more.items())
+    return f"/wait/{quote(room, safe='')}?{before}return={quote(return_to, safe='')}"
 
 
 def asked_return(query: bytes) -> str | None:
@@ -28,6 +33,22 @@ def asked_return(query: bytes) -> str | None:
 
 
 def asked_token(query: bytes) -> str:
-    """The enqueue token in a query, which stands before the return address. Empty where there is none."""
+    """The enqueue token in a query. Empty where there is none."""
+    return _told(query, "enqueue")
+
+
+def asked_kept(query: bytes) -> int:
+    """Until when the browser was to keep the cookie that sent it here, in seconds since the epoch. 0: none sent it."""
+    text = _told(query, "kept")
+    return int(text) if _SECONDS.match(text) else 0
+
+
+def invitation_was_refused(query: bytes) -> bool:
+    """Whether this visitor came by a link with a token that is not good."""
+    return _told(query, "invitation") == "refused"
+
+
+def _told(query: bytes, name: str) -> str:
+    """What a query says before its return address, empty where it says nothing."""
     before = query.decode("latin-1").partition("return=")[0]
-    return next((pair[len("enqueue=") :] for pair in before.split("&") if pair.startswith("enqueue=")), "")
+    return next((pair[len(name) + 1 :] for pair in before.split("&") if pair.startswith(f"{name}=")), "")

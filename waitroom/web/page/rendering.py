@@ -22,10 +22,26 @@ from waitroom.web.page.assets import assets
 from waitroom.web.page.wording import Wording
 
 #: What the page tells. "waiting" covers a paused room too: there `Page.room_state` says so.
-Situation = Literal["waiting", "full", "closed", "unavailable", "over", "limited", "challenge", "token", "had"]
+Situation = Literal[
+    "waiting",
+    "full",
+    "closed",
+    "unavailable",
+    "over",
+    "limited",
+    "challenge",
+    "token",
+    "had",
+    "cookie",
+    "invited",
+    "refused",
+]
 
 #: In these situations the visitor has to do something first: the page does not try again by itself.
-_FINAL: Final = ("over", "had")
+_FINAL: Final = ("over", "had", "cookie", "invited", "refused")
+
+#: In these there is a way to join anew.
+_AGAIN: Final = ("over", "cookie", "refused")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +52,8 @@ class Page:
     visitor that went away. `as_of` and `entered_at` are aware datetimes. `return_to` is where the page goes on
     admission, so it must have passed the room's check of return addresses. `challenge` is the work that the page is to
     do for its visitor, `enqueue_url` where to get a token. `lanes`: some may be in front. `streams`: whether there are
-    event streams to be had, which is no promise.
+    event streams to be had, which is no promise. `kept_until` is when the cookie of the place ends, in seconds since
+    the epoch: without script the page comes again by an address that tells it.
     """
 
     room: str
@@ -59,6 +76,7 @@ class Page:
     challenge: Mapping[str, Any] | None = None
     enqueue_url: str = ""
     lanes: bool = False
+    kept_until: int = 0
 
 
 @dataclass(frozen=True)
@@ -98,6 +116,8 @@ class Pages:
             place_json=json.dumps(_place(page, view.situation)),
             as_of=page.as_of.astimezone(UTC).replace(microsecond=0),
             again=join_address(page.room, page.return_to),
+            refresh_address=join_address(page.room, page.return_to, kept=page.kept_until) if page.kept_until else "",
+            final=page.situation in _FINAL,
             # A visitor that has had the turn must choose to join again. The page looks after all others.
             refresh_seconds=0 if page.situation in _FINAL else max(1, math.ceil(page.poll_after_seconds)),
         )
@@ -133,7 +153,7 @@ def _view(words: Wording, page: Page) -> _View:
 def _standing_view(words: Wording, page: Page) -> _View:
     """What a visitor without a number is shown."""
     headline = words[f"headline_{page.situation}"]
-    again = join_address(page.room, page.return_to) if page.situation == "over" else ""
+    again = join_address(page.room, page.return_to) if page.situation in _AGAIN else ""
     return _View(
         link=page.enqueue_url or again,
         link_text=words["sign_in" if page.enqueue_url else "again"],

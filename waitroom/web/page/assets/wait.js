@@ -4,7 +4,7 @@
 "use strict";
 
 (() => {
-  const ENDED = ["over", "had", "left", "cookie", "admitted"];
+  const ENDED = ["over", "had", "left", "cookie", "invited", "refused", "admitted"];
   const GONE = [401, 410]; // the answers when a place or its proof is no more
   const SAY_AT_MOST_EVERY_MS = 30_000;
   const GIVE_UP_AFTER_MS = 15_000;
@@ -28,6 +28,7 @@
   let timer; // until the page goes on by itself
   let question; // the one under way, the only one that has an effect
   let parting = ""; // a goodbye: "leaving" while this tab waits for its answer, "said" where one was said in any tab
+  let onward = main.dataset.return; // where an admitted visitor goes
   let failures = 0; // in a row
   let rejoined = false; // a new place was asked for, and no status has proved since that its cookie was kept
   let freshUntil = 0; // before this moment there is no point in asking
@@ -230,7 +231,7 @@
   }
 
   function take({ ok, status, retry, body }, joins) {
-    if (ok && body.state === "admitted") return admitted();
+    if (ok && body.state === "admitted") return admitted(joins && Date.parse(body.expires_at));
     if (ok && body.state === "waiting") return waits(body, joins);
     if (parting && !joins && GONE.includes(status)) return left(); // that goodbye did get through
     if (status === 410) return end(joins ? "had" : "over");
@@ -315,14 +316,16 @@
     show();
   }
 
-  function admitted() {
+  /** `until`: when a pass ends whose cookie has not come back yet. The page that looks for it is on the way then. */
+  function admitted(until) {
+    if (until) onward = joinAddress.replace("?", `?kept=${Math.ceil(until / 1000)}&`);
     end("admitted");
     later(0.8); // a moment for the announcement to start
   }
 
   /** Where the visitor wanted to go. The server has checked it, this only keeps scripts out. */
   function destination() {
-    const url = new URL(main.dataset.return, location.href);
+    const url = new URL(onward, location.href);
     return /^https?:$/.test(url.protocol) ? url.href : "/";
   }
 
@@ -387,6 +390,8 @@
   find("leave-button").addEventListener("click", leave);
   otherTabs?.addEventListener("message", hear);
   addEventListener("pageshow", back);
+  // Of a place that was given up or shared by its address the page must not say that its cookie was lost.
+  if (/[?&](kept|invitation)=/.test(location.search)) history.replaceState(null, "", joinAddress);
   find("scriptless")?.remove(); // it is for a browser that runs no script, or could not load it
   if (place.challenge) later(0);
   else if (!ENDED.includes(place.situation)) askAgain(pollAfter, place.situation === "waiting" ? live.looked(place) : 0);
