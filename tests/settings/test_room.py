@@ -70,6 +70,7 @@ BAD_VALUES: dict[str, list[object]] = {
     "max_waiting": [0, -1, 1.5, 10_000_001, 2**53, "1", True, None],
     "sliding": [0, 1, "true", None, "yes"],
     "state": ["", "OPEN", "opened", 1, None, True],
+    "page_status": ["503", 404, 500, 0, True, None],
     "when_down": ["", "Static", "fail", None, False],
     "message": [
         "a\r\nb", "a\nb", "a\tb", "\0", "\x7f", "a\x85b", "a\u2028b", "a\u2029b", "\u202eevil", "a\u200bb",
@@ -168,6 +169,7 @@ ROOM_SETTINGS = st.builds(
     state=st.sampled_from(["open", "paused", "closed", "bypass"]),
     message=PLAIN,
     return_origins=st.lists(st.sampled_from(["https://shop.example", "http://10.0.0.1:8080"]), max_size=3),
+    page_status=st.sampled_from([200, 503, 429]),
     when_down=st.sampled_from(["static", "closed", "open"]),
 )
 

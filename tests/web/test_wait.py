@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from urllib.parse import quote
 
 import httpx
@@ -234,3 +234,67 @@ def test_a_sibling_host_may_not_leave_for_a_visitor(site: Site, full_room: str) 
     }
     assert_problem(site.call("POST", f"/v1/rooms/{full_room}/leave", headers=headers), 403)
     assert site.status(full_room, ticket).json()["rank"] == 1
+
+
+@pytest.mark.parametrize("status", [503, 429])
+def test_crawlers_are_told_by_the_status(site: Site, new_room: NewRoom, status: int) -> None:
+    """HEAD and GET of the waiting page have the room's status and Retry-After. The page is the same."""
+    room = new_room(state="paused", page_status=status)
+    for method in ("HEAD", "GET"):
+        answer = site.call(method, f"/wait/{room}")
+        assert answer.status_code == status
+        assert int(answer.headers["retry-after"]) > 0
+    assert situation(answer) == "waiting"
+    assert f"waitroom_ticket_{room}" in set_cookies(answer)
+
+
+@pytest.fixture(scope="module")
+def shared_cookies() -> Iterator[Site]:
+    """An instance whose cookies come along with other sites' requests."""
+    with sites.own_redis() as (url, redis):
+        settings = sites.settings_for(url, public_url="https://shop.example", same_site="none")
+        with sites.serving(redis, settings) as running:
+            yield running
+
+
+def test_proofs_come_along_with_another_sites_form(shared_cookies: Site) -> None:
+    """Ticket and pass are SameSite=None, and Secure."""
+    room = shared_cookies.make_room(capacity=1)
+    for kind in ("pass", "ticket"):
+        answer = shared_cookies.call("POST", f"/v1/rooms/{room}/enter")
+        _, attributes = set_cookies(answer)[f"__Host-waitroom_{kind}_{room}"]
+        assert (attributes["samesite"], "secure" in attributes) == ("None", True)
+
+
+@pytest.mark.parametrize(
+    ("headers", "refused"),
+    [
+        ({"Sec-Fetch-Site": "cross-site", "Origin": "https://bank.example"}, True),
+        ({"Sec-Fetch-Site": "cross-site"}, True),
+        ({"Origin": "https://bank.example"}, True),
+        ({"Origin": "null"}, True),
+        ({"Origin": "http://shop.example"}, True),
+        ({"Origin": "https://shop.example"}, False),
+        ({"Sec-Fetch-Site": "same-origin", "Origin": "https://shop.example"}, False),
+        ({}, False),
+    ],
+    ids=str,
+)
+def test_what_acts_by_such_a_cookie_asks_where_it_comes_from(
+    shared_cookies: Site, headers: dict[str, str], refused: bool
+) -> None:
+    """Enter, leave, status and the button of an invitation. Browsers without Sec-Fetch-Site are judged by Origin."""
+    room = shared_cookies.make_room(state="paused")
+    name = f"__Host-waitroom_ticket_{room}"
+    ticket, _ = set_cookies(shared_cookies.call("POST", f"/v1/rooms/{room}/enter"))[name]
+    before = shared_cookies.snapshot()
+    for method, path in (
+        ("POST", f"/v1/rooms/{room}/enter"),
+        ("GET", f"/v1/rooms/{room}/status"),
+        ("POST", f"/wait/{room}"),
+        ("POST", f"/v1/rooms/{room}/leave"),
+    ):
+        answer = shared_cookies.call(method, path, headers={"Cookie": f"{name}={ticket}", **headers})
+        assert (answer.status_code == 403) is refused, (method, path, answer)
+    if refused:
+        assert shared_cookies.snapshot() == before

@@ -133,6 +133,12 @@ class ServerSettings(Settings):
         """Whether visitors come by https."""
         return self.public_url.startswith("https://")
 
+    @property
+    def own_origin(self) -> str:
+        """The only origin whose pages act for a visitor where cookies come along with other sites' requests, else
+        empty."""
+        return self.public_url if self.same_site == "none" else ""
+
     def signing_ring(self) -> Keyring:
         """The keys of tickets and passes. Raises SettingsError where one is not sound, or none is given."""
         return keyring.parse(self.signing_keys)

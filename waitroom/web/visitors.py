@@ -31,6 +31,7 @@ class Enter:
     """POST /v1/rooms/{room}/enter"""
 
     def __init__(self, instance: Instance, reception: Reception) -> None:
+        self._own = instance.settings.own_origin
         self._rooms = instance.rooms
         self._desk = instance.desk
         self._reception = reception
@@ -38,7 +39,7 @@ class Enter:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """202 waiting, 200 admitted, with a proof the same place again."""
         room = self._rooms.get(scope["path_params"]["room"])
-        refuse_cross_site(scope, room)
+        refuse_cross_site(scope, room, self._own)
         refuse_fields(await json_body(scope, receive, limit=VISITOR_BODY))
         proof = self._desk.of_visitor(scope, room)
         place = await self._reception.enter(scope, room, proof)
@@ -51,12 +52,15 @@ class Status:
     """GET /v1/rooms/{room}/status"""
 
     def __init__(self, instance: Instance) -> None:
+        self._own = instance.settings.own_origin
         self._rooms = instance.rooms
         self._desk = instance.desk
 
     async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
         """Where the ticket's holder stands. Needs a ticket or a pass."""
         room = self._rooms.get(scope["path_params"]["room"])
+        if self._own:  # a picture on another site would claim the visitor's turn
+            refuse_cross_site(scope, room, self._own)
         proof = self._desk.of_visitor(scope, room)
         place = await held(room, proof)
         await _tell(send, self._desk, room, place, bound=proof.bound, waiting_status=200)
@@ -66,13 +70,14 @@ class Leave:
     """POST /v1/rooms/{room}/leave"""
 
     def __init__(self, instance: Instance) -> None:
+        self._own = instance.settings.own_origin
         self._rooms = instance.rooms
         self._desk = instance.desk
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """204, also the second time. The visitor's proofs are spent."""
         room = self._rooms.get(scope["path_params"]["room"])
-        refuse_cross_site(scope, room)
+        refuse_cross_site(scope, room, self._own)
         refuse_fields(await json_body(scope, receive, limit=VISITOR_BODY))
         proof = self._desk.of_visitor(scope, room)
         visitors = {brought.visitor for brought in (proof.ticket, proof.granted) if brought is not None}

@@ -83,7 +83,7 @@ class Wait:
     """GET /wait/{room}?return=…, and POST by the button of an invitation."""
 
     def __init__(self, instance: Instance, reception: Reception) -> None:
-        self._own = instance.settings.public_url if instance.settings.same_site == "none" else ""
+        self._own = instance.settings.own_origin
         self._rooms = instance.rooms
         self._clock = instance.clock
         self._desk = instance.desk
