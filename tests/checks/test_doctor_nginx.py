@@ -52,7 +52,7 @@ BROKEN = {
     "streams are cut between heartbeats": Broken(
         "streams",
         "shorter than",
-        files=changed("waitroom-locations.conf", {"proxy_read_timeout 5m;": "proxy_read_timeout 3s;"}),
+        files=changed("waitroom-locations.conf", {"proxy_read_timeout 5m;": "proxy_read_timeout 1s;"}),
         listen="10",
     ),
     "streams by HTTP/1.0": Broken(

@@ -19,7 +19,7 @@ from waitroom.rooms import streams
 from waitroom.rooms.batching import MOST_PER_CALL
 from waitroom.rooms.registry import Rooms
 from waitroom.rooms.room import Room
-from waitroom.rooms.streams import MOST_PER_VISITOR, QUIET_SECONDS, News, Stream, Streams, affordable
+from waitroom.rooms.streams import BEAT_SECONDS, MOST_PER_VISITOR, QUIET_SECONDS, News, Stream, Streams, affordable
 from waitroom.settings.room import RoomSettings
 from waitroom.store import keys
 from waitroom.store.clock import Clock
@@ -152,12 +152,12 @@ async def test_time_passes(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streams, "_AGE_SECONDS", (300.0, 300.0))
     place, now = (await arrivals(room, 1))[0], time.monotonic()
     stream = Stream(place, room)
-    stream.pass_time(now + QUIET_SECONDS - 1)
+    stream.pass_time(now + BEAT_SECONDS - 1)
     assert pending(stream) is None
     stream.say(News.PLACE)
-    stream.pass_time(now + QUIET_SECONDS + 1)
+    stream.pass_time(now + BEAT_SECONDS + 1)
     assert await said(stream, room) is News.PLACE
-    stream.pass_time(time.monotonic() + QUIET_SECONDS)
+    stream.pass_time(time.monotonic() + BEAT_SECONDS)
     assert await said(stream, room) is News.HEARTBEAT
     stream.pass_time(now + 310)
     assert await said(stream, room) is News.RECONNECT

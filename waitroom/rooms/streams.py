@@ -31,9 +31,12 @@ logger = logging.getLogger(__name__)
 #: Seconds between two looks at where a stream's visitor stands.
 TICK_SECONDS: Final = 1.0
 
-#: Seconds after which something is said although nothing has changed: the place with a fresh eta, or, where Redis does
-#: not answer, a heartbeat. Proxies end connections that are silent for a minute.
+#: Seconds after which the place is said although nothing has changed, with a fresh eta.
 QUIET_SECONDS: Final = 15.0
+
+#: Seconds of silence after which there is a heartbeat. The page tells its visitor within five seconds that the connection
+#: is cut, and proxies end connections that are silent for long.
+BEAT_SECONDS: Final = 2.0
 
 #: Seconds between two places of which the second is better by less than a hundredth.
 _THIN_SECONDS: Final = 3.0
@@ -41,8 +44,10 @@ _THIN_SECONDS: Final = 3.0
 #: Seconds after which a stream ends, drawn for each, so that visitors that came together do not come back together.
 _AGE_SECONDS: Final = (300.0, 600.0)
 
-#: Streams of one visitor. A browser opens six connections to a host, and its further tabs need one to poll.
-MOST_PER_VISITOR: Final = 4
+#: Streams of one visitor on this instance. All tabs of a browser share one, and a page that is loaded anew may open its
+#: own before the old one is noticed to be gone. A browser opens six connections to a host: where its tabs share nothing
+#: (plain http), two instances leave it two.
+MOST_PER_VISITOR: Final = 2
 
 #: Streams that are told something before other work has its turn: some two milliseconds of it.
 _SLICE: Final = 64
@@ -68,14 +73,14 @@ LAST: Final = frozenset({News.ADMITTED, News.OVER, News.RECONNECT, News.GONE})
 class Stream:
     """What one visitor is still to be told: the latest, however long they take to read what came before."""
 
-    __slots__ = ("_ends_at", "_news", "_told", "_told_at", "_told_rank", "_waiter", "place")
+    __slots__ = ("_ends_at", "_news", "_spoken_at", "_told", "_told_at", "_told_rank", "_waiter", "place")
 
     def __init__(self, place: Place, room: Room) -> None:
         now = time.monotonic()
         self.place = place
         self._news: News | None = None
         self._waiter: asyncio.Future[None] | None = None
-        self._told_rank, self._told, self._told_at = place.rank, _announced(room), now
+        self._told_rank, self._told, self._told_at, self._spoken_at = place.rank, _announced(room), now, now
         self._ends_at = now + random.uniform(*_AGE_SECONDS)  # noqa: S311 - spreads load, no secret # nosec B311
 
     async def news(self, room: Room) -> News:
@@ -86,9 +91,9 @@ class Stream:
         news = self._news
         if news not in LAST:
             self._news = None
-        self._told_at = time.monotonic()
+        self._spoken_at = time.monotonic()
         if news is News.PLACE:
-            self._told_rank, self._told = self.place.rank, _announced(room)
+            self._told_rank, self._told, self._told_at = self.place.rank, _announced(room), self._spoken_at
         return news
 
     def say(self, news: News) -> None:
@@ -113,7 +118,7 @@ class Stream:
         """End an old stream, and break a long silence."""
         if now >= self._ends_at:
             self.say(News.RECONNECT)
-        elif self._news is None and now - self._told_at >= QUIET_SECONDS:
+        elif self._news is None and now - self._spoken_at >= BEAT_SECONDS:
             self.say(News.HEARTBEAT)
 
     def _is_news(self, rank: int, announced: tuple[str, str], quiet_seconds: float) -> bool:

@@ -21,7 +21,7 @@ from waitroom import metrics
 from waitroom.errors import StreamsFull
 from waitroom.model import Place, Standing, Visitor
 from waitroom.rooms.room import Room
-from waitroom.rooms.streams import LAST, QUIET_SECONDS, News, Stream, Streams
+from waitroom.rooms.streams import BEAT_SECONDS, LAST, News, Stream, Streams
 from waitroom.web import documents
 from waitroom.web.answers import Problem
 from waitroom.web.headers import Header, headers_of, retry_after
@@ -116,7 +116,7 @@ async def _beat(scope: Scope, receive: Receive, send: Send, streams: Streams) ->
         for second in range(_BEAT_SECONDS):
             if streams.ending:
                 break
-            if second % round(QUIET_SECONDS) == 0:
+            if second % round(BEAT_SECONDS) == 0:
                 await send({"type": "http.response.body", "body": _HEARTBEAT, "more_body": True})
             done, _ = await asyncio.wait([gone], timeout=1)
             if done:

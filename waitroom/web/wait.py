@@ -97,7 +97,10 @@ class Wait:
         try:
             room = self._rooms.get(scope["path_params"]["room"])
         except Unavailable:
-            await self._tell_unread(scope, send)
+            await self._tell_no_room(scope, send, "unavailable", 503)
+            return
+        except RoomUnknown:
+            await self._tell_no_room(scope, send, "unmade", 404)
             return
         return_to = return_address(asked_return(scope["query_string"]), room.settings.return_origins)
         if scope["method"] == "HEAD":
@@ -118,6 +121,9 @@ class Wait:
 
     async def _enter(self, scope: Scope, send: Send, room: Room, return_to: str) -> None:
         proof = self._desk.of_visitor(scope, room)
+        if proof.granted and not proof.ticket and room.is_revoked(proof.granted):
+            await self._tell_away(send, room, return_to)
+            return
         try:
             place, situation = await self._place(scope, room, proof)
         except (Unavailable, RoomBroken):
@@ -198,6 +204,11 @@ class Wait:
         ]
         await _send(send, status, self._pages.render(page), headers=headers)
 
+    async def _tell_away(self, send: Send, room: Room, return_to: str) -> None:
+        """The pass was withdrawn. The visitor is told once, and may then join again."""
+        page = _page(room.name, room.settings, room.reading.now_us, "away", return_to)
+        await _send(send, 410, self._pages.render(page), headers=[self._desk.clear_cookie(room.name, "pass")])
+
     async def _tell_demand(self, send: Send, room: Room, demand: Demand, return_to: str) -> None:
         """A page for a visitor that has to bring more: the page itself does the work, a token comes from the site."""
         situation: Situation = "challenge" if demand.challenge else _DEMANDED[demand.slug]
@@ -205,6 +216,7 @@ class Wait:
             _page(room.name, room.settings, room.reading.now_us, situation, return_to),
             poll_after_seconds=max(demand.again_seconds, _TRY_AGAIN_SECONDS),
             challenge=demand.challenge,
+            again_seconds=demand.again_seconds,
             enqueue_url=demand.enqueue_url,
         )
         await _send(send, demand.status, self._pages.render(page), headers=[retry_after(page.poll_after_seconds)])
@@ -237,14 +249,14 @@ class Wait:
         page = _page(room.name, room.settings, room.reading.now_us, situation, return_to)
         await _send(send, status, self._pages.render(page), headers=[retry_after(page.poll_after_seconds)])
 
-    async def _tell_unread(self, scope: Scope, send: Send) -> None:
-        """Redis has not been reached since the start: there may be such a room, and a browser wants a page."""
+    async def _tell_no_room(self, scope: Scope, send: Send, situation: Situation, status: int) -> None:
+        """There is no such room, or Redis has not been reached since the start and there may be one."""
         name = scope["path_params"]["room"]
         if not ROOM_NAME.match(name):
             raise RoomUnknown(f"no room {name!r}")
         return_to = return_address(asked_return(scope["query_string"]))
-        page = _page(name, RoomSettings(), self._clock.now_us(), "unavailable", return_to)
-        await _send(send, 503, self._pages.render(page), headers=[retry_after(page.poll_after_seconds)])
+        page = _page(name, RoomSettings(), self._clock.now_us(), situation, return_to)
+        await _send(send, status, self._pages.render(page), headers=[retry_after(page.poll_after_seconds)])
 
 
 def refuse_drive_by(scope: Scope) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -77,7 +78,9 @@ def assets(wording: Wording) -> Mapping[str, Asset]:
 
 
 def _read(name: str) -> bytes:
-    return (resources.files("waitroom.web.page") / "assets" / name).read_bytes()
+    """The file without the comments that have lines of their own, and without indentation: a third of its bytes."""
+    text = (resources.files("waitroom.web.page") / "assets" / name).read_text(encoding="utf-8")
+    return re.sub(r"^ *(?://[^\n]*|/\*.*?\*/)?\n|^ +", "", text, flags=re.MULTILINE | re.DOTALL).encode()
 
 
 def _asset(name: str, content_type: str, body: bytes) -> Asset:

@@ -23,25 +23,15 @@ from waitroom.web.page.wording import Wording
 
 #: What the page tells. "waiting" covers a paused room too: there `Page.room_state` says so.
 Situation = Literal[
-    "waiting",
-    "full",
-    "closed",
-    "unavailable",
-    "over",
-    "limited",
-    "challenge",
-    "token",
-    "had",
-    "cookie",
-    "invited",
-    "refused",
+    *("waiting", "full", "closed", "unmade", "unavailable", "over", "away", "limited", "challenge", "token", "had"),
+    *("cookie", "invited", "refused"),
 ]
 
 #: In these situations the visitor has to do something first: the page does not try again by itself.
-_FINAL: Final = ("over", "had", "cookie", "invited", "refused")
+_FINAL: Final = ("over", "away", "had", "cookie", "invited", "refused")
 
 #: In these there is a way to join anew.
-_AGAIN: Final = ("over", "cookie", "refused")
+_AGAIN: Final = ("over", "away", "cookie", "refused")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +43,8 @@ class Page:
     admission, so it must have passed the room's check of return addresses. `challenge` is the work that the page is to
     do for its visitor, `enqueue_url` where to get a token. `lanes`: some may be in front. `streams`: whether there are
     event streams to be had, which is no promise. `kept_until` is when the cookie of the place ends, in seconds since
-    the epoch: without script the page comes again by an address that tells it.
+    the epoch: without script the page comes again by an address that tells it. `again_seconds`: when there may be a
+    place for a limited visitor.
     """
 
     room: str
@@ -75,6 +66,7 @@ class Page:
     entered_at: datetime | None = None
     challenge: Mapping[str, Any] | None = None
     enqueue_url: str = ""
+    again_seconds: float = 0
     lanes: bool = False
     kept_until: int = 0
 
@@ -161,10 +153,16 @@ def _standing_view(words: Wording, page: Page) -> _View:
         title=f"{headline} · {page.room}",
         state=words[f"state_{page.situation}"],
         lead=headline,
-        detail=words[f"detail_{page.situation}"],
+        detail=_detail(words, page),
         message=page.message,
         message_label=words["reason_label" if page.situation == "closed" else "message_label"],
     )
+
+
+def _detail(words: Wording, page: Page) -> str:
+    if page.situation == "limited" and page.again_seconds:
+        return words["detail_limited_for"].format(time=words.duration(page.again_seconds))
+    return words[f"detail_{page.situation}"].replace("{room}", page.room)
 
 
 def _waiting_view(words: Wording, page: Page, rank: int) -> _View:
@@ -205,6 +203,7 @@ def _place(page: Page, situation: Situation) -> dict[str, object]:
         "message": page.message,
         "challenge": page.challenge,
         "enqueue_url": page.enqueue_url,
+        "again_seconds": page.again_seconds,
     }
 
 

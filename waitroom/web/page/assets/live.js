@@ -1,17 +1,31 @@
 // How a waiting page keeps its place up to date between two of its own status calls: by an event stream, or without
 // one by watching the room document, which caches answer. It goes one way at a time, and none where polling is as good.
+// All visible tabs of a browser share one stream: one tab listens, and tells the others what it hears.
 "use strict";
 
-globalThis.waitroomLive = ({ room, streams, tell, ask, askIn }) => {
+/** A channel to the other tabs. Some browsers have none, or none for a page whose cookies they block. */
+globalThis.waitroomTabs = (name) => {
+  try {
+    return new BroadcastChannel(name);
+  } catch {}
+};
+
+/** `tell` takes news of the place. `proved` hears that the cookie came back, `late` that a word is overdue, `reached` that
+ * one has come, `gone` that none will. `ask` and `askIn` ask in person. */
+globalThis.waitroomLive = ({ room, streams, tell, proved, late, reached, gone, ask, askIn }) => {
   const LEAST_WORTH_S = 5; // a visitor that has to ask in person as often as this needs no other way
   const CLOSE_S = 5; // so long before the turn may come at the earliest it is asked in person
   const EARLY_S = 0.5; // a document is fetched so much earlier than it must be, so that not all come at once
   const PAUSE_S = 1; // the least between two documents, and the most before the first
   const COMERS_PER_S = 1000; // so many ask in person at most when the turn of many has come, or all places are lost
-  const FIRST_WORD_MS = 10_000; // something in between holds the events back
-  const SILENCE_MS = 30_000; // a stream that says nothing for so long may be dead
+  const SILENCE_MS = 3500; // an instance says something more often: after that the room document tells if it is there
+  const DEAF_MS = 10_000; // a stream, or the tab that listens, is given up after so long without a word
+  const LATE_MS = 2000; // a document that takes so long is a sign that the connection is cut
+  const LATE_IN_SILENCE_MS = 1000;
   const GIVE_UP_MS = 10_000;
 
+  const NO_DOCUMENT = "no room document";
+  const tabs = globalThis.waitroomTabs(`waitroom-stream:${room}`);
   const address = `/v1/rooms/${encodeURIComponent(room)}`;
   const between = (low, high) => low + Math.random() * (high - low);
 
@@ -21,9 +35,14 @@ globalThis.waitroomLive = ({ room, streams, tell, ask, askIn }) => {
   let newest; // the latest document's moment, and how many since were no younger
   let stuck;
   let hurried = false; // asked because a document said that the place had been passed
-  let refused = !(streams && globalThis.EventSource);
-  let source;
-  let doubting;
+  let refused = !streams;
+  let seat; // an AbortController while this tab listens, or waits for its turn to listen
+  let listens = false; // this tab itself has the stream
+  let spoken = false; // a word has come by a stream
+  let silent = false; // no word where one was due
+  let retry = between(1000, 30_000); // milliseconds from the end of a stream to the next
+  let doubting; // until silence is noticed, then until the stream is given up
+  let again; // until the next stream
   let watching; // until the next document
   let reading; // the document under way, the only one that has an effect
   let awake = 0; // when this page watched last
@@ -68,37 +87,107 @@ globalThis.waitroomLive = ({ room, streams, tell, ask, askIn }) => {
 
   // An event stream. It only tells: the place is kept, and an offer claimed, by asking in person.
 
-  function listen() {
-    if (source) return doubt(SILENCE_MS);
-    source = new EventSource(`${address}/events`);
-    source.addEventListener("place", heard);
-    source.addEventListener("admitted", () => {
-      stop();
-      ask();
-    });
-    source.addEventListener("over", () => {
-      hangUp();
-      hurry(between(0, spread())); // so many as listened may have heard the same
-    });
-    source.addEventListener("error", () => {
-      // Final, or else the browser comes back by itself, when the server wants it to.
-      if (source.readyState === EventSource.CLOSED) refuse();
-      else if (look) watchIn(between(0, PAUSE_S));
-    });
-    doubt(FIRST_WORD_MS);
+  function listen(steal = false) {
+    if (seat) return;
+    seat = new AbortController();
+    doubt();
+    takeTurn(seat, steal);
   }
 
-  function heard({ data }) {
+  /** Listens as soon as no other tab does. Where there are no locks, or no channel, each tab listens for itself. */
+  async function takeTurn(mine, steal) {
+    let begun = false;
+    const turn = () => {
+      begun = true;
+      return hearOut(mine.signal);
+    };
+    try {
+      if (tabs) await navigator.locks.request(`waitroom-stream:${room}`, steal ? { steal } : { signal: mine.signal }, turn);
+    } catch {} // no locks here, or another tab took the turn away
+    if (!begun && !mine.signal.aborted) await turn();
+    if (seat !== mine) return;
+    hangUp();
+    watchIn(between(0, PAUSE_S));
+    again = setTimeout(listen, retry);
+  }
+
+  /** Hears a stream until it ends. As an EventSource would, but one learns its status and hears heartbeats. */
+  async function hearOut(signal) {
+    listens = true;
+    doubt();
+    try {
+      const answer = await fetch(`${address}/events`, { cache: "no-store", signal });
+      if (!answer.ok) return decline(answer.status, await answer.json().catch(() => ({})), signal);
+      const reader = answer.body.getReader();
+      const decoder = new TextDecoder();
+      for (let text = "", part; !(part = await reader.read()).done; ) {
+        const events = (text + decoder.decode(part.value, { stream: true })).split("\n\n");
+        text = events.pop();
+        for (const event of events) if (!signal.aborted) hear(event);
+      }
+    } catch {} // cut, or no longer wanted
+  }
+
+  /** No stream here, or none any more for this visitor: then the status says which. Else the next try may have one. */
+  function decline(status, { type }, signal) {
+    if (signal.aborted) return;
+    const here = [401, 403, 410].includes(status);
+    const poll = status === 404 || /poll-instead$/.test(type);
+    if (poll) tabs?.postMessage({ event: "refused" });
+    if (poll && status !== 404) proved();
+    if (here || poll) refuse();
+    if (here) askIn(0);
+  }
+
+  function hear(text) {
+    const fields = Object.fromEntries(text.split("\n").map((line) => line.split(/: ?(.*)/, 2)));
+    retry = Number(fields.retry) || retry;
+    tabs?.postMessage(fields);
+    take(fields);
+  }
+
+  /** A word of the stream, heard here or by another tab. */
+  function take({ event, data }) {
+    if (!look || refused || document.hidden) return;
+    if (event === "refused") return refuse();
     rest();
-    doubt(SILENCE_MS);
-    const place = JSON.parse(data);
+    doubt();
+    spoken = true;
+    reached();
+    if (event === "place") heard(JSON.parse(data));
+    if (event === "admitted") {
+      stop();
+      ask();
+    }
+    if (event === "over") {
+      hangUp();
+      hurry(between(0, spread())); // so many as listened may have heard the same
+    }
+  }
+
+  function heard(place) {
+    if (place.serial !== look.serial && look.serial && place.serial) return; // of another place than this tab's
+    proved();
     if (Date.parse(place.as_of) >= look.at) show(place, place.rank);
   }
 
-  /** Waits so long for a word. A stream that never said one is given up. One that falls silent makes the page ask. */
-  function doubt(ms) {
+  /** Waits for a word. In silence the room document is watched, and later the stream is given up. */
+  function doubt() {
     clearTimeout(doubting);
-    doubting = setTimeout(ms === FIRST_WORD_MS ? refuse : ask, ms);
+    silent = false;
+    doubting = setTimeout(() => {
+      silent = true;
+      doubting = setTimeout(deaf, DEAF_MS - SILENCE_MS + between(0, PAUSE_S) * 1000);
+      watch();
+    }, SILENCE_MS);
+  }
+
+  /** Something in between holds the events back, or the stream is dead, or the tab that listens is. */
+  function deaf() {
+    if (listens && !spoken) return refuse();
+    const steal = !listens;
+    hangUp();
+    listen(steal);
   }
 
   function refuse() {
@@ -109,8 +198,10 @@ globalThis.waitroomLive = ({ room, streams, tell, ask, askIn }) => {
 
   function hangUp() {
     clearTimeout(doubting);
-    source?.close();
-    source = undefined;
+    clearTimeout(again);
+    seat?.abort();
+    seat = undefined;
+    listens = silent = false;
   }
 
   // The room document.
@@ -129,20 +220,28 @@ globalThis.waitroomLive = ({ room, streams, tell, ask, askIn }) => {
     const mine = (reading = new AbortController());
     try {
       const known = await fetched(mine);
-      if (reading === mine) take(known);
-    } catch {
-      // As if it had never been watched: the next poll, then from there.
-      if (reading === mine) hurry(look.poll_after_seconds - (performance.now() - look.since) / 1000);
+      if (reading === mine) read(known);
+    } catch (error) {
+      if (reading === mine) missed(error);
     }
   }
 
+  /** Where there is no document it is as if it had never been watched: the next poll, then from there. */
+  function missed({ message }) {
+    if (message === NO_DOCUMENT) hurry(look.poll_after_seconds - (performance.now() - look.since) / 1000);
+    else gone();
+  }
+
   async function fetched(asking) {
+    const overdue = setTimeout(late, silent ? LATE_IN_SILENCE_MS : LATE_MS);
     const patience = setTimeout(() => asking.abort(), GIVE_UP_MS);
+    asking.signal.addEventListener("abort", () => clearTimeout(overdue));
     try {
       const answer = await fetch(address, { cache: "no-store", signal: asking.signal });
-      if (!answer.ok) throw new Error(answer.statusText);
-      return sound(await answer.json());
+      if (answer.status >= 500) throw new Error(answer.status);
+      return sound(answer.ok && (await answer.json()));
     } finally {
+      clearTimeout(overdue);
       clearTimeout(patience);
     }
   }
@@ -157,19 +256,21 @@ globalThis.waitroomLive = ({ room, streams, tell, ask, askIn }) => {
   /** The document, if it is one: what a portal or a broken cache puts in its place says nothing. */
   function sound(known) {
     const { as_of, lost_at, waiting, refresh_after_seconds, ladder } = known;
-    const numbers = [Date.parse(as_of), waiting, refresh_after_seconds, ...ladder.flat()];
-    const rises = ladder.every(([rank, serial], at) =>
-      rank >= 1 && (at === 0 || (rank > ladder[at - 1][0] && serial > ladder[at - 1][1])));
+    const points = Array.isArray(ladder) && ladder.every(Array.isArray) ? ladder : [[]];
+    const numbers = [Date.parse(as_of), waiting, refresh_after_seconds, ...points.flat()];
+    const rises = points.every(([rank, serial], at) =>
+      rank >= 1 && (at === 0 || (rank > points[at - 1][0] && serial > points[at - 1][1])));
     const lost = lost_at === null || Date.parse(lost_at) <= Date.parse(as_of);
-    if (!rises || !lost || !numbers.every(Number.isFinite)) throw new Error("no room document");
+    if (!rises || !lost || !numbers.every(Number.isFinite)) throw new Error(NO_DOCUMENT);
     return known;
   }
 
-  function take(known) {
+  function read(known) {
     const at = Date.parse(known.as_of);
     ahead = Math.max(ahead, at - performance.now()); // nothing comes from the future
     stuck = at > newest ? 0 : stuck + 1;
     newest = Math.max(newest, at);
+    reached();
     if (at > look.at) {
       if (isPast(known)) return pass();
       show(known, ranked(known, at));
@@ -254,5 +355,7 @@ globalThis.waitroomLive = ({ room, streams, tell, ask, askIn }) => {
     );
   }
 
+  tabs?.addEventListener("message", (message) => take(message.data));
+  addEventListener("pagehide", hangUp); // a page that the browser keeps must not keep the others from listening
   return { looked, turned, stop };
 };

@@ -4,10 +4,11 @@
 "use strict";
 
 (() => {
-  const ENDED = ["over", "had", "left", "cookie", "invited", "refused", "admitted"];
+  const ENDED = ["over", "had", "away", "left", "cookie", "invited", "refused", "admitted"];
   const GONE = [401, 410]; // the answers when a place or its proof is no more
   const SAY_AT_MOST_EVERY_MS = 30_000;
   const GIVE_UP_AFTER_MS = 15_000;
+  const LATE_MS = 4000; // an answer that takes so long is a sign that the connection is cut
 
   const find = (id) => document.getElementById(id);
   const main = find("main");
@@ -19,9 +20,14 @@
   const language = document.documentElement.lang;
   const numbers = new Intl.NumberFormat(language);
   const plurals = new Intl.PluralRules(language);
-  const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
-  const live = globalThis.waitroomLive({ room, streams: main.dataset.streams === "yes", tell, ask, askIn: later });
-  const otherTabs = globalThis.BroadcastChannel && new BroadcastChannel(`waitroom:${room}`);
+  // As the visitor writes the time, but in no other language than the page's.
+  const local = navigator.languages?.find((one) => one.split("-")[0] === language) ?? language;
+  const clock = new Intl.DateTimeFormat(local, { timeStyle: "medium" });
+  const live = globalThis.waitroomLive({
+    ...{ room, streams: main.dataset.streams === "yes" },
+    ...{ tell, proved, late, reached, gone, ask, askIn: later },
+  });
+  const otherTabs = globalThis.waitroomTabs(`waitroom:${room}`);
 
   /** What the visitor was told last, with the fields of the server's waiting document. */
   let place = JSON.parse(main.dataset.place);
@@ -30,7 +36,9 @@
   let parting = ""; // a goodbye: "leaving" while this tab waits for its answer, "said" where one was said in any tab
   let onward = main.dataset.return; // where an admitted visitor goes
   let failures = 0; // in a row
-  let rejoined = false; // a new place was asked for, and no status has proved since that its cookie was kept
+  let cut = false; // a word from the server is overdue
+  let patient = false; // the server itself has said when to come back from the last failure
+  let given = Date.now(); // when the place was given whose cookie has not come back yet, or 0
   let freshUntil = 0; // before this moment there is no point in asking
   let first = { since: 0, rank: 0 }; // the rank this tab saw first, and the place it was for
   let told = null; // what the live region said last, and when
@@ -69,15 +77,16 @@
     const { situation, rank, room_state, message = "" } = place;
     const waiting = situation === "waiting";
     const held = waiting && ["paused", "closed"].includes(room_state) ? room_state : "";
-    const state = words(`state_${failures ? "lost" : held || situation}`);
+    const lost = (failures || cut) && !ENDED.includes(situation);
+    const state = words(`state_${lost ? "lost" : held || situation}`);
     const ahead = rank > 1 ? words("title_ahead", { n: rank - 1 }) : words("title_next");
     const headline = words(`headline_${situation}`);
     document.title = [held && state, waiting ? ahead : headline, room].filter(Boolean).join(" · ");
     main.dataset.situation = situation;
     put("state", state);
     put("lead", headline);
-    put("detail", !waiting ? words(`detail_${situation}`) : rank > 1 ? counted("ahead", rank - 1) : words("next"));
-    put("notice", words(failures ? `lost_${situation}` : `notice_${held}`));
+    put("detail", !waiting ? detail(situation) : rank > 1 ? counted("ahead", rank - 1) : words("next"));
+    put("notice", words(lost ? `lost_${situation}` : `notice_${held}`));
     put("message-label", words(held || situation === "closed" ? "reason_label" : "message_label"));
     put("message", message); // after its label: an empty message hides both
     put("waiting", waiting && place.waiting != null ? counted("waiting", place.waiting) : "");
@@ -93,6 +102,14 @@
     announce(waiting);
   }
 
+  function detail(situation) {
+    const { again_seconds } = place;
+    if (situation !== "limited" || !again_seconds) return words(`detail_${situation}`, { room });
+    const at = Date.parse(place.as_of) + again_seconds * 1000;
+    const day = new Date(at).toDateString() === new Date().toDateString() ? {} : { dateStyle: "medium" };
+    return words("detail_limited_until", { time: new Intl.DateTimeFormat(local, { timeStyle: "short", ...day }).format(at) });
+  }
+
   function showLink() {
     const [text, address] = link();
     find("link").textContent = words(text);
@@ -103,7 +120,7 @@
   /** The way on, if the visitor has to take one: its text and its address. */
   function link() {
     if (place.situation === "admitted") return ["go_on", destination()];
-    if (["over", "left", "cookie"].includes(place.situation)) return ["again", joinAddress];
+    if (["over", "away", "left", "cookie"].includes(place.situation)) return ["again", joinAddress];
     return place.enqueue_url ? ["sign_in", place.enqueue_url] : ["", joinAddress];
   }
 
@@ -202,16 +219,20 @@
 
   /** The whole answer, so that nothing of it comes later. */
   async function call(verb, asking, solution = "") {
+    const overdue = setTimeout(late, LATE_MS);
     const patience = setTimeout(() => asking.abort(), GIVE_UP_AFTER_MS);
+    asking.signal.addEventListener("abort", () => clearTimeout(overdue));
     try {
       const answer = await fetch(`/v1/rooms/${encodeURIComponent(room)}/${verb}`, {
         ...(verb === "status" ? {} : { method: "POST", headers: sent(solution), body: "{}" }),
         cache: "no-store",
+        keepalive: verb === "leave", // also when the tab is closed meanwhile
         signal: asking.signal,
       });
       const body = await answer.json().catch(() => ({})); // a proxy in between may answer anything
       return { ok: answer.ok, status: answer.status, retry: Number(answer.headers.get("retry-after")), body };
     } finally {
+      clearTimeout(overdue);
       clearTimeout(patience);
     }
   }
@@ -238,37 +259,79 @@
     if (joins && body.challenge) return challenged(body);
     if (joins && /too-many-places$/.test(body.type)) return stands("limited", retry, body.enqueue_url);
     if (joins && /token-required$/.test(body.type)) return stands("token", retry, body.enqueue_url);
-    if (status === 401 && !joins) return rejoined ? end("cookie") : rejoin();
+    if (status === 401 && !joins) return isKept() ? rejoin() : end("cookie");
     if (status === 403) return stands("closed", retry);
+    if (status === 404 && /room-unknown$/.test(body.type)) return stands("unmade", retry);
     if (status === 503 && joins && /full$/.test(body.type)) return stands("full", retry);
     return lost(retry);
   }
 
-  /** The ticket is gone or too old: joins anew, but once, for a browser without cookies would lose it again. */
+  /** Whether this browser keeps the place's cookie. The first answer tells, if it comes before the cookie is over. */
+  function isKept() {
+    return !given || Date.now() - given > main.dataset.kept * 1000;
+  }
+
+  /** The cookie came back, also where another tab says so. */
+  function proved() {
+    given = 0;
+  }
+
+  /** The ticket is gone or too old: joins anew. */
   function rejoin() {
-    rejoined = true;
     place.situation = "unavailable";
     live.stop();
     later(0.2);
   }
 
   function waits(body, joins) {
-    if (!joins) rejoined = false;
+    given = joins ? Date.now() : 0;
+    cut = false;
     parting = ""; // the place is there: that goodbye did not get through
     place = { ...body, situation: "waiting", ticket: undefined };
-    askAgain(body.poll_after_seconds, live.looked(place));
+    goesOn();
     show();
+  }
+
+  /** News come in between, so the next question has time: but not the first, where no stream tells that the cookie came
+   * back. */
+  function goesOn() {
+    const latest = live.looked(place);
+    const unproved = given && (main.dataset.streams !== "yes" || document.hidden);
+    askAgain(place.poll_after_seconds, unproved ? 0 : latest);
   }
 
   /** What is known of the place since the last answer. */
   function tell(news) {
     if (place.situation !== "waiting") return;
+    // The server is there again, so it is asked in person: in a moment, for all visitors hear the news at once.
+    if (failures && !patient && Date.parse(news.as_of) > Date.parse(place.as_of)) later(Math.random());
     place = { ...place, ...news };
     show();
   }
 
+  /** An answer is overdue: the visitor hears of it, though it may still come. */
+  function late() {
+    if (cut || ENDED.includes(place.situation)) return;
+    cut = true;
+    show();
+  }
+
+  function reached() {
+    if (!cut) return;
+    cut = false;
+    show();
+  }
+
+  /** No answer comes: asks in person, in a moment, for all visitors see it at once. */
+  function gone() {
+    if (failures) return;
+    late();
+    if (!question) later(Math.random());
+  }
+
   function stands(situation, retry, enqueue_url = "") {
-    place = { ...place, situation, enqueue_url, as_of: new Date().toISOString() };
+    place = { ...place, situation, enqueue_url, again_seconds: retry, as_of: new Date().toISOString() };
+    cut = false;
     live.stop();
     askAgain(retry);
     show();
@@ -287,6 +350,7 @@
     if (retry > 0) askAgain(retry);
     else later(Math.min(30, 2 ** tries) * (0.5 + Math.random() / 2));
     failures = tries;
+    patient = retry > 0;
     show();
   }
 
@@ -312,6 +376,7 @@
   function end(situation) {
     letGo();
     failures = 0;
+    cut = false;
     place = { ...place, situation };
     show();
   }
@@ -375,25 +440,30 @@
   /** A sleeping phone or a lost network kept us from asking, or what is shown is old: asks now. */
   function wake() {
     live.turned();
-    if (!document.hidden && Date.now() >= freshUntil) ask();
+    const fails = (failures || cut) && !patient;
+    if (!document.hidden && (fails || Date.now() >= freshUntil)) ask();
   }
 
   /** A page that the browser shows again from its memory may show an end that is long past: the visitor may have joined
    * again. Asking for the status makes no new place, so no visitor joins again by this. */
   function back({ persisted }) {
+    if (persisted) wake();
     if (!persisted || !ENDED.includes(place.situation)) return;
     inquire("status", (answer) => answer.ok && take(answer, false), () => {});
   }
 
   document.addEventListener("visibilitychange", wake);
   addEventListener("online", wake);
+  addEventListener("offline", late);
   find("leave-button").addEventListener("click", leave);
   otherTabs?.addEventListener("message", hear);
   addEventListener("pageshow", back);
   // Of a place that was given up or shared by its address the page must not say that its cookie was lost.
   if (/[?&](kept|invitation)=/.test(location.search)) history.replaceState(null, "", joinAddress);
   find("scriptless")?.remove(); // it is for a browser that runs no script, or could not load it
-  if (place.challenge) later(0);
-  else if (!ENDED.includes(place.situation)) askAgain(pollAfter, place.situation === "waiting" ? live.looked(place) : 0);
+  if (place.situation === "waiting" && navigator.cookieEnabled === false) end("cookie");
+  else if (place.challenge) later(0);
+  else if (place.situation === "waiting") goesOn();
+  else if (!ENDED.includes(place.situation)) askAgain(pollAfter);
   show();
 })();
