@@ -198,7 +198,7 @@ def taken(opened: Streams, *visitors: str, address: str = "") -> Iterator[None]:
         (9, 1, [("a", "2001:db8:1:2::1")], ("b", "2001:db8:1:3::1"), None),
         (9, 1, [("a", "::ffff:1.1.1.1")], ("b", "::ffff:1.1.1.2"), None),
         (9, 1, [("a", "")], ("b", ""), None),
-        (9, 0, [("a", "1.1.1.1")] * 3 + [("b", "1.1.1.1")] * 3, ("c", "1.1.1.1"), None),
+        (9, 0, [("a", "1.1.1.1")] * MOST_PER_VISITOR + [("b", "1.1.1.1")] * MOST_PER_VISITOR, ("c", "1.1.1.1"), None),
     ],
 )
 def test_limits(

@@ -34,8 +34,8 @@ TICK_SECONDS: Final = 1.0
 #: Seconds after which the place is said although nothing has changed, with a fresh eta.
 QUIET_SECONDS: Final = 15.0
 
-#: Seconds of silence after which there is a heartbeat. The page tells its visitor within five seconds that the connection
-#: is cut, and proxies end connections that are silent for long.
+#: Seconds of silence after which there is a heartbeat. By it the page tells its visitor within five seconds that the
+#: connection is cut. Proxies end connections that are silent for long.
 BEAT_SECONDS: Final = 2.0
 
 #: Seconds between two places of which the second is better by less than a hundredth.

@@ -16,6 +16,7 @@ from waitroom.returns import return_address
 from waitroom.web.answers import PROBLEM_JSON, Problem
 from waitroom.web.headers import NO_STORE, Header
 from waitroom.web.page.address import join_address
+from waitroom.web.page.plain import PLAIN_CSP, plain_page
 from waitroom.web.visits import Form
 
 #: Seconds after which a client may come back, where the gate did not say.
@@ -32,11 +33,6 @@ _NOT_SENT: Final = (
 )
 _REFUSED: Final = "The room is closed, or this pass was withdrawn."
 _UNAVAILABLE: Final = "The waiting room does not answer. Places are kept. Come back in a moment."
-
-_PAGE: Final = (
-    '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">{more}'
-    "<title>{title}</title><h1>{title}</h1><p>{text}</p>"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +97,8 @@ def _problem(
 
 
 def _html(status: int, title: str, text: str, *headers: Header) -> Refusal:
-    refresh = "".join(
-        f'<meta http-equiv="refresh" content="{value.decode()}">' for name, value in headers if name == b"retry-after"
+    refresh = dict(headers).get(b"retry-after", b"").decode()
+    policy = (b"content-security-policy", PLAIN_CSP.encode())
+    return Refusal(
+        status, (NO_STORE, (b"content-type", _HTML), policy, *headers), plain_page(title, text, refresh=refresh)
     )
-    body = _PAGE.format(title=title, text=text, more=refresh).encode()
-    return Refusal(status, (NO_STORE, (b"content-type", _HTML), *headers), body)
