@@ -60,6 +60,11 @@ DEMANDS: Final = Counter(
 OVERLOADED: Final = Counter(
     "waitroom_overloaded_total", "Requests turned away because this instance's backlog was full."
 )
+RETURNS_REFUSED: Final = Counter(
+    "waitroom_return_refused_total",
+    "Return addresses that were refused, so that the visitor goes to the front page, by reason.",
+    ["reason"],
+)
 STREAMS: Final = Gauge("waitroom_streams", "Event streams that are open.", multiprocess_mode="livesum")
 STREAM_EVENTS: Final = Counter("waitroom_stream_events_total", "Events sent on event streams, by event.", ["event"])
 STREAMS_REFUSED: Final = Counter(

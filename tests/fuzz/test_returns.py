@@ -45,13 +45,23 @@ def assert_harmless(asked: str | None) -> None:
     written = HERE + address if address.startswith("/") else address if address.count("/") > 2 else address + "/"
     assert unquote(url.href) == unquote(written)
     if url.origin == HERE:
-        assert not re.match(r"/(wait|gate|forward-auth|v1|admin|metrics|livez|readyz)(/|\Z)", url.pathname.lower())
+        assert not re.fullmatch(r"/wait/[a-z0-9_-]+/?|/v1/rooms/[a-z0-9_-]+(/[a-z]+)?/?", url.pathname.lower())
 
 
 @pytest.mark.parametrize("address", [*GOOD, *BAD, *OWN], ids=lambda address: repr(address)[:40])
 def test_the_corpus_is_harmless(address: str) -> None:
     """Everything in the tables, by the other reading."""
     assert_harmless(address)
+
+
+@pytest.mark.parametrize(
+    "address", [address for address in GOOD if address.startswith("/")], ids=lambda text: text[:40]
+)
+def test_a_browser_asks_for_the_good_ones_as_they_stand(address: str) -> None:
+    """They are what a browser has in its address bar, and it finds the way back to the very same."""
+    assert ada_url.URL(address, base=PAGE).href == HERE + address
+    assert asked_return(join_address("shop", address).partition("?")[2].encode()) == address
+    assert asked_return(b"x=1&" + join_address("shop", address).partition("?")[2].encode() + b"&fbclid=x") == address
 
 
 @fuzzed(1500)

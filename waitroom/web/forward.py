@@ -11,7 +11,7 @@ from typing import Final
 from starlette.types import Receive, Scope, Send
 
 from waitroom.model import ROOM_NAME
-from waitroom.returns import return_address
+from waitroom.returns import HOME
 from waitroom.web.answers import Problem
 from waitroom.web.gate import GO_ON, Decision, Gate
 from waitroom.web.headers import NO_STORE, Header, header
@@ -65,7 +65,7 @@ async def _refuse(scope: Scope, send: Send, name: str, decision: Decision) -> No
         decision.status,
         name,
         form=form_of_no(scope),
-        address=return_address(requested(scope)),
+        address=requested(scope) or HOME,
         wait=dict(decision.headers).get(b"retry-after", b""),
     )
     await _send(send, answer.status, [*answer.headers, _VARY], answer.body)

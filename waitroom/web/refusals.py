@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from waitroom.returns import return_address
 from waitroom.web.answers import PROBLEM_JSON, Problem
 from waitroom.web.headers import NO_STORE, Header
 from waitroom.web.page.address import join_address
 from waitroom.web.page.plain import PLAIN_CSP, plain_page
 from waitroom.web.visits import Form
+from waitroom.web.way_back import way_back
 
 #: Seconds after which a client may come back, where the gate did not say.
 _COME_BACK: Final = b"5"
@@ -57,7 +57,7 @@ def refusal(status: int, room: str, *, form: Form, address: str, wait: bytes = b
     """
     again = (b"retry-after", wait if _SECONDS.match(wait) else _COME_BACK)
     if status in (401, 403) and form == "redirect":
-        location = join_address(room, return_address(address))
+        location = join_address(room, way_back(room, address))
         return Refusal(303, (NO_STORE, (b"location", location.encode("ascii"))))
     if status == 401:
         return _must_wait(room, form, again)

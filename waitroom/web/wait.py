@@ -22,7 +22,6 @@ from starlette.types import Receive, Scope, Send
 from waitroom.errors import RoomBroken, RoomUnknown, Unavailable
 from waitroom.model import ROOM_NAME, Place, Standing, arrived_us
 from waitroom.proofs.tokens import TokenRefused
-from waitroom.returns import return_address
 from waitroom.rooms.eta.estimate import poll_after
 from waitroom.rooms.room import Room
 from waitroom.settings.room import RoomSettings
@@ -36,6 +35,7 @@ from waitroom.web.page.rendering import Page, Situation
 from waitroom.web.proofs import Proof
 from waitroom.web.visitors import refuse_cross_site
 from waitroom.web.visits import shows_page
+from waitroom.web.way_back import way_back
 from waitroom.web.wire import VISITOR_BODY, respond, whole_body
 
 _HTML: Final = b"text/html; charset=utf-8"
@@ -102,7 +102,7 @@ class Wait:
         except RoomUnknown:
             await self._tell_no_room(scope, send, "unmade", 404)
             return
-        return_to = return_address(asked_return(scope["query_string"]), room.settings.return_origins)
+        return_to = way_back(room.name, asked_return(scope["query_string"]), room.settings.return_origins)
         if scope["method"] == "HEAD":
             # Looking is not entering: no place is given, so it is not known what GET would answer.
             headers = _come_again(room.settings.page_status, _TRY_AGAIN_SECONDS)
@@ -254,7 +254,7 @@ class Wait:
         name = scope["path_params"]["room"]
         if not ROOM_NAME.match(name):
             raise RoomUnknown(f"no room {name!r}")
-        return_to = return_address(asked_return(scope["query_string"]))
+        return_to = way_back(name, asked_return(scope["query_string"]))
         page = _page(name, RoomSettings(), self._clock.now_us(), situation, return_to)
         await _send(send, status, self._pages.render(page), headers=[retry_after(page.poll_after_seconds)])
 

@@ -15,7 +15,7 @@
   const { room } = main.dataset;
   const strings = globalThis.waitroomStrings;
   const pollAfter = Number(main.dataset.pollAfter) || 5;
-  const joinAddress = new URL(main.dataset.join, location.href).href;
+  const joinAddress = withFragment(new URL(main.dataset.join, location.href).href);
 
   const language = document.documentElement.lang;
   const numbers = new Intl.NumberFormat(language);
@@ -391,7 +391,13 @@
   /** Where the visitor wanted to go. The server has checked it, this only keeps scripts out. */
   function destination() {
     const url = new URL(onward, location.href);
-    return /^https?:$/.test(url.protocol) ? url.href : "/";
+    return /^https?:$/.test(url.protocol) ? withFragment(url.href) : "/";
+  }
+
+  /** What stands behind `#` no server hears of. The browser kept it in the address of this page, and it goes along, as
+   * it does with a redirect. */
+  function withFragment(address) {
+    return address.includes("#") ? address : address + (/#.*/s.exec(location.href)?.[0] ?? "");
   }
 
   /** Gives the place up. Meanwhile nothing is asked in any tab: told that the place is gone, it would join anew. */
