@@ -465,7 +465,7 @@
   otherTabs?.addEventListener("message", hear);
   addEventListener("pageshow", back);
   // Of a place that was given up or shared by its address the page must not say that its cookie was lost.
-  if (/[?&](kept|invitation)=/.test(location.search)) history.replaceState(null, "", joinAddress);
+  if (/[?&](kept|invitation)=/.test(location.search)) history.replaceState(null, "", joinAddress + location.hash);
   find("scriptless")?.remove(); // it is for a browser that runs no script, or could not load it
   if (place.situation === "waiting" && navigator.cookieEnabled === false) end("cookie");
   else if (place.challenge) later(0);
