@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from rig.instance import Instance, serving
 from tests.browser.visitor import Visitor, rank_of, visiting
@@ -99,6 +99,29 @@ def test_a_pause_shows_its_reason_as_text_and_the_page_goes_on_after_it(browser:
             served.operate("POST", "/admin/rooms/shop/resume", {"message": ""})
             lands(page, served)
             assert visitor.complaints == []
+
+
+@pytest.mark.parametrize("scripts", [True, False], ids=["with script", "without"])
+def test_what_stands_behind_the_hash_comes_back(browser: Browser, tmp_path: Path, scripts: bool) -> None:
+    """A single-page shop's address: no server hears of that part, the browser carries it there and back."""
+    with serving(tmp_path, rooms={"shop": ROOM}) as served, visiting(browser, java_script_enabled=scripts) as visitor:
+        site = f"http://127.0.0.1:{served.port}"
+        inside = Caller(served)
+
+        def gate(route: Route) -> None:
+            if "waitroom_pass_shop" in visitor.proofs():
+                route.fulfill(body="<h1>Event</h1>", content_type="text/html")
+            else:
+                route.fulfill(status=303, headers={"Location": "/wait/shop?return=/app"})
+
+        visitor.context.route("**/app", gate)
+        page = visitor.context.new_page()
+        page.goto(f"{site}/app#/event/42")
+        assert page.url == f"{site}/wait/shop?return=/app#/event/42"
+        assert rank_of(page) == 1
+        inside.leave()
+        page.wait_for_url(f"{site}/app#/event/42", timeout=2 * PATIENCE_MS)
+        expect(page.locator("h1")).to_have_text("Event")
 
 
 def test_a_dead_server_costs_no_place(browser: Browser, tmp_path: Path) -> None:

@@ -184,7 +184,7 @@ def test_a_no_of_another_module_is_not_taken_for_the_gates(build: Builder, tmp_p
         f"location = /{number} {{ {more.replace('PASSWORDS', str(passwords))} proxy_pass http://shop_origin; }}\n"
         for number, more in enumerate(_OTHER_NOS)
     )
-    zone = "limit_req_zone $server_name zone=slow:1m rate=1r/m;\n"
+    zone = "limit_req_zone $binary_remote_addr zone=slow:1m rate=1r/m;\n"
     for recursive in ("off", "on"):
         world = build(
             added(f"recursive_error_pages {recursive};\n{locations}"),

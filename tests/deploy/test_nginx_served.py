@@ -147,6 +147,8 @@ def test_no_cache_may_keep_an_answer_that_hands_out_a_pass(
         cookie = handed.headers["set-cookie"].partition(";")[0]
         assert "no-store" in handed.headers["cache-control"]
         assert handed.headers["cdn-cache-control"] == handed.headers["surrogate-control"] == "no-store"
+        claimed = ask(nginx.port, "/", accept=PAGE, cookie=cookie)
+        cookie = claimed.headers["set-cookie"].partition(";")[0]
         plain = ask(nginx.port, "/", accept=PAGE, cookie=cookie)
         assert "set-cookie" not in plain.headers
         names = ("cache-control", "cdn-cache-control", "surrogate-control")
@@ -166,7 +168,7 @@ THEIRS: Final = (
         "/v2/rooms/shop",
     ),
     *("/wait", "/wait/", "/wait-list", "/waiting", "/wait/shop/", "/wait/shop/x", "/wait/Shop", "/wait/shop.html"),
-    *("/wait/_assets", "/wait/_assets/", "/wait/_assets/a/b.js", "/wait/_assets/x", "/wait/_other", "/wait%2fshop"),
+    *("/wait/_assets", "/wait/_assets/", "/wait/_assets/a/b.js", "/wait/_assets/x", "/wait/_other"),
     *(
         "/_waitroom",
         "/_waitroom/",

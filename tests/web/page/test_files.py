@@ -11,24 +11,33 @@ from waitroom.web.page.wording import Wording
 ASSETS = assets(Wording())
 
 
+CODINGS = pytest.mark.parametrize(
+    ("accepted", "packed"), [("identity", False), ("br, GZIP;q=0.5", True), ("gzip;q=0", False)]
+)
+
+
+@CODINGS
 @pytest.mark.parametrize("name", ASSETS)
-def test_a_file_of_the_page_is_served_for_good(site: Site, name: str) -> None:
-    """Each file comes with its type and ETag, cacheable for ever under its address."""
+def test_a_file_of_the_page_is_served_for_good(site: Site, name: str, accepted: str, *, packed: bool) -> None:
+    """Each file comes with its type and ETag, cacheable for ever under its address, compressed where that is taken."""
     asset = ASSETS[name]
-    answer = site.call("GET", asset.url)
+    answer = site.call("GET", asset.url, headers={"Accept-Encoding": accepted})
     assert (answer.status_code, answer.content) == (200, asset.body)
-    for header, value in asset.headers.items():
+    assert answer.headers.get("content-encoding") == ("gzip" if packed else None)
+    for header, value in (asset.headers | {"ETag": asset.sent(packed=packed)[1]}).items():
         assert answer.headers.get_list(header) == [value]
 
 
+@CODINGS
 @pytest.mark.parametrize("name", ASSETS)
-def test_an_unchanged_file_is_not_sent_again(site: Site, name: str) -> None:
+def test_an_unchanged_file_is_not_sent_again(site: Site, name: str, accepted: str, *, packed: bool) -> None:
     """If-None-Match with its ETag gets 304 without a body, with the ETag and without a false length."""
     asset = ASSETS[name]
-    answer = site.call("GET", asset.url, headers={"If-None-Match": asset.etag})
-    assert (answer.status_code, answer.content, answer.headers["etag"]) == (304, b"", asset.etag)
+    body, etag = asset.sent(packed=packed)
+    answer = site.call("GET", asset.url, headers={"If-None-Match": etag, "Accept-Encoding": accepted})
+    assert (answer.status_code, answer.content, answer.headers["etag"]) == (304, b"", etag)
     # RFC 9110, 8.6: a length other than the file's must not be told.
-    assert answer.headers.get("content-length") in (None, str(len(asset.body)))
+    assert answer.headers.get("content-length") in (None, str(len(body)))
     assert site.call("GET", asset.url, headers={"If-None-Match": '"other"'}).status_code == 200
 
 
