@@ -23,8 +23,20 @@ from waitroom.web.page.wording import Wording
 
 #: What the page tells. "waiting" covers a paused room too: there `Page.room_state` says so.
 Situation = Literal[
-    *("waiting", "full", "closed", "unmade", "unavailable", "over", "away", "limited", "challenge", "token", "had"),
-    *("cookie", "invited", "refused"),
+    "waiting",
+    "full",
+    "closed",
+    "unmade",
+    "unavailable",
+    "over",
+    "away",
+    "limited",
+    "challenge",
+    "token",
+    "had",
+    "cookie",
+    "invited",
+    "refused",
 ]
 
 #: In these situations the visitor has to do something first: the page does not try again by itself.
