@@ -13,7 +13,7 @@ import pytest
 
 from rig import servers
 from rig.instance import ADMIN_KEY, Instance
-from rig.machine import program
+from rig.machine import faketime
 from rig.process import environment
 from tests.checks.installations import KNOWS_ITS_FRONT, NAME, Found, fronted, installed
 
@@ -94,7 +94,7 @@ def test_the_headers_of_an_answer_are_too_large(tmp_path: Path, instance: Instan
 @pytest.mark.parametrize("who", ["instance", "nginx"])
 def test_clocks_apart(tmp_path: Path, instance: Instance, who: str) -> None:
     """The machine of an instance or of nginx is five minutes ahead of Redis."""
-    wrong = (program("faketime"), "-f", "+300s")
+    wrong = ("env", f"LD_PRELOAD={faketime()}", "FAKETIME=+300s")
     variables = {"FAKETIME_DONT_FAKE_MONOTONIC": "1"}
     with ExitStack() as stack:
         if who == "nginx":
@@ -113,9 +113,9 @@ def test_clocks_apart(tmp_path: Path, instance: Instance, who: str) -> None:
 def test_the_doctors_own_clock(tmp_path: Path, instance: Instance) -> None:
     """This machine is wrong: said, and nothing else is taken for it."""
     with installed(tmp_path, instance=instance) as made:
-        command = [program("faketime"), "-f", "-90s", sys.executable, "-m", "waitroom", "doctor", made.url, "--json"]
+        command = [sys.executable, "-m", "waitroom", "doctor", made.url, "--json"]
         more = ["--connect", f"127.0.0.1:{made.port}", "--listen-seconds", "1"]
-        variables = environment(WAITROOM_ADMIN_KEY=ADMIN_KEY)
+        variables = environment(WAITROOM_ADMIN_KEY=ADMIN_KEY, LD_PRELOAD=faketime(), FAKETIME="-90s")
         done = subprocess.run(
             [*command, *more], capture_output=True, text=True, env=variables, timeout=120, check=False
         )

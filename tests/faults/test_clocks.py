@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import platform
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Final
 import pytest
 
 from crowd.history import clock
-from rig.machine import missing
+from rig.machine import faketime
 from rig.servers import program
 from rig.waiting import eventually
 from tests.faults.scene import UNHURRIED, Stage, lasting, live_through, staged
@@ -24,12 +23,6 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
 
 #: Told by the answers' own times, which went back.
 BACKWARDS: Final = ("rank never grows, but by returners",)
-
-
-def faketime() -> str:
-    """The library that shifts a process's clock."""
-    found = [*Path("/usr/lib").glob(f"{platform.machine()}-*/faketime/libfaketime.so.1")]
-    return str(found[0]) if found else missing("libfaketime (Debian: faketime)")
 
 
 def shift(stage: Stage, seconds: int) -> None:

@@ -77,10 +77,11 @@ async def test_a_moved_slot_is_followed(cluster: clusters.Clustered) -> None:
 
 
 def hand_over(cluster: clusters.Clustered, slot: int, owner: servers.Server) -> None:
-    """Give the slot to that node. Its word is the newest, so that older words still under way change nothing."""
+    """Give the slot to that node. Its word is the newest before it says so: an older word of the one that had the slot,
+    still under way, would take it away again, and each of the two would name the other."""
+    owner.ask("CLUSTER BUMPEPOCH")
     for node in cluster.primaries:
         node.ask("CLUSTER SETSLOT", slot, "NODE", owner.ask("CLUSTER MYID"))
-    owner.ask("CLUSTER BUMPEPOCH")
 
 
 async def test_a_slot_on_the_move_is_asked_for(cluster: clusters.Clustered) -> None:
