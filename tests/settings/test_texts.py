@@ -44,7 +44,7 @@ def texts(model: type[Settings]) -> list[tuple[str, bool, str]]:
     found = []
     for name, declared in model.model_fields.items():
         kind = get_origin(declared.annotation) or declared.annotation
-        if kind is Literal:
+        if kind is Literal and isinstance(get_args(declared.annotation)[0], str):
             found.append((name, False, str(get_args(declared.annotation)[0])))
         elif kind in (str, list):
             found.append((name, kind is list, GOOD.get(name, "words")))

@@ -157,8 +157,10 @@ def test_a_broken_room_has_its_page(site: Site, new_room: NewRoom) -> None:
 
 
 def test_an_unknown_room_has_none(site: Site) -> None:
-    """404."""
-    assert_problem(site.call("GET", "/wait/nowhere"), 404)
+    """A page that says so, for the visitor and the site's owner."""
+    answer = site.call("GET", "/wait/nowhere")
+    assert (answer.status_code, answer.headers["cache-control"]) == (404, "no-store")
+    assert "There is no such queue" in answer.text
 
 
 # The return address.
