@@ -14,7 +14,7 @@ from tests.checks.installations import NAME
 def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
     """An instance behind a proxy that it knows: rooms that take those who come, and one that lets nobody in.
 
-    What nobody claims in `brief` is free after 5 s: where the doctor gets no cookie, it has nothing to give back.
+    A place in `brief` that is not claimed is free after 5 s: the doctor cannot give back what it gets no cookie for.
     """
     rooms = {"shop": {"capacity": 50}, "brief": {"capacity": 50, "claim_seconds": 5}, "hold": {"state": "paused"}}
     with serving(tmp_path_factory.mktemp("instance"), rooms=rooms, WAITROOM_TRUSTED_PROXIES="127.0.0.1/32") as running:
