@@ -7,7 +7,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 from urllib.parse import unquote
 
 import pytest
@@ -105,21 +105,10 @@ def _yes(gate: Gate) -> Judge:
     )
 
 
-#: What a gate refuses before it asks, by the beginning of the row's name and the status.
-_BEFORE: Final = {"envoy": {"HTTP/1.0": b" 426 ", "a WebSocket": b" 403 "}}
-
-
-async def _wrong(
-    gate: Gate, name: str, room: str, judge: Judge, more: dict[str, str], rows: Sequence[Row]
-) -> list[str]:
+async def _wrong(gate: Gate, room: str, judge: Judge, more: dict[str, str], rows: Sequence[Row]) -> list[str]:
     """The rows that are answered wrongly, each in a line."""
     said = await answers(gate, [gate.ask(row, room, more) for row in rows])
-    told = []
-    for row, answer in zip(rows, said, strict=True):
-        before = [status for start, status in _BEFORE.get(name, {}).items() if row.name.startswith(start)]
-        if not (before and before[0] in answer.partition(b"\r\n")[0]):
-            told.append(judge(row, answer))
-    return [each for each in told if each]
+    return [wrong for row, answer in zip(rows, said, strict=True) if (wrong := judge(row, answer))]
 
 
 async def _known(gate: Gate, room: str, state: str | int) -> None:
@@ -142,7 +131,7 @@ async def test_each_request_gets_the_right_answer(name: str, world: World, insta
 
         async def judged(state: str, judge: Judge, rows: Sequence[Row] = ROWS, granted: str = "") -> None:
             more = {"X-Waitroom-Pass": granted} if granted else {}
-            if found := await _wrong(gate, name, room, judge, more, rows):
+            if found := await _wrong(gate, room, judge, more, rows):
                 wrong[state] = found
 
         with Room(instance.port, room, capacity=10_000, claim_seconds=600.0) as seen:

@@ -58,6 +58,9 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
 
 _CALLS: Final = ("v1/rooms/{}/enter", "v1/rooms/{}/status", "v1/rooms/{}/leave")
 _PLACES: Final = ("v1/rooms/{}", "gate/{}", "forward-auth/{}", "wait/{}", "wait/_assets/{}", "admin/rooms/{}", "x/{}")
+
+#: At the gate the room is the operator's word, in the proxy's configuration. One that could be a room's name is told.
+_OF_THE_OPERATOR: Final = f"gate: no room {CANARY}, every request is refused\n"
 _OF_THE_ROOM: Final = ("wait/shop?return=/{0}", "forward-auth/shop/{0}", "v1/rooms/shop/status?{0}={0}")
 
 
@@ -94,7 +97,8 @@ def _head(proof: bytes, plain: bytes) -> bytes:
 
 def test_no_client_writes_into_the_log(told: Told) -> None:
     """Not at the least level either, nor while something goes wrong: no text of a client's, in whatever shape (T19)."""
-    assert CANARY not in told.log
+    assert told.log.count(_OF_THE_OPERATOR) == 1
+    assert CANARY not in told.log.replace(_OF_THE_OPERATOR, "")
     assert "jndi" not in told.log
     assert "\x1b" not in told.log
 

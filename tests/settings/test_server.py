@@ -34,7 +34,7 @@ def test_an_enqueue_key_is_no_signing_key() -> None:
 def test_cookies_for_other_sites_need_https(url: str) -> None:
     """A browser drops such a cookie that is not Secure, so the instance does not start."""
     (line,) = faults(same_site="none", public_url=url)
-    assert line.startswith("same_site: 'none' needs a public_url under https")
+    assert line.startswith("same_site: 'none' needs a public_url under https, and public_url is ")
     assert loaded(same_site="none", public_url="https://shop.example").own_origin == "https://shop.example"
     assert loaded(public_url="https://shop.example").own_origin == ""
 
@@ -52,8 +52,7 @@ def test_tokens_need_a_key(tokens: str) -> None:
     [("port", 65_536), ("port", -1), ("port", "80"), ("port", True), ("workers", 0), ("workers", 65), ("tick_seconds",
     math.nan),
      ("tick_seconds", 0), ("lease_seconds", 0.1), ("lease_seconds", math.inf), ("redis_timeout_seconds", 0.01),
-     ("max_backlog", 0), ("same_site", "strict"),
-     ("same_site", None), ("log_level", "loud"), ("public_url", "https://shop.example/"),
+     ("max_backlog", 0), ("same_site", "strict"), ("same_site", 1), ("log_level", "loud"), ("public_url", "https://shop.example/"),
      ("public_url", "shop.example"),
      ("public_url", "https://shop.example/wait"), ("public_url", "javascript:alert(1)"), ("host", 1), ("production", 1),
      ("signing_keys", "k1:x"), ("rooms", []), ("trusted_proxies", "10.0.0.0/8"), ("trusted_proxies", ["10.0.0.1/8"]),

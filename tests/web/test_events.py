@@ -7,6 +7,7 @@ import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -128,12 +129,13 @@ def test_nothing_new_is_not_told(site: Site, full_room: str, monkeypatch: pytest
     """Later arrivals change nothing for those before them; after a while the place is told again, with a fresh eta."""
     monkeypatch.setattr(streams, "QUIET_SECONDS", 1.0)
     with listening(site, full_room, site.ticket_of_new(full_room)) as visitor:
-        first = visitor.next("place").data
+        told = [visitor.next("place").data]
         site.ticket_of_new(full_room)
-        again = visitor.next("place").data
-    assert (first["rank"], again["rank"]) == (1, 1)
-    assert again["as_of"] > first["as_of"]
-    assert again["waiting"] == 2
+        # On a slow machine the place is told again before the arrival has been read.
+        while told[-1]["waiting"] < 2:
+            told.append(visitor.next("place").data)
+    assert {place["rank"] for place in told} == {1}
+    assert all(later["as_of"] > earlier["as_of"] for earlier, later in pairwise(told))
 
 
 def test_an_admission_is_told_and_not_claimed(site: Site, full_room: str) -> None:

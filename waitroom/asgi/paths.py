@@ -47,7 +47,8 @@ class OwnPaths:
     """The addresses of one room that its visitors call: status, enter, leave, the public document, the page."""
 
     def __init__(self, room: str) -> None:
-        self._own = re.compile(rf"/v1/rooms/{room}(?:/[a-z]+)?|/wait/{room}|/wait/_assets/[a-z0-9_-]+\.[a-z]+")
+        calls = "enter|status|leave|events|seen"
+        self._own = re.compile(rf"/v1/rooms/{room}(?:/(?:{calls}))?|/wait/{room}|/wait/_assets/[a-z0-9_-]+\.[a-z]+")
 
     def __contains__(self, path: str) -> bool:
         return self._own.fullmatch(path) is not None

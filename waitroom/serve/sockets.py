@@ -10,6 +10,7 @@ from typing import Final
 
 from waitroom.errors import SettingsError
 from waitroom.settings.server import ServerSettings
+from waitroom.store import url
 
 #: Milliseconds after which the kernel ends a connection on which the other side takes nothing.
 UNREAD_MS: Final = 30_000
@@ -27,7 +28,7 @@ def bound(settings: ServerSettings) -> Iterator[socket.socket]:
         try:
             listening.bind((settings.host, settings.port))
         except OSError as error:
-            where = f"{settings.host}:{settings.port}"
+            where = url.shown((settings.host, settings.port))
             raise SettingsError(f"host, port: cannot listen on {where}: {error.strerror}") from None
         listening.set_inheritable(True)
         yield listening

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from waitroom.addresses import Proxies
 from waitroom.errors import SettingsError
@@ -121,12 +121,14 @@ class ServerSettings(Settings):
         Proxies.parse(value)
         return value
 
-    @model_validator(mode="after")
-    def _cookies_for_other_sites_are_secure(self) -> ServerSettings:
+    @field_validator("same_site")
+    @classmethod
+    def _cookies_for_other_sites_are_secure(cls, value: str, info: ValidationInfo) -> str:
         # A browser drops a cookie with SameSite=None that is not Secure.
-        if self.same_site == "none" and not self.secure:
-            raise ValueError(f"same_site: 'none' needs a public_url under https, got public_url {self.public_url!r}")
-        return self
+        url = info.data.get("public_url")
+        if value == "none" and url is not None and not url.startswith("https://"):
+            raise ValueError(f"'none' needs a public_url under https, and public_url is {url!r}")
+        return value
 
     @property
     def secure(self) -> bool:

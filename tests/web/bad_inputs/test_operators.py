@@ -68,7 +68,7 @@ BAD_SETTINGS: dict[str, str] = {
     "origin port 99999": '{"return_origins": ["https://a.example:99999"]}',
     "origin javascript": '{"return_origins": ["javascript:alert(1)"]}',
     "origin relative": '{"return_origins": ["//a.example"]}',
-    "origin newline": '{"return_origins": ["https://a.example\\n"]}',
+    "origin newline": '{"return_origins": ["https://a\\n.example"]}',
     "origin homoglyph": '{"return_origins": ["https://\\u0430.example"]}',
     "21 origins": json.dumps({"return_origins": [f"https://a{number}.example" for number in range(21)]}),
     "unknown field": '{"prioritye": 1}',

@@ -15,6 +15,7 @@ ENDPOINTS = [
     ("GET", "/v1/rooms/{room}"),
     ("GET", "/gate/{room}"),
     ("GET", "/wait/{room}"),
+    ("POST", "/wait/{room}"),
     ("GET", "/wait/_assets/wait.css"),
     ("GET", "/admin/rooms"),
     ("GET", "/admin/rooms/{room}"),

@@ -76,7 +76,9 @@ def test_a_room_that_is_none(crowd: Crowd, name: str) -> None:
         request = f"{method} {path} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {crowd.waiting[0]}\r\n\r\n"
         answer = site.raw_answer(request.encode("latin-1"))
         assert answer is None or (answer.status in (400, 404, 405)), (method, path)
-        assert answer is None or answer.headers["content-type"] == "application/problem+json"
+        page = path in ("/wait/unknown", "/wait/gone")
+        kind = "text/html; charset=utf-8" if page else "application/problem+json"
+        assert answer is None or answer.headers["content-type"] == kind
     assert site.raw(f"GET /gate/{name} HTTP/1.1\r\nHost: a\r\n\r\n".encode("latin-1")) in (403, 404, 400, None)
     if name not in ("unknown", "gone"):
         request = f"PUT /admin/rooms/{name} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {ADMIN_KEY}\r\n\r\n"
