@@ -51,7 +51,7 @@ def test_an_example_gates_its_application(site: Site, monkeypatch: pytest.Monkey
         assert "waitroom_pass_shop" in visitor.cookies
         site.admin("PATCH", "/shop", json={"state": "closed"})
         visitor.cookies.clear()
-        until(lambda: visitor.get("/").status_code == 403, what="the closing")
+        until(lambda: visitor.post("/").status_code == 403, what="the closing")
         for path in re.findall(r"exempt=\[\"([^\"]+)\"\]", code):
             assert visitor.get(path).status_code == 200
     site.admin("DELETE", "/shop")

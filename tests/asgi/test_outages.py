@@ -115,7 +115,7 @@ def test_a_server_that_is_not_there() -> None:
         with running(WaitroomGate(origin.app, room="shop", server=server)) as url, visiting(url) as visitor:
             assert visitor.get("/x").status_code == 503
             assert visitor.get("/wait/shop").headers["content-type"] == "text/html; charset=utf-8"
-            answer = visitor.post("/v1/rooms/shop/enter")
+            answer = visitor.post("/v1/rooms/shop/enter", headers={"Accept": "application/json"})
             assert answer.status_code == answer.json()["status"] == 503
             assert int(answer.headers["retry-after"]) > 0
     assert origin.seen == []

@@ -203,7 +203,7 @@ def test_a_gate_that_gives_no_decision_lets_nobody_pass(world: World, status: in
         assert page.status_code == 503
         assert page.headers["content-type"] == "text/html; charset=utf-8"
         assert 'http-equiv="refresh" content="5"' in page.text
-        problem = visitor.post("/x")
+        problem = visitor.post("/x", headers={"Accept": "application/json"})
         assert problem.status_code == problem.json()["status"] == 503
         assert problem.headers["retry-after"] == page.headers["retry-after"] == "5"
         assert problem.headers["cache-control"] == "no-store"

@@ -91,9 +91,10 @@ def test_the_whole_way(url: str, room: str, inside: str, origin: Origin, visitor
     assert "x-waitroom-pass" not in origin.headers
     assert visitor.post(f"/v1/rooms/{room}/leave").status_code == 204
     known = {"Cookie": f"waitroom_pass_{room}={granted}"}
-    until(lambda: visitor.get("/bag", headers=known).status_code == 403, what="the refusal")
+    until(lambda: visitor.post("/bag", headers=known).status_code == 403, what="the refusal")
     reached = len(origin.seen)
-    assert visitor.get("/bag", headers=known).headers["content-type"].startswith("text/html")
+    assert visitor.post("/bag", headers=known).headers["content-type"].startswith("text/html")
+    assert visitor.get("/bag", headers=known).headers["location"] == f"/wait/{room}?return=%2Fbag"
     refused = visitor.get("/bag", headers={**known, "Accept": "application/json"})
     assert refused.json()["type"] == "urn:waitroom:no-entry"
     assert len(origin.seen) == reached
@@ -119,14 +120,14 @@ def test_straight_through_when_nobody_waits(url: str, room: str, origin: Origin,
 
 
 def test_what_other_clients_are_told(room: str, inside: str, origin: Origin, visitor: httpx.Client) -> None:
-    """No redirect for what is not a browser's navigation, whatever the method."""
+    """No redirect for what is not a visit, whatever the method."""
     for method in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"):
         answer = visitor.request(method, "/cart", headers={"Accept": "application/json"})
         assert answer.status_code == 401
         assert answer.headers["content-type"] == "application/problem+json"
         assert int(answer.headers["retry-after"]) > 0
         assert answer.headers["cache-control"] == "no-store"
-    document = visitor.post("/cart", content=b"x" * 100_000).json()
+    document = visitor.post("/cart", content=b"x" * 100_000, headers={"Accept": "application/json"}).json()
     assert document["enter"] == f"/v1/rooms/{room}/enter"
     assert document["page"] == f"/wait/{room}"
     assert visitor.head("/cart").status_code == 303

@@ -46,7 +46,7 @@ def run(*arguments: str, folder: Path, **more: str) -> Done:
             redirect_stdout(out),
             redirect_stderr(err),
             chdir(folder),
-            patch.dict(os.environ, environment(**PLAIN, **more), clear=True),
+            patch.dict(os.environ, environment(**{**PLAIN, **more}), clear=True),
             patch.multiple(sys, argv=["waitroom", *arguments], excepthook=sys.excepthook),
             pytest.raises(SystemExit) as ended,
         ):

@@ -255,7 +255,9 @@ def test_composes_nginx_is_the_shipped_one() -> None:
     assert origins_port in shop["command"]
     copied = [word for word in service["build"]["dockerfile_inline"].split() if "/" in word][:-1]
     present = {path.name for pattern in copied for path in project.DEPLOY.glob(pattern)}
-    assert set(re.findall(r"include (\S+);", text)) <= present
+    made = "/tmp/resolver.conf"
+    assert f">{made};" in " ".join(service["command"])
+    assert set(re.findall(r"include (\S+);", text)) <= present | {made}
 
 
 def test_composes_redis_keeps_the_queue() -> None:

@@ -52,7 +52,7 @@ def _small(burst: int) -> dict[str, str]:
 
 def _instance(request: Arrived) -> bytes:
     if request.target.startswith(b"/gate/"):
-        return b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n"
+        return b"HTTP/1.1 401 Unauthorized\r\nX-Waitroom-Form: redirect\r\nContent-Length: 0\r\n\r\n"
     return b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Collection, Mapping
 from functools import partial
-from typing import Any, Final, TypedDict
+from typing import Any, Final, Literal, TypedDict
 from urllib.parse import urlsplit
 
 from waitroom.asgi.instance import own_instance
@@ -37,6 +37,7 @@ class Settings(TypedDict, total=False):
     enqueue_keys: list[str]
     trusted_proxies: list[str]
     public_url: str
+    same_site: Literal["lax", "none"]
     tick_seconds: float
     lease_seconds: float
     redis_timeout_seconds: float
