@@ -114,12 +114,14 @@ def test_a_link_of_the_site_gives_a_place(browser: Browser, tmp_path: Path) -> N
         expect(page.locator("#link")).to_have_attribute("href", re.compile("/login$"))
         claims = {"aud": "waitroom:shop:enqueue", "sub": "17", "exp": time.time() + 60}
         page.goto(address(served, f"?enqueue={jwt.encode(claims, SECRET, 'HS256')}&return=/basket"))
+        page.get_by_role("button", name="Take my place").click()
         expect(page.locator("#rank")).to_have_text("1")
         assert page.url == address(served, "?return=%2Fbasket")
         page.get_by_text("Leave the queue").click()
         page.get_by_text("Yes, leave").click()
         expect(page.locator("#lead")).to_have_text("You have left the queue")
         page.goto(address(served, f"?enqueue={jwt.encode(claims, SECRET, 'HS256')}"))
+        page.get_by_role("button", name="Take my place").click()
         expect(page.locator("#lead")).to_have_text("You have had your turn")
         expect(page.locator("#facts")).to_be_hidden()
         assert visitor.complaints_but("403|410") == []

@@ -101,10 +101,9 @@ def test_a_pause_shows_its_reason_as_text_and_the_page_goes_on_after_it(browser:
             assert visitor.complaints == []
 
 
-@pytest.mark.parametrize("scripts", [True, False], ids=["with script", "without"])
-def test_what_stands_behind_the_hash_comes_back(browser: Browser, tmp_path: Path, scripts: bool) -> None:
+def test_what_stands_behind_the_hash_comes_back(browser: Browser, tmp_path: Path) -> None:
     """A single-page shop's address: no server hears of that part, the browser carries it there and back."""
-    with serving(tmp_path, rooms={"shop": ROOM}) as served, visiting(browser, java_script_enabled=scripts) as visitor:
+    with serving(tmp_path, rooms={"shop": ROOM}) as served, visiting(browser) as visitor:
         site = f"http://127.0.0.1:{served.port}"
         inside = Caller(served)
 

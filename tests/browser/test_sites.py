@@ -140,14 +140,17 @@ def test_what_another_page_embeds_takes_no_place(browser: Browser, tmp_path: Pat
 
 
 def test_a_single_page_shop_gets_its_visitor_back(browser: Browser, tmp_path: Path) -> None:
-    """Through nginx, with the part after #, with and without script."""
-    for script in (True, False):
-        with sites(tmp_path / f"{script}", "", capacity=1) as made:
-            made.served.operate("POST", "/admin/rooms/shop/pause", {})
-            with visiting(browser, java_script_enabled=script) as visitor:
-                page = visitor.context.new_page()
-                page.goto(f"{made.shop}/app?x=1#/event/42")
-                expect(page.locator("#lead")).to_have_text("You are number", timeout=PATIENCE_MS)
-                made.served.operate("POST", "/admin/rooms/shop/resume", {})
-                expect(page.locator("h1")).to_have_text("GET /app?x=1", timeout=PATIENCE_MS)
-                assert page.url == f"{made.shop}/app?x=1#/event/42"
+    """Through nginx, with the part after #; also where the visitor need not wait and the gate fails for a moment."""
+    with sites(tmp_path, "", capacity=1) as made, opened(browser) as (_, page):
+        made.served.operate("POST", "/admin/rooms/shop/pause", {})
+        page.goto(f"{made.shop}/app?x=1#/event/42")
+        expect(page.locator("#lead")).to_have_text("You are number", timeout=PATIENCE_MS)
+        made.served.operate("POST", "/admin/rooms/shop/resume", {})
+        expect(page.locator("h1")).to_have_text("GET /app?x=1", timeout=PATIENCE_MS)
+        assert page.url == f"{made.shop}/app?x=1#/event/42"
+        made.served.kill()
+        page.reload()
+        expect(page.locator("h1")).to_have_text("One moment", timeout=PATIENCE_MS)
+        made.served.start()
+        expect(page.locator("h1")).to_have_text("GET /app?x=1", timeout=2 * PATIENCE_MS)
+        assert page.url == f"{made.shop}/app?x=1#/event/42"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import reduce
 from pathlib import Path
 from typing import Final
 
@@ -30,7 +31,11 @@ def pages() -> dict[int, str]:
     """The HTML of nginx's pages by status, with the variables that hold no request's own."""
     text = (NGINX / "waitroom-locations.conf").read_text()
     found = re.findall(r"return (\d{3}) '(\$waitroom_plain_page.*)';", text)
-    return {int(status): page.replace("$waitroom_plain_page", mapped("waitroom_plain_page")) for status, page in found}
+    shared = ("waitroom_plain_page", "waitroom_plain_again")
+    return {
+        int(status): reduce(lambda text, name: text.replace(f"${name}", mapped(name)), shared, page)
+        for status, page in found
+    }
 
 
 @pytest.mark.parametrize(("status", "wait"), [(401, ""), (403, ""), (503, "7")])

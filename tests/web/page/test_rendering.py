@@ -192,9 +192,10 @@ def test_missing_figures_are_left_out() -> None:
     ("poll_after_seconds", "content"), [(5.2, "6"), (5.0, "5"), (0.2, "1"), (0.0, "1"), (29.01, "30")]
 )
 def test_the_page_refreshes_without_a_script(poll_after_seconds: float, content: str) -> None:
-    """Without a script the page asks again after the time given, rounded up."""
+    """Without a script the page asks again after the time given, rounded up, by an address: without one a browser
+    would not, if there is a part behind # in the page's own."""
     html = PAGES.render(replace(waiting(), poll_after_seconds=poll_after_seconds)).decode()
-    assert f'<noscript><meta http-equiv="refresh" content="{content}"></noscript>' in html.split("</head>")[0]
+    assert f'<noscript><meta http-equiv="refresh" content="{content}; url=/wait/' in html.split("</head>")[0]
 
 
 def test_a_turn_that_is_over_is_not_renewed_unasked() -> None:

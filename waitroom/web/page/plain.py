@@ -5,11 +5,21 @@ deploy/nginx has the same text, as $waitroom_plain_page, for the pages that ngin
 
 from __future__ import annotations
 
+from base64 import b64encode
+from hashlib import sha256
 from typing import Final
 
-#: It may load nothing, and no page may put it into a frame.
+#: Loads the page again when its `refresh` says so. By itself a browser does not where the address has a part behind #:
+#: it takes that for a jump inside the page.
+AGAIN: Final = (
+    'if(location.href.includes("#"))setTimeout(()=>location.reload(),'
+    '1e3*parseInt(document.querySelector("meta[http-equiv]").content))'
+)
+
+#: It may load nothing and run nothing else, and no page may put it into a frame.
 PLAIN_CSP: Final = (
-    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; frame-ancestors 'none'"
+    f"default-src 'none'; script-src 'sha256-{b64encode(sha256(AGAIN.encode()).digest()).decode()}'; "
+    "style-src 'unsafe-inline'; img-src data:; base-uri 'none'; frame-ancestors 'none'"
 )
 
 HEAD: Final = (
@@ -26,5 +36,5 @@ HEAD: Final = (
 
 def plain_page(title: str, text: str, *, refresh: str = "") -> bytes:
     """The page as UTF-8 HTML. `text` is HTML. `refresh`: seconds after which the browser loads it again."""
-    again = f'<meta http-equiv="refresh" content="{refresh}">' if refresh else ""
+    again = f'<meta http-equiv="refresh" content="{refresh}"><script>{AGAIN}</script>' if refresh else ""
     return f"{HEAD}{again}<title>{title}</title><main><h1>{title}</h1><p>{text}</p></main></html>".encode()

@@ -114,13 +114,15 @@ class Pages:
     def render(self, page: Page) -> bytes:
         """The page as UTF-8 HTML."""
         view = _view(self.wording, page)
+        kept = {"kept": page.kept_until} if page.kept_until else {}
         text = self._template.render(
             page=page,
             view=view,
             place_json=json.dumps(_place(page, view.situation)),
             as_of=page.as_of.astimezone(UTC).replace(microsecond=0),
             again=join_address(page.room, page.return_to),
-            refresh_address=join_address(page.room, page.return_to, kept=page.kept_until) if page.kept_until else "",
+            # Named, for a browser takes an address with a part behind # for a jump inside the page that it shows.
+            refresh_address=join_address(page.room, page.return_to, **kept),
             final=page.situation in _FINAL,
             # A visitor that has had the turn must choose to join again. The page looks after all others.
             refresh_seconds=0 if page.situation in _FINAL else max(1, math.ceil(page.poll_after_seconds)),
