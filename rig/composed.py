@@ -179,7 +179,7 @@ class Composed:
         for process in (shop, nginx):
             self._around.append(stack.enter_context(process))
         # 404: an instance answers. 503: nginx does, without one.
-        nginx.until(lambda: ask(self.port, "/v1/").status == 404)
+        nginx.until(lambda: ask(self.port, "/v1/rooms/none").status == 404)
 
     def _end_instances(self) -> None:
         for instance in self.instances:

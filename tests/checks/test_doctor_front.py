@@ -57,7 +57,7 @@ BROKEN = {
         "cookies", "does not get it", front='proxy_set_header Cookie "";', room="hold"
     ),
     "streams are cut in front": Broken(
-        "streams", "shorter than", front="proxy_read_timeout 4s;", room="hold", listen="10"
+        "streams", "shorter than", front="proxy_read_timeout 1s;", room="hold", listen="10"
     ),
     "streams are collected": Broken(
         "streams",

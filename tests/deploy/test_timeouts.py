@@ -150,7 +150,7 @@ def _of_block(block: list[dict[str, Any]], way: str) -> Iterator[tuple[str, obje
             yield name, line["args"][0]
         for argument in line["args"]:
             key, separator, value = argument.partition("=")
-            if separator and _NAME.search(key):
+            if separator and _NAME.search(key) and line["directive"] != "default":  # a map's text
                 yield f"{way} {key}", value
         yield from _of_block(line.get("block", []), " ".join([name, *line["args"]]))
 

@@ -377,7 +377,7 @@ def test_a_hostile_address_leads_home(site: Site, full_room: str, address: str) 
         ("/%0d%0aSet-Cookie:x=1", "/"),
         ("/wait/shop", "/"),
         ("/admin/rooms", "/admin/rooms"),
-        ("/http://e.example/", "/"),
+        ("/http://e.example/", "/http://e.example/"),
         ("/%ff", "/%ff"),
     ],
 )

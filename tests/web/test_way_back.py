@@ -17,7 +17,7 @@ def counted(reason: str) -> float:
 
 @pytest.mark.parametrize(
     ("asked", "reason"),
-    [("//e.example/", "elsewhere"), ("/wait/shop", "own"), ("/a//b", "unclear"), ("/" * 3000, "long")],
+    [("//e.example/", "elsewhere"), ("/wait/shop", "own"), ("/a/../b", "unclear"), ("/" * 3000, "long")],
 )
 def test_a_refusal_is_counted_and_logged(caplog: pytest.LogCaptureFixture, asked: str, reason: str) -> None:
     """By its reason, at the level for developers."""
