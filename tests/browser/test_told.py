@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from datetime import UTC, datetime
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, Route, expect
 
 from tests.browser.stage import NOON, PAUSED, WAITING, Stage, standing
@@ -127,13 +129,19 @@ SIGNS: Final = """
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_forced_colours_keep_every_sign(browser: Browser, scheme: Any) -> None:
-    """Marks and the reversed band stand out from the paper in a high-contrast mode, and the progress bar has a rim."""
+    """Marks and the reversed band stand out from the paper in a high-contrast mode. The progress bar has a rim, and its
+    filled half differs from the other one."""
     with visiting(browser, forced_colors="active", color_scheme=scheme) as visitor:
         stage = Stage(visitor, WAITING)
         page = stage.open()
         signs = page.evaluate(SIGNS)
         assert signs["paper"] not in (signs["mark"], signs["edge"])
         assert signs["rim"] != "0px"
+        stage.shown = replace(WAITING, rank=617)
+        expect(page.locator("#rank")).to_have_text("617")
+        drawn = Image.open(BytesIO(page.locator("progress").screenshot()))
+        filled, empty = (drawn.getpixel((drawn.width * part // 4, drawn.height // 2)) for part in (1, 3))
+        assert filled != empty
         stage.shown = PAUSED
         expect(page.locator("#state")).to_have_text("Paused")
         signs = page.evaluate(SIGNS)

@@ -257,7 +257,7 @@ _REQUESTS: Final = 60
 
 @pytest.mark.parametrize("proxy", [*NGINX, *PROXIES])
 def test_of_two_instances_one_goes(
-    proxy: str, room: Room, instances: tuple[Instance, Instance], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    proxy: str, room: Room, instances: tuple[Instance, Instance], tmp_path: Path
 ) -> None:
     """Killed, frozen, stopped, while requests are under way: at most one visitor is told of it each time."""
     granted, (_, other) = room.pass_of_new(), instances
@@ -275,8 +275,6 @@ def test_of_two_instances_one_goes(
                 fault(other)
                 said = [each.result() for each in under_way]
                 failed = [status for status in said if status != 200]
-                with capsys.disabled():
-                    print(f"\n{proxy}: one of two instances {name}: {len(failed)} of {len(said)} failed", end=" ")
                 if name == "frozen":
                     other.thaw()
                 else:
