@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from waitroom.cli.printing import print_json
+from waitroom.cli.printing import print_json, warn
 from waitroom.cli.target import Config, Name, Target
 from waitroom.errors import SettingsError
 from waitroom.proofs import tokens
@@ -32,6 +32,8 @@ def invite(
         )
     token = tokens.issue(ring, name, customer, expires=time.time() + seconds, priority=priority)
     address = f"{settings.public_url}/wait/{name}?enqueue={token}"
+    if not settings.public_url:
+        warn("public_url: not set, so this address has no host. Put that of your site in front of it")
     if as_json:
         print_json({"room": name, "customer": customer, "token": token, "url": address})
     else:
