@@ -2,7 +2,8 @@
 
 A visit is a GET or HEAD by which a browser shows a page by itself. Only a visit is sent to the waiting page. What a
 browser asks for that is neither a visit nor a form of this site takes no place: an image, a frame, a script's call,
-what is fetched ahead. A client that is no browser says nothing of all this, and may take a place at the gate.
+what is fetched ahead. A client that is no browser says nothing of all this, and may take a place at the gate, unless
+what it accepts is a picture or the like.
 
 A client that lies here misleads itself only: nothing here lets a request through.
 """
@@ -41,6 +42,9 @@ _OF_BROWSERS: Final = (b"sec-fetch-mode", b"sec-fetch-dest", b"sec-fetch-site", 
 _PURPOSES: Final = (b"sec-purpose", b"purpose", b"x-moz")
 _AHEAD: Final = re.compile(rb"prefetch|prerender|preview", re.IGNORECASE)
 
+#: What older browsers, and all of them under http, accept for a picture, a style, a font, a sound or a film.
+_PART: Final = re.compile(rb"(?:image|font|audio|video)/|text/css")
+
 #: Where a page is shown. A service worker that hands a visit on says `empty`, and no script can say `navigate`.
 _SHOWN: Final = (b"document", b"empty")
 
@@ -59,7 +63,7 @@ def form_of_no(scope: Scope) -> Form:
 def may_take_place(scope: Scope) -> bool:
     """Whether this request may take a free place at the gate."""
     if not any(_told(scope, name) for name in _OF_BROWSERS):
-        return True
+        return _PART.match(_told(scope, b"accept")) is None
     method = method_of(scope)
     if method == "POST" and _told(scope, b"sec-fetch-site") == b"cross-site":
         return False
