@@ -34,7 +34,7 @@ def test_an_enqueue_key_is_no_signing_key() -> None:
 def test_cookies_for_other_sites_need_https(url: str) -> None:
     """A browser drops such a cookie that is not Secure, so the instance does not start."""
     (line,) = faults(same_site="none", public_url=url)
-    assert line.startswith("same_site: 'none' needs a public_url under https, and public_url is ")
+    assert line.startswith(f"same_site: needs a public_url under https, which is {url!r}, got 'none'")
     assert loaded(same_site="none", public_url="https://shop.example").own_origin == "https://shop.example"
     assert loaded(public_url="https://shop.example").own_origin == ""
 

@@ -127,7 +127,7 @@ class ServerSettings(Settings):
         # A browser drops a cookie with SameSite=None that is not Secure.
         url = info.data.get("public_url")
         if value == "none" and url is not None and not url.startswith("https://"):
-            raise ValueError(f"'none' needs a public_url under https, and public_url is {url!r}")
+            raise ValueError(f"needs a public_url under https, which is {url!r}")
         return value
 
     @property
